@@ -1,0 +1,1 @@
+"""The operator: turns Compute objects into pods, and waiting work into workers."""

@@ -1,0 +1,1 @@
+"""Shoal: tasks, actors and objects on a cluster of processes, with Ray's API."""

@@ -1,0 +1,398 @@
+from shoal.protocol import head_pb2 as _head_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NodeAddress(_message.Message):
+    __slots__ = ("node_id", "ip", "port")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    ip: str
+    port: int
+    def __init__(self, node_id: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class RegisterNode(_message.Message):
+    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    POD_NAME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    IS_HEAD_FIELD_NUMBER: _ClassVar[int]
+    LIVE_ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    address: NodeAddress
+    total: _head_pb2.Resources
+    labels: _containers.ScalarMap[str, str]
+    pod_name: str
+    group: str
+    is_head: bool
+    live_actor_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class NodeReport(_message.Message):
+    __slots__ = ("available", "demands", "idle_seconds", "activity", "drain_state")
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVITY_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_STATE_FIELD_NUMBER: _ClassVar[int]
+    available: _head_pb2.Resources
+    demands: _containers.RepeatedCompositeFieldContainer[_head_pb2.Demand]
+    idle_seconds: float
+    activity: str
+    drain_state: _head_pb2.DrainState
+    def __init__(self, available: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., demands: _Optional[_Iterable[_Union[_head_pb2.Demand, _Mapping]]] = ..., idle_seconds: _Optional[float] = ..., activity: _Optional[str] = ..., drain_state: _Optional[_Union[_head_pb2.DrainState, str]] = ...) -> None: ...
+
+class TaskCounts(_message.Message):
+    __slots__ = ("job_id", "submitted", "finished", "failed")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    submitted: int
+    finished: int
+    failed: int
+    def __init__(self, job_id: _Optional[str] = ..., submitted: _Optional[int] = ..., finished: _Optional[int] = ..., failed: _Optional[int] = ...) -> None: ...
+
+class ActorStarted(_message.Message):
+    __slots__ = ("actor_id", "worker")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    worker: bytes
+    def __init__(self, actor_id: _Optional[str] = ..., worker: _Optional[bytes] = ...) -> None: ...
+
+class ActorFailed(_message.Message):
+    __slots__ = ("actor_id", "reason", "message", "error")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    reason: str
+    message: str
+    error: bytes
+    def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[bytes] = ...) -> None: ...
+
+class DriverStarted(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class DriverExited(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class ActorScopeEnded(_message.Message):
+    __slots__ = ("actor_id", "reason")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    reason: str
+    def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LogLines(_message.Message):
+    __slots__ = ("job_id", "source", "lines", "is_err")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    IS_ERR_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    source: str
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    is_err: bool
+    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., is_err: _Optional[bool] = ...) -> None: ...
+
+class NodeMessage(_message.Message):
+    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines")
+    REGISTER_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    TASK_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_STARTED_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FAILED_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_STARTED_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_EXITED_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_SCOPE_ENDED_FIELD_NUMBER: _ClassVar[int]
+    LOG_LINES_FIELD_NUMBER: _ClassVar[int]
+    register: RegisterNode
+    report: NodeReport
+    task_counts: TaskCounts
+    actor_started: ActorStarted
+    actor_failed: ActorFailed
+    driver_started: DriverStarted
+    driver_exited: DriverExited
+    actor_scope_ended: ActorScopeEnded
+    log_lines: LogLines
+    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("session", "head_node_id")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    HEAD_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    head_node_id: str
+    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ...) -> None: ...
+
+class ClusterNode(_message.Message):
+    __slots__ = ("address", "total", "available", "labels", "alive", "draining")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ALIVE_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    address: NodeAddress
+    total: _head_pb2.Resources
+    available: _head_pb2.Resources
+    labels: _containers.ScalarMap[str, str]
+    alive: bool
+    draining: bool
+    def __init__(self, address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., available: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., alive: _Optional[bool] = ..., draining: _Optional[bool] = ...) -> None: ...
+
+class ClusterView(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[ClusterNode]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[ClusterNode, _Mapping]]] = ...) -> None: ...
+
+class StartActor(_message.Message):
+    __slots__ = ("actor_id", "resources", "creation", "job_id")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    CREATION_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    resources: _head_pb2.Resources
+    creation: bytes
+    job_id: str
+    def __init__(self, actor_id: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., creation: _Optional[bytes] = ..., job_id: _Optional[str] = ...) -> None: ...
+
+class StopActor(_message.Message):
+    __slots__ = ("actor_id", "reason", "force")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    reason: str
+    force: bool
+    def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class Drain(_message.Message):
+    __slots__ = ("reason", "deadline_seconds", "only_if_idle")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ONLY_IF_IDLE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    deadline_seconds: float
+    only_if_idle: bool
+    def __init__(self, reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: _Optional[bool] = ...) -> None: ...
+
+class ActorUpdate(_message.Message):
+    __slots__ = ("actor_id", "state", "worker", "reason", "message", "error", "restarts")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    state: str
+    worker: bytes
+    reason: str
+    message: str
+    error: bytes
+    restarts: int
+    def __init__(self, actor_id: _Optional[str] = ..., state: _Optional[str] = ..., worker: _Optional[bytes] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., error: _Optional[bytes] = ..., restarts: _Optional[int] = ...) -> None: ...
+
+class JobEnded(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class Shutdown(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class HeadMessage(_message.Message):
+    __slots__ = ("welcome", "view", "start_actor", "stop_actor", "drain", "actor_update", "job_ended", "log_lines", "shutdown")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    START_ACTOR_FIELD_NUMBER: _ClassVar[int]
+    STOP_ACTOR_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    JOB_ENDED_FIELD_NUMBER: _ClassVar[int]
+    LOG_LINES_FIELD_NUMBER: _ClassVar[int]
+    SHUTDOWN_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    view: ClusterView
+    start_actor: StartActor
+    stop_actor: StopActor
+    drain: Drain
+    actor_update: ActorUpdate
+    job_ended: JobEnded
+    log_lines: LogLines
+    shutdown: Shutdown
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ...) -> None: ...
+
+class CreateActorRequest(_message.Message):
+    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    DETACHED_FIELD_NUMBER: _ClassVar[int]
+    CREATION_FIELD_NUMBER: _ClassVar[int]
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    job_id: str
+    owner_node_id: str
+    name: str
+    namespace: str
+    class_name: str
+    resources: _head_pb2.Resources
+    placement: _head_pb2.Resources
+    max_restarts: int
+    detached: bool
+    creation: bytes
+    handle: bytes
+    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ...) -> None: ...
+
+class CreateActorReply(_message.Message):
+    __slots__ = ("created", "message")
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    created: bool
+    message: str
+    def __init__(self, created: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
+class GetActorRequest(_message.Message):
+    __slots__ = ("actor_id", "name", "namespace", "subscriber_node_id")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIBER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    name: str
+    namespace: str
+    subscriber_node_id: str
+    def __init__(self, actor_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., subscriber_node_id: _Optional[str] = ...) -> None: ...
+
+class GetActorReply(_message.Message):
+    __slots__ = ("found", "actor", "handle")
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    found: bool
+    actor: ActorUpdate
+    handle: bytes
+    def __init__(self, found: _Optional[bool] = ..., actor: _Optional[_Union[ActorUpdate, _Mapping]] = ..., handle: _Optional[bytes] = ...) -> None: ...
+
+class KillActorRequest(_message.Message):
+    __slots__ = ("actor_id", "no_restart", "reason")
+    ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    NO_RESTART_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    actor_id: str
+    no_restart: bool
+    reason: str
+    def __init__(self, actor_id: _Optional[str] = ..., no_restart: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class KillActorReply(_message.Message):
+    __slots__ = ("found",)
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    found: bool
+    def __init__(self, found: _Optional[bool] = ...) -> None: ...
+
+class FetchPackageRequest(_message.Message):
+    __slots__ = ("hash",)
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    hash: str
+    def __init__(self, hash: _Optional[str] = ...) -> None: ...
+
+class PutPackageRequest(_message.Message):
+    __slots__ = ("hash", "data")
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    hash: str
+    data: bytes
+    def __init__(self, hash: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PutPackageReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PackageChunk(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class KvRequest(_message.Message):
+    __slots__ = ("namespace", "key", "value", "overwrite", "operation")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    OVERWRITE_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    key: str
+    value: bytes
+    overwrite: bool
+    operation: str
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., overwrite: _Optional[bool] = ..., operation: _Optional[str] = ...) -> None: ...
+
+class KvReply(_message.Message):
+    __slots__ = ("found", "value", "keys")
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    found: bool
+    value: bytes
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, found: _Optional[bool] = ..., value: _Optional[bytes] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListNodesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListNodesReply(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[_head_pb2.NodeSnapshot]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[_head_pb2.NodeSnapshot, _Mapping]]] = ...) -> None: ...
