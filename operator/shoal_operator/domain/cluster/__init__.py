@@ -1,0 +1,1 @@
+"""ComputeCluster: what is seen, what to do, what to say."""

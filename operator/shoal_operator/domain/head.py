@@ -1,0 +1,101 @@
+"""What a head says about its cluster, as plain values (the shell converts from the wire).
+
+Invariant: amounts are ``ResourceSet`` in ten-thousandths; sequences keep the head's order; absent is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shoal.resources import ResourceSet
+
+
+class DrainState(StrEnum):
+    """Whether a node takes work."""
+
+    ACTIVE = "Active"
+    DRAINING = "Draining"
+    DRAINED = "Drained"
+
+
+class JobState(StrEnum):
+    """Where a submitted job stands in the head's table."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node (worker pod or head) as the head knows it."""
+
+    node_id: str
+    pod_name: str
+    group: str
+    total: ResourceSet
+    available: ResourceSet
+    alive: bool = True
+    idle_seconds: float = 0.0
+    """At ``HeadView.received_at``; 0 while busy."""
+    drain_state: DrainState = DrainState.ACTIVE
+    activity: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DemandView:
+    """Waiting work of one shape."""
+
+    shape: ResourceSet
+    count: int
+    label_selector: tuple[tuple[str, str], ...] = ()
+    """Sorted pairs."""
+    kind: str = "task"
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One row of the head's job table."""
+
+    submission_id: str
+    state: JobState
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    output_tail: str = ""
+    tasks_submitted: int = 0
+    tasks_finished: int = 0
+    tasks_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """The last snapshot of a head, and whether the head still answers."""
+
+    incarnation: str
+    received_at: datetime
+    """When the last snapshot came in, by the operator's clock (timezone-aware)."""
+    reachable: bool = True
+    """False when the stream is broken or silent for too long; the rest is then the last known state."""
+    unreachable_message: str = ""
+    """What the connection failed with, for people; empty while reachable."""
+    nodes: tuple[NodeView, ...] = ()
+    demands: tuple[DemandView, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+
+    def job(self, submission_id: str) -> JobView | None:
+        """The row with that id."""
+        return next((job for job in self.jobs if job.submission_id == submission_id), None)

@@ -1,0 +1,1 @@
+"""ComputeJob: what is seen, what to do, what to say."""

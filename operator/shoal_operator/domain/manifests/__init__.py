@@ -1,0 +1,1 @@
+"""Builders of Kubernetes objects: a model goes in, a dictionary comes out."""

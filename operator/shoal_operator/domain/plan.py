@@ -1,0 +1,126 @@
+"""What a decision asks the shell to do: data only, in the order in which it is to be done.
+
+Invariant: a plan says everything and does nothing. Carrying out a plan and planning again in the world that
+it leads to gives the empty plan. All objects are in the namespace of the root object.
+
+Order of execution: ``delete_pods``, ``annotate_pods``, ``create``, ``apply``, ``create_pods``, ``delete``,
+``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it in a later pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Manifest: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PodDeletion:
+    """Delete a pod, with its UID as precondition; NotFound and Conflict count as done."""
+
+    name: str
+    uid: str
+    reason: str
+    """Why, CamelCase, for the log and the event: Idle, Failed, Suspended, Drained, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodAnnotation:
+    """Merge annotations into a pod (merge patch with the UID as precondition); None removes a key."""
+
+    name: str
+    uid: str
+    annotations: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """Delete this object, with its UID as precondition; NotFound counts as done."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNode:
+    """Ask the head of ``cluster`` to take no new work on a node. A refusal needs no handling: the next pass sees it."""
+
+    cluster: str
+    node_id: str
+    pod_name: str
+    reason: str
+    deadline_seconds: float
+    """From now; always positive."""
+    only_if_idle: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJob:
+    """Submit to the head of ``cluster``; idempotent by ``submission_id``."""
+
+    cluster: str
+    submission_id: str
+    entrypoint: str
+    working_directory: str
+    run_in_place: bool
+    environment: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Stop a job on the head of ``cluster``; stopping a job that has ended does nothing."""
+
+    cluster: str
+    submission_id: str
+    reason: str
+
+
+HeadCommand: TypeAlias = DrainNode | SubmitJob | StopJob
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An Event about the root object. Only made on transitions."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that one pass has to do."""
+
+    create_pods: tuple[Manifest, ...] = ()
+    """POST each; AlreadyExists counts as done."""
+    delete_pods: tuple[PodDeletion, ...] = ()
+    apply: tuple[Manifest, ...] = ()
+    """Server-side apply each, force, with the operator's field manager."""
+    create: tuple[Manifest, ...] = ()
+    """POST each once (the token Secret); AlreadyExists counts as done. May hold secret material: never log."""
+    annotate_pods: tuple[PodAnnotation, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    head_commands: tuple[HeadCommand, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+    requeue_after_seconds: float | None = None
+    """Look again after this time even if nothing changes; None: only when something changes."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do (a requeue alone is nothing)."""
+        return not (
+            self.create_pods
+            or self.delete_pods
+            or self.apply
+            or self.create
+            or self.annotate_pods
+            or self.delete
+            or self.head_commands
+            or self.events
+        )
