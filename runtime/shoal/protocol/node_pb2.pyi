@@ -110,6 +110,16 @@ class ActorScopeEnded(_message.Message):
     reason: str
     def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class DrainAnswer(_message.Message):
+    __slots__ = ("drain_id", "accepted", "message")
+    DRAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    drain_id: str
+    accepted: bool
+    message: str
+    def __init__(self, drain_id: _Optional[str] = ..., accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
 class LogLines(_message.Message):
     __slots__ = ("job_id", "source", "lines", "is_err")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -123,7 +133,7 @@ class LogLines(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., is_err: _Optional[bool] = ...) -> None: ...
 
 class NodeMessage(_message.Message):
-    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines")
+    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     TASK_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +143,7 @@ class NodeMessage(_message.Message):
     DRIVER_EXITED_FIELD_NUMBER: _ClassVar[int]
     ACTOR_SCOPE_ENDED_FIELD_NUMBER: _ClassVar[int]
     LOG_LINES_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_ANSWER_FIELD_NUMBER: _ClassVar[int]
     register: RegisterNode
     report: NodeReport
     task_counts: TaskCounts
@@ -142,7 +153,8 @@ class NodeMessage(_message.Message):
     driver_exited: DriverExited
     actor_scope_ended: ActorScopeEnded
     log_lines: LogLines
-    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ...) -> None: ...
+    drain_answer: DrainAnswer
+    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "head_node_id")
@@ -204,14 +216,16 @@ class StopActor(_message.Message):
     def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class Drain(_message.Message):
-    __slots__ = ("reason", "deadline_seconds", "only_if_idle")
+    __slots__ = ("reason", "deadline_seconds", "only_if_idle", "drain_id")
     REASON_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ONLY_IF_IDLE_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_ID_FIELD_NUMBER: _ClassVar[int]
     reason: str
     deadline_seconds: float
     only_if_idle: bool
-    def __init__(self, reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: _Optional[bool] = ...) -> None: ...
+    drain_id: str
+    def __init__(self, reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: _Optional[bool] = ..., drain_id: _Optional[str] = ...) -> None: ...
 
 class ActorUpdate(_message.Message):
     __slots__ = ("actor_id", "state", "worker", "reason", "message", "error", "restarts")
