@@ -1,0 +1,143 @@
+"""Pods of heads and workers: the user's template with the runtime put into its container ``shoal``.
+
+Invariant: what the user wrote wins, except for what the cluster cannot work without (command, arguments,
+ports, token, identity labels). The same spec gives the same pod and the same template hash.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Final
+
+from shoal_operator import __version__
+from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
+from shoal_operator.domain import labels
+from shoal_operator.domain.hashing import stable_hash
+from shoal_operator.domain.manifests.owners import child_metadata
+from shoal_operator.domain.names import head_pod_name, head_service_name, token_secret_name, worker_pod_name
+from shoal_operator.domain.plan import Manifest
+from shoal_operator.domain.quantities import RUNTIME_CONTAINER, group_resources, resource_set
+from shoal_operator.engines import shoal
+
+TOKEN_VOLUME: Final = "shoal-token"
+GRACE_PERIOD_SECONDS: Final = 30
+
+
+def build_head_pod(cluster: ComputeCluster) -> Manifest:
+    """The head pod of ``cluster``.
+
+    Raises:
+        ValueError: a quantity in ``head.resources`` is wrong (``validate_cluster`` finds it first).
+    """
+    arguments = shoal.head_arguments(resource_set(cluster.spec.head.resources))
+    return _pod(
+        cluster,
+        head_pod_name(cluster.metadata.name),
+        labels.ROLE_HEAD,
+        {labels.GROUP: labels.HEAD_GROUP, labels.ROLE: labels.ROLE_HEAD},
+        head_template(cluster, arguments),
+    )
+
+
+def head_template(cluster: ComputeCluster, arguments: list[str] | None = None) -> dict[str, Any]:
+    """The head's pod template with the runtime in it."""
+    given = (
+        shoal.head_arguments(resource_set(cluster.spec.head.resources)) if arguments is None else arguments
+    )
+    return _with_runtime(cluster, cluster.spec.head.template, given, head=True)
+
+
+def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, Any]:
+    """The group's pod template with the runtime in it.
+
+    Raises:
+        ValueError: a quantity in the group is wrong (``validate_cluster`` finds it first).
+    """
+    arguments = shoal.worker_arguments(
+        head_service_name(cluster.metadata.name), group.name, group_resources(group.resources, group.template)
+    )
+    return _with_runtime(cluster, group.template, arguments, head=False)
+
+
+def worker_builder(cluster: ComputeCluster, group: WorkerGroup) -> Callable[[int], Manifest]:
+    """A function from replica index to pod; the template is prepared once for all pods of the group."""
+    template = worker_template(cluster, group)
+
+    def build(index: int) -> Manifest:
+        own = {
+            labels.GROUP: group.name,
+            labels.ROLE: labels.ROLE_WORKER,
+            labels.REPLICA_INDEX: str(index),
+        }
+        name = worker_pod_name(cluster.metadata.name, group.name, index)
+        return _pod(cluster, name, labels.ROLE_WORKER, own, template)
+
+    return build
+
+
+def _pod(
+    cluster: ComputeCluster, name: str, component: str, own: dict[str, str], template: dict[str, Any]
+) -> Manifest:
+    given = template.get("metadata") or {}
+    merged = {
+        **(given.get("labels") or {}),
+        **labels.cluster_labels(
+            cluster.metadata.name, component, __version__, cluster.metadata.labels.get(labels.JOB, "")
+        ),
+        **own,
+        labels.TEMPLATE_HASH: stable_hash(template),
+    }
+    metadata = child_metadata(cluster, name, merged)
+    if given.get("annotations"):
+        metadata["annotations"] = dict(given["annotations"])
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copy.deepcopy(template["spec"])}
+
+
+def _with_runtime(
+    cluster: ComputeCluster, template: dict[str, Any] | None, arguments: list[str], *, head: bool
+) -> dict[str, Any]:
+    result = copy.deepcopy(template or {})
+    spec: dict[str, Any] = result.setdefault("spec", {})
+    containers: list[dict[str, Any]] = spec.setdefault("containers", [])
+    container = next((item for item in containers if item.get("name") == RUNTIME_CONTAINER), None)
+    if container is None:
+        container = {"name": RUNTIME_CONTAINER}
+        containers.insert(0, container)
+    _fill_container(container, cluster.spec.image, arguments, head=head)
+    _fill_pod_spec(spec, token_secret_name(cluster.metadata.name))
+    return result
+
+
+def _fill_container(container: dict[str, Any], image: str, arguments: list[str], *, head: bool) -> None:
+    container.setdefault("image", image)
+    container["command"] = list(shoal.COMMAND)
+    container["args"] = arguments
+    container["env"] = _merge(container.get("env"), shoal.environment(), "name")
+    container["ports"] = _merge(container.get("ports"), shoal.ports(head=head), "name")
+    token = {"name": TOKEN_VOLUME, "mountPath": shoal.TOKEN_DIRECTORY, "readOnly": True}
+    container["volumeMounts"] = _merge(container.get("volumeMounts"), [token], "mountPath")
+    for key, probe in shoal.probes(head=head).items():
+        container.setdefault(key, probe)
+    container.setdefault(
+        "securityContext", {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    )
+
+
+def _fill_pod_spec(spec: dict[str, Any], token_secret: str) -> None:
+    token = {"name": TOKEN_VOLUME, "secret": {"secretName": token_secret, "defaultMode": 0o440}}
+    spec["volumes"] = _merge(spec.get("volumes"), [token], "name")
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", GRACE_PERIOD_SECONDS)
+    spec.setdefault("automountServiceAccountToken", False)
+    spec.setdefault("enableServiceLinks", False)
+    spec.setdefault(
+        "securityContext",
+        {"runAsNonRoot": True, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+    )
+
+
+def _merge(given: list[dict[str, Any]] | None, ours: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Lists of named things: the user's, with ours in place of those of the same name."""
+    names = {item[key] for item in ours}
+    return [*(item for item in given or [] if item.get(key) not in names), *ours]

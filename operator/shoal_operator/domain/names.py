@@ -1,0 +1,48 @@
+"""Names of everything that a cluster consists of: deterministic, at most 63 characters, cut with a hash.
+
+Invariant: the same parts give the same name; two long names that differ stay different after the cut.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoal_operator.domain.hashing import HASH_LENGTH, stable_hash
+
+NAME_MAX: Final = 63
+TOKEN_KEY: Final = "token"
+
+
+def bounded_name(stem: str, suffix: str = "") -> str:
+    """``stem`` + ``suffix``, with the stem cut and hashed when the whole exceeds 63 characters.
+
+    Example:
+        >>> bounded_name("demo", "-head")
+        'demo-head'
+        >>> len(bounded_name("x" * 100, "-head"))
+        63
+    """
+    if len(stem) + len(suffix) <= NAME_MAX:
+        return stem + suffix
+    keep = NAME_MAX - len(suffix) - HASH_LENGTH - 1
+    return f"{stem[:keep]}-{stable_hash(stem)}{suffix}"
+
+
+def token_secret_name(cluster: str) -> str:
+    """Name of the Secret with the cluster's token (key ``token``)."""
+    return bounded_name(cluster, "-token")
+
+
+def head_service_name(cluster: str) -> str:
+    """Name of the Service in front of the head."""
+    return bounded_name(cluster, "-head")
+
+
+def head_pod_name(cluster: str) -> str:
+    """Name of the head pod."""
+    return bounded_name(cluster, "-head")
+
+
+def worker_pod_name(cluster: str, group: str, index: int) -> str:
+    """Name of worker ``index`` of a group."""
+    return bounded_name(f"{cluster}-{group}", f"-{index}")

@@ -1,0 +1,1 @@
+"""How the head and the workers of a runtime are started and probed."""

@@ -1,0 +1,99 @@
+"""The bundled runtime: command lines, ports, environment and probes of its head and workers.
+
+Invariant: this is the only place that knows how a Shoal process is started. Pure: it returns parts of pods.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from shoal.resources import ResourceSet
+from shoal_operator.domain.labels import HEAD_GROUP
+from shoal_operator.domain.quantities import to_numbers
+
+CONTROL_PORT: Final = 7380
+FRAMES_PORT: Final = 7381
+CONTROL_PORT_NAME: Final = "control"
+FRAMES_PORT_NAME: Final = "frames"
+TOKEN_DIRECTORY: Final = "/var/run/shoal/token"
+TOKEN_FILE: Final = f"{TOKEN_DIRECTORY}/token"
+SOURCE_DIRECTORY: Final = "/var/run/shoal/source"
+SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
+"""Environment variable of the head: where the job's ConfigMap is mounted."""
+COMMAND: Final = ("shoal",)
+
+
+def head_arguments(resources: ResourceSet) -> list[str]:
+    """Arguments of the head process.
+
+    Args:
+        resources: logical resources of the head; CPU 0 unless the user wants work there.
+    """
+    custom = {name: amount for name, amount in resources.items() if name != "CPU"}
+    cpus = to_numbers({"CPU": resources["CPU"]})["CPU"]
+    extra = ["--resources", _json(custom)] if custom else []
+    return [
+        "start",
+        "--head",
+        *("--node-ip", "$(POD_IP)"),
+        *("--control-port", str(CONTROL_PORT)),
+        *("--frames-port", str(FRAMES_PORT)),
+        *("--num-cpus", str(cpus)),
+        *("--token-file", TOKEN_FILE),
+        *("--pod-name", "$(POD_NAME)"),
+        *("--group", HEAD_GROUP),
+        *extra,
+    ]
+
+
+def worker_arguments(head_service: str, group: str, resources: ResourceSet) -> list[str]:
+    """Arguments of a worker process.
+
+    Args:
+        head_service: name of the head's Service.
+        group: name of the worker group.
+        resources: logical resources of one worker.
+    """
+    return [
+        "start",
+        *("--address", f"{head_service}:{CONTROL_PORT}"),
+        *("--node-ip", "$(POD_IP)"),
+        *("--frames-port", str(FRAMES_PORT)),
+        *("--resources", _json(resources)),
+        *("--token-file", TOKEN_FILE),
+        *("--pod-name", "$(POD_NAME)"),
+        *("--group", group),
+    ]
+
+
+def environment() -> list[dict[str, Any]]:
+    """Environment of both: what the arguments refer to."""
+    return [
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ]
+
+
+def ports(*, head: bool) -> list[dict[str, Any]]:
+    """Ports of the container."""
+    frames = {"name": FRAMES_PORT_NAME, "containerPort": FRAMES_PORT, "protocol": "TCP"}
+    control = {"name": CONTROL_PORT_NAME, "containerPort": CONTROL_PORT, "protocol": "TCP"}
+    return [control, frames] if head else [frames]
+
+
+def probes(*, head: bool) -> dict[str, Any]:
+    """Startup, readiness and liveness: the port that peers need takes connections.
+
+    Liveness never depends on another pod, and is slow to judge: a busy process is not a dead one.
+    """
+    socket = {"tcpSocket": {"port": CONTROL_PORT if head else FRAMES_PORT}}
+    return {
+        "startupProbe": {**socket, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 300},
+        "readinessProbe": {**socket, "periodSeconds": 5, "timeoutSeconds": 1, "failureThreshold": 2},
+        "livenessProbe": {**socket, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+    }
+
+
+def _json(resources: Any) -> str:
+    return json.dumps(to_numbers(resources), separators=(",", ":"))
