@@ -1,0 +1,291 @@
+"""HTTP to an API server: dicts in, dicts out, typed errors, a deadline on everything.
+
+Invariants:
+- every request has a deadline and every answer a size limit;
+- when the server asks for patience (429), every request of this client waits, not only the one that was
+  refused;
+- nothing is retried here: whoever decided on a write decides again with fresh eyes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, Protocol
+
+import aiohttp
+
+from shoal_operator.kube import errors
+from shoal_operator.kube.access import ApiAccess, BearerToken
+from shoal_operator.kube.resources import Resource, resource_of
+
+Json = dict[str, Any]
+
+FIELD_MANAGER: Final = "shoal-operator"
+STATUS_FIELD_MANAGER: Final = "shoal-operator-status"
+"""A manager of its own, so that applying the object never gives up the fields of its status."""
+
+REQUEST_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 5.0
+CONNECTIONS: Final = 100
+LINE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Longest event of a watch: an object in etcd has at most 1.5 MiB, escaped JSON a few times that."""
+
+_APPLY: Final = "application/apply-patch+yaml"
+_MERGE: Final = "application/merge-patch+json"
+
+
+class RequestMetrics(Protocol):
+    """What the client reports. ``telemetry.metrics`` implements it."""
+
+    def observe_request(self, method: str, code: int) -> None:
+        """One request was answered (code 0: it was not)."""
+        ...
+
+
+class ApiClient:
+    """A connection pool to one API server. Use as an async context manager."""
+
+    def __init__(self, access: ApiAccess, *, monotonic: Callable[[], float], metrics: RequestMetrics) -> None:
+        self._access = access
+        self._token = BearerToken(access, monotonic)
+        self._monotonic = monotonic
+        self._metrics = metrics
+        self._patient_until = 0.0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ApiClient:
+        context = self._access.ssl_context()
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context if context is not None else True)
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=None, sock_connect=CONNECT_SECONDS)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, headers={"User-Agent": "shoal-operator"}, trust_env=False
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json:
+        """One object. Raises NotFoundError and the others of ``kube.errors``."""
+        return await self._request("GET", resource.path(namespace, name))
+
+    async def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        label_selector: str = "",
+        limit: int = 500,
+        continue_token: str = "",
+    ) -> Json:
+        """One page of a collection, as the server's List object."""
+        query = {"limit": str(limit), "labelSelector": label_selector, "continue": continue_token}
+        return await self._request("GET", resource.path(namespace), query=query)
+
+    async def create(self, obj: Json) -> Json:
+        """POST. Raises AlreadyExistsError when an object of that name is there."""
+        resource, meta = resource_of(obj), obj["metadata"]
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("POST", resource.path(meta["namespace"]), query=query, body=obj)
+
+    async def replace(self, obj: Json) -> Json:
+        """PUT. Raises ConflictError when ``metadata.resourceVersion`` is no longer the current one."""
+        resource, meta = resource_of(obj), obj["metadata"]
+        path = resource.path(meta["namespace"], meta["name"])
+        return await self._request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+
+    async def apply(self, obj: Json) -> Json:
+        """Server-side apply of the fields in ``obj``, which become (and stay) ours."""
+        return await self._apply(obj, None, FIELD_MANAGER)
+
+    async def apply_status(self, obj: Json) -> Json:
+        """Server-side apply of ``obj["status"]``; with ``metadata.uid`` only to that very object."""
+        return await self._apply(obj, "status", STATUS_FIELD_MANAGER)
+
+    async def merge(self, resource: Resource, namespace: str, name: str, patch: Json) -> Json:
+        """JSON merge patch; ``metadata.uid`` in it is a precondition."""
+        path = resource.path(namespace, name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", path, query=query, body=patch, content_type=_MERGE)
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        grace_seconds: int | None = None,
+    ) -> None:
+        """DELETE; with ``uid`` only that very object (else ConflictError). Dependents follow in the background."""
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        await self._request("DELETE", resource.path(namespace, name), body=body)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        timeout_seconds: int,
+        inactivity_seconds: float,
+    ) -> AsyncIterator[Json]:
+        """The events after ``resource_version``, with bookmarks, until the server ends the watch.
+
+        Args:
+            resource: what to watch.
+            namespace: where; None: everywhere.
+            resource_version: of a list, or of the last event seen.
+            label_selector: only objects that match.
+            timeout_seconds: after so long the server ends the watch.
+            inactivity_seconds: a connection that is silent for so long is taken for dead.
+
+        Raises:
+            GoneError: that version is too old: list again.
+            UnavailableError: the connection broke or went silent.
+        """
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "labelSelector": label_selector,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        path = resource.path(namespace)
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_seconds + 30, sock_connect=CONNECT_SECONDS, sock_read=inactivity_seconds
+        )
+        await self._be_patient()
+        try:
+            async with self._open("GET", path, query, timeout=timeout) as response:
+                self._metrics.observe_request("WATCH", response.status)
+                if response.status != 200:
+                    raise await self._error(response, f"WATCH {path}")
+                async for line in _lines(response.content):
+                    yield _event(line, f"WATCH {path}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unavailable(error, f"WATCH {path}") from error
+
+    async def _apply(self, obj: Json, subresource: str | None, manager: str) -> Json:
+        resource, meta = resource_of(obj), obj["metadata"]
+        path = resource.path(meta["namespace"], meta["name"], subresource)
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._request("PATCH", path, query=query, body=obj, content_type=_APPLY)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        await self._be_patient()
+        try:
+            async with self._open(
+                method, path, query or {}, body=body, content_type=content_type
+            ) as response:
+                self._metrics.observe_request(method, response.status)
+                if response.status >= 300:
+                    raise await self._error(response, f"{method} {path}")
+                answer: Json = json.loads(await response.read())
+                return answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._metrics.observe_request(method, 0)
+            raise _unavailable(error, f"{method} {path}") from error
+        except ValueError as error:
+            raise errors.UnavailableError(
+                f"the answer is not JSON: {error}", request=f"{method} {path}"
+            ) from error
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.client._RequestContextManager:
+        if self._session is None:
+            raise RuntimeError("the API client is used outside its 'async with'")
+        headers = {"Accept": "application/json"}
+        token = self._token.current()
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = content_type
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        return self._session.request(
+            method,
+            self._access.server + path,
+            params={name: value for name, value in query.items() if value},
+            data=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+            headers=headers,
+            allow_redirects=False,
+            **options,
+        )
+
+    async def _error(self, response: aiohttp.ClientResponse, request: str) -> errors.ApiError:
+        status = _parsed(await response.content.read(64 * 1024))
+        header = response.headers.get("Retry-After")
+        error = errors.from_status(response.status, status, request=request, retry_after=header)
+        if isinstance(error, errors.TooManyRequestsError):
+            until = self._monotonic() + error.retry_after_seconds
+            self._patient_until = max(self._patient_until, until)
+        return error
+
+    async def _be_patient(self) -> None:
+        remaining = self._patient_until - self._monotonic()
+        if remaining > 0:
+            await asyncio.sleep(remaining)
+
+
+def _parsed(raw: bytes) -> Json:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return {"message": raw[:200].decode("utf-8", "replace")}
+    return value if isinstance(value, dict) else {}
+
+
+def _unavailable(error: Exception, request: str) -> errors.UnavailableError:
+    text = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return errors.UnavailableError(f"the API server cannot be reached: {text}", request=request)
+
+
+def _event(line: bytes, request: str) -> Json:
+    try:
+        event = json.loads(line)
+        kind, obj = event["type"], event["object"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.GoneError(f"an event of the watch cannot be read: {error!r}", request=request) from error
+    if kind == "ERROR":
+        raise errors.from_status(int(obj.get("code") or 500), obj, request=request)
+    return {"type": kind, "object": obj}
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a stream, of any length up to the limit (aiohttp's own reader stops at 128 KiB)."""
+    pending = bytearray()
+    async for chunk in stream.iter_any():
+        pending += chunk
+        if b"\n" in chunk:
+            *lines, rest = bytes(pending).split(b"\n")
+            pending = bytearray(rest)
+            for line in lines:
+                if line.strip():
+                    yield line
+        if len(pending) > LINE_BYTES_MAX:
+            raise errors.GoneError(f"an event of the watch has more than {LINE_BYTES_MAX} bytes")
