@@ -18,7 +18,7 @@ class NodeAddress(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class RegisterNode(_message.Message):
-    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids")
+    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids", "failed_actors")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class RegisterNode(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     IS_HEAD_FIELD_NUMBER: _ClassVar[int]
     LIVE_ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_ACTORS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     address: NodeAddress
     total: _head_pb2.Resources
@@ -42,7 +43,8 @@ class RegisterNode(_message.Message):
     group: str
     is_head: bool
     live_actor_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    failed_actors: _containers.RepeatedCompositeFieldContainer[ActorFailed]
+    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ...) -> None: ...
 
 class NodeReport(_message.Message):
     __slots__ = ("available", "demands", "idle_seconds", "activity", "drain_state")

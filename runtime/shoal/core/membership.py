@@ -1,0 +1,198 @@
+"""Which nodes the cluster has, as the head believes it: a pure state machine over sessions, reports and time.
+
+A node is a member from its registration until its session said goodbye or stayed broken for the grace period.
+A node id that died is never a member again: its actors may live elsewhere by now, so the process has to end.
+
+Invariant: messages of a session that was replaced change nothing; a dead node stays dead; a drain never goes back to
+active within one node's life unless the node itself says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from shoal.core.demand import NodeDemand
+from shoal.resources import ResourceSet
+
+DrainState = Literal["active", "draining", "drained"]
+
+GRACE_SECONDS: Final = 10.0
+"""How long a node may be without a session before it counts as dead."""
+DEAD_KEPT_SECONDS: Final = 300.0
+MAX_DEAD: Final = 1000
+MAX_SESSIONS: Final = 2000
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What a node says of itself once, at registration."""
+
+    node_id: str
+    ip: str
+    port: int
+    total: ResourceSet
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pod_name: str = ""
+    group: str = ""
+    is_head: bool = False
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What a node says of itself again and again."""
+
+    available: ResourceSet
+    demands: tuple[NodeDemand, ...] = ()
+    idle_seconds: float = 0.0
+    activity: str = ""
+    drain_state: DrainState = "active"
+
+
+@dataclass
+class Member:
+    """One node. ``lost_at`` is when its session broke; ``died_at`` when it was declared dead."""
+
+    info: NodeInfo
+    session: int
+    status: NodeStatus
+    reported_at: float
+    lost_at: float | None = None
+    died_at: float | None = None
+    reason: str = ""
+    drain_requested: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is a member; true also while a broken session may still come back."""
+        return self.died_at is None
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether new work may be placed on it."""
+        connected = self.died_at is None and self.lost_at is None
+        return connected and not self.drain_requested and self.status.drain_state == "active"
+
+    def idle_seconds(self, now: float) -> float:
+        """For how long it has been idle at ``now``; 0 while busy or out of touch."""
+        if self.status.idle_seconds <= 0 or self.lost_at is not None or not self.alive:
+            return 0.0
+        return self.status.idle_seconds + max(0.0, now - self.reported_at)
+
+
+class MembershipError(Exception):
+    """A node cannot join. ``kind``: ``Dead`` (its id was declared dead) or ``Full``."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Membership:
+    """All nodes that are or were members. Time is an argument: seconds of any clock that only goes forward."""
+
+    def __init__(self, grace_seconds: float = GRACE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
+        self._members: dict[str, Member] = {}
+        self._grace = grace_seconds
+        self._max_sessions = max_sessions
+        self._sessions = 0
+
+    def __iter__(self) -> Iterator[Member]:
+        """Members alive and recently dead, in the order in which they joined."""
+        return iter(list(self._members.values()))
+
+    def get(self, node_id: str) -> Member | None:
+        """The member with that id, dead or alive."""
+        return self._members.get(node_id)
+
+    def alive(self) -> list[Member]:
+        """Members in the order in which they joined."""
+        return [member for member in self._members.values() if member.alive]
+
+    def register(self, info: NodeInfo, now: float) -> Member:
+        """A session begins. Returns the member; its ``session`` number names this session from now on.
+
+        Raises:
+            MembershipError: the id is that of a dead node, or there are too many nodes.
+        """
+        known = self._members.get(info.node_id)
+        if known is not None and not known.alive:
+            raise MembershipError(
+                "Dead", f"node {info.node_id[:8]} was declared dead ({known.reason}); start it again to join"
+            )
+        if known is None and len(self.alive()) >= self._max_sessions:
+            raise MembershipError(
+                "Full", f"the cluster has {self._max_sessions} nodes already, the most a head takes"
+            )
+        self._sessions += 1
+        if known is None:
+            known = Member(info, self._sessions, NodeStatus(info.total), now)
+            self._members[info.node_id] = known
+        else:
+            known.info, known.session, known.lost_at = info, self._sessions, None
+        return known
+
+    def report(self, node_id: str, session: int, status: NodeStatus, now: float) -> bool:
+        """Take a report; False when it is of an old session or a dead node."""
+        member = self._current(node_id, session)
+        if member is None:
+            return False
+        member.status, member.reported_at = status, now
+        if status.drain_state != "active":
+            member.drain_requested = False
+        return True
+
+    def session_broke(self, node_id: str, session: int, now: float) -> bool:
+        """A session ended without goodbye; the grace period begins."""
+        member = self._current(node_id, session)
+        if member is None:
+            return False
+        member.lost_at = now
+        return True
+
+    def left(self, node_id: str, session: int, reason: str, now: float) -> bool:
+        """A session said goodbye: the node is dead at once."""
+        member = self._current(node_id, session)
+        return member is not None and self.declare_dead(node_id, reason, now)
+
+    def declare_dead(self, node_id: str, reason: str, now: float) -> bool:
+        """The node is gone for certain. False when it was dead already or is unknown."""
+        member = self._members.get(node_id)
+        if member is None or not member.alive:
+            return False
+        member.died_at, member.reason = now, reason
+        member.status = NodeStatus(ResourceSet(), drain_state=member.status.drain_state)
+        return True
+
+    def expire(self, now: float) -> list[str]:
+        """Declare nodes dead whose grace is over, forget those long dead. Returns the ids that died."""
+        died = [
+            member.info.node_id
+            for member in self._members.values()
+            if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace
+        ]
+        for node_id in died:
+            self.declare_dead(
+                node_id, f"its connection broke and did not come back within {self._grace:g} s", now
+            )
+        self._forget(now)
+        return died
+
+    def next_deadline(self) -> float | None:
+        """When ``expire`` has something to do next."""
+        times = [m.lost_at + self._grace for m in self._members.values() if m.alive and m.lost_at is not None]
+        times += [m.died_at + DEAD_KEPT_SECONDS for m in self._members.values() if m.died_at is not None]
+        return min(times, default=None)
+
+    def _current(self, node_id: str, session: int) -> Member | None:
+        member = self._members.get(node_id)
+        return member if member is not None and member.alive and member.session == session else None
+
+    def _forget(self, now: float) -> None:
+        dead = [m for m in self._members.values() if m.died_at is not None]
+        dead.sort(key=lambda m: m.died_at or 0.0)
+        excess = max(0, len(dead) - MAX_DEAD)
+        for index, member in enumerate(dead):
+            if index < excess or (member.died_at or 0.0) + DEAD_KEPT_SECONDS <= now:
+                del self._members[member.info.node_id]
