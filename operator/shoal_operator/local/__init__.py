@@ -1,0 +1,1 @@
+"""Shoal without Kubernetes: an embedded API server and a kubelet whose pods are local processes."""

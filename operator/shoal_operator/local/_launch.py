@@ -1,0 +1,57 @@
+"""The first code of every process that Shoal starts: ties it to its parent, then becomes the command.
+
+Run as ``python -I -S _launch.py ORDER COMMAND...`` so that it starts in milliseconds; it imports nothing of
+Shoal. ORDER is JSON: ``parent`` (pid), ``death_signal``, ``error_fd``, and optionally ``directory``,
+``limits`` (``{"NOFILE": [soft, hard]}``), ``oom_score_adj``.
+
+Invariant: the command never runs when the parent is gone already, and the parent learns through ``error_fd``
+why a command could not run: the descriptor closes silently on success, otherwise it carries
+``{"errno": ..., "step": ...}``.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+FAILED_TO_START = 128
+
+
+def main() -> None:
+    """Carry out the order in ``argv[1]`` and exec ``argv[2:]``."""
+    order = json.loads(sys.argv[1])
+    command = sys.argv[2:]
+    step = "session"
+    try:
+        os.setsid()
+        step = "parent"
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, order["death_signal"], 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+        if os.getppid() != order["parent"]:
+            os._exit(FAILED_TO_START)
+        step = "limits"
+        for name, (soft, hard) in order.get("limits", {}).items():
+            resource.setrlimit(getattr(resource, "RLIMIT_" + name), (soft, hard))
+        adjustment = order.get("oom_score_adj")
+        if adjustment is not None:
+            with open("/proc/self/oom_score_adj", "w") as score:
+                score.write(str(adjustment))
+        step = "directory"
+        if order.get("directory"):
+            os.chdir(order["directory"])
+        step = "exec"
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.set_inheritable(order["error_fd"], False)
+        os.execvpe(command[0], command, os.environ)
+    except OSError as error:
+        report = {"errno": error.errno, "step": step}
+        os.write(order["error_fd"], json.dumps(report).encode())
+    os._exit(FAILED_TO_START)
+
+
+main()

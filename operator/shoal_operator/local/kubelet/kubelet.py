@@ -1,0 +1,306 @@
+"""The node: registers itself, takes pods, and keeps one worker a pod.
+
+Invariant: a pod is bound by one task, in order, against what the node has declared; ``stop`` returns only when
+no process of any pod is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shoal_operator.local.client import ApiClient, ApiError, Change, Object, Reflector, key_of
+from shoal_operator.local.kubelet.logs import LogOptions, follow_log, read_log
+from shoal_operator.local.kubelet.pod_setup import NodeContext, log_directory
+from shoal_operator.local.kubelet.pod_worker import PodWorker
+from shoal_operator.local.kubelet.proxy import ServiceProxy
+from shoal_operator.local.kubelet.scheduling import FINISHED, sum_requests, why_unschedulable
+from shoal_operator.local.kubelet.status import timestamp
+from shoal_operator.local.sweep import SESSION_MARK, descendants, kill_marked, kill_pids
+
+_log = logging.getLogger("shoal.kubelet")
+_SCHEDULER: Final = "default-scheduler"
+_RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What the node declares. Local pods share one machine, so the default capacity only bounds nonsense."""
+
+    name: str = "local"
+    capacity: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "cpu": "1024",
+            "memory": "4Ti",
+            "ephemeral-storage": "16Ti",
+            "pods": "2000",
+        }
+    )
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class LogUnavailable(Exception):
+    """There is no such log; ``code`` is the HTTP status that says so."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def node_object(settings: NodeSettings, now: float) -> Object:
+    """The Node object."""
+    at = timestamp(now)
+    conditions = [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+            "lastHeartbeatTime": at,
+            "lastTransitionTime": at,
+        }
+    ]
+    labels = {
+        "kubernetes.io/hostname": settings.name,
+        "kubernetes.io/os": platform.system().lower(),
+        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
+            platform.machine(), platform.machine()
+        ),
+        **settings.labels,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": settings.name, "labels": labels},
+        "spec": {},
+        "status": {
+            "capacity": dict(settings.capacity),
+            "allocatable": dict(settings.capacity),
+            "conditions": conditions,
+            "addresses": [
+                {"type": "InternalIP", "address": "127.0.0.1"},
+                {"type": "Hostname", "address": settings.name},
+            ],
+            "nodeInfo": {
+                "kubeletVersion": "v1.33.0-shoal",
+                "operatingSystem": "linux",
+                "architecture": labels["kubernetes.io/arch"],
+                "containerRuntimeVersion": "process://1",
+                "kernelVersion": platform.release(),
+                "osImage": "local processes",
+                "kubeProxyVersion": "",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+            },
+        },
+    }
+
+
+class Kubelet:
+    """Runs the pods of an API server on this machine.
+
+    Args:
+        context: what pod workers share; its ``client`` reaches the API server.
+    """
+
+    def __init__(self, context: NodeContext, settings: NodeSettings) -> None:
+        self._context = context
+        self._settings = settings
+        self._node: Object = node_object(settings, time.time())
+        self._pods = Reflector(context.client, "/api/v1/pods", self._on_pod)
+        self._services = Reflector(context.client, "/api/v1/services", self._on_service)
+        self._proxy = ServiceProxy(context.client, context.pool, lambda: self._pods.items.values())
+        self._workers: dict[str, tuple[PodWorker, asyncio.Task[None]]] = {}
+        self._schedule = asyncio.Event()
+        self._bound: dict[str, Object] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Register the node and begin to take pods.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        try:
+            self._node = await self._context.client.create("/api/v1/nodes", self._node)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        status = node_object(self._settings, time.time())["status"]
+        self._node = await self._context.client.patch(
+            f"/api/v1/nodes/{self._settings.name}/status", {"status": status}
+        )
+        loop = asyncio.get_running_loop()
+        for work in (
+            self._services.run(),
+            self._pods.run(),
+            self._bind_pods(),
+            self._proxy.run(),
+            self._context.events.run(),
+        ):
+            self._tasks.append(loop.create_task(work))
+        await self._services.synced.wait()
+        await self._pods.synced.wait()
+
+    async def stop(self) -> None:
+        """Kill every process of every pod and release everything."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        for worker, _ in self._workers.values():
+            worker.vanished()
+        kill_pids(
+            pid
+            for worker, _ in self._workers.values()
+            for root in worker.process_ids()
+            for pid in descendants(root)
+        )
+        kill_marked(SESSION_MARK, self._context.host.session_id)
+        tasks = [task for _, task in self._workers.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._proxy.close()
+
+    def _on_pod(self, change: Change, pod: Object) -> None:
+        self._schedule.set()
+        uid = pod["metadata"]["uid"]
+        if change == "DELETED":
+            self._bound.pop(uid, None)
+            if uid in self._workers:
+                self._workers[uid][0].vanished()
+            return
+        if pod["spec"].get("nodeName") != self._settings.name or self._stopping:
+            return
+        if uid in self._workers:
+            self._workers[uid][0].update(pod)
+            return
+        worker = PodWorker(self._context, pod)
+        task = asyncio.get_running_loop().create_task(worker.run())
+        self._workers[uid] = (worker, task)
+        task.add_done_callback(lambda done: self._worker_done(uid, done))
+
+    def _worker_done(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._workers.pop(uid, None)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("pod worker failed", exc_info=task.exception())
+
+    def _on_service(self, change: Change, service: Object) -> None:
+        self._proxy.on_service(change, service)
+
+    async def _bind_pods(self) -> None:
+        while True:
+            await self._schedule.wait()
+            self._schedule.clear()
+            unbound = [pod for pod in self._pods.items.values() if not pod["spec"].get("nodeName")]
+            for pod in sorted(
+                unbound, key=lambda one: (one["metadata"].get("creationTimestamp", ""), key_of(one))
+            ):
+                try:
+                    await self._place(pod)
+                except ApiError as error:
+                    if error.code not in (404, 409):
+                        _log.warning("pod %s: not bound: %s", pod["metadata"]["name"], error)
+                        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._schedule.set)
+
+    async def _place(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        if metadata["uid"] in self._bound or "deletionTimestamp" in metadata:
+            return
+        gates = pod["spec"].get("schedulingGates") or []
+        if gates:
+            names = ", ".join(gate["name"] for gate in gates)
+            await self._refuse(
+                pod, "SchedulingGated", f"Scheduling is blocked due to non-empty scheduling gates: {names}"
+            )
+            return
+        here = {
+            one["metadata"]["uid"]: one for one in self._pods.items.values() if one["spec"].get("nodeName")
+        }
+        here = {**self._bound, **here}
+        active = [one for one in here.values() if (one.get("status") or {}).get("phase") not in FINISHED]
+        message = why_unschedulable(pod, self._node, sum_requests(active), len(active))
+        if message is not None:
+            await self._refuse(pod, "Unschedulable", message)
+            return
+        base = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self._settings.name},
+        }
+        await self._context.client.create(f"{base}/binding", binding)
+        self._bound[metadata["uid"]] = pod
+        where = f"{metadata['namespace']}/{metadata['name']}"
+        self._context.events.normal(
+            pod, "Scheduled", f"Successfully assigned {where} to {self._settings.name}", _SCHEDULER
+        )
+
+    async def _refuse(self, pod: Object, reason: str, message: str) -> None:
+        """Say once why the pod waits."""
+        conditions = (pod.get("status") or {}).get("conditions") or []
+        for one in conditions:
+            if (
+                one.get("type") == "PodScheduled"
+                and one.get("message") == message
+                and one.get("reason") == reason
+            ):
+                return
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": timestamp(time.time()),
+        }
+        others = [one for one in conditions if one.get("type") != "PodScheduled"]
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        status = {"phase": "Pending", "conditions": [*others, condition]}
+        await self._context.client.patch(path, {"metadata": {"uid": metadata["uid"]}, "status": status})
+        if reason == "Unschedulable":
+            self._context.events.warning(pod, "FailedScheduling", message, _SCHEDULER)
+
+    async def read_log(
+        self, namespace: str, name: str, container: str, options: LogOptions
+    ) -> AsyncIterator[bytes]:
+        """The log of a container, as the API server streams it to ``kubectl logs``.
+
+        Raises:
+            LogUnavailable: no such container, or it has not run yet.
+        """
+        pod = self._pods.items.get((namespace, name))
+        found = self._workers.get(pod["metadata"]["uid"]) if pod else None
+        if pod is None or found is None:
+            raise LogUnavailable(404, f'pod "{name}" has no logs on this node')
+        worker = found[0]
+        record = worker.records.get(container)
+        if record is None:
+            raise LogUnavailable(400, f"container {container} is not valid for pod {name}")
+        number = record.restart_count - (1 if options.previous else 0)
+        if number < 0:
+            raise LogUnavailable(
+                400, f'previous terminated container "{container}" in pod "{name}" not found'
+            )
+        path = log_directory(self._context.root, pod) / container / f"{number}.log"
+        if not path.exists():
+            reason = record.reason or "ContainerCreating"
+            raise LogUnavailable(
+                400, f'container "{container}" in pod "{name}" is waiting to start: {reason}'
+            )
+        limits = self._context.log_limits
+        log = worker.logs.get(container)
+        if options.follow and not options.previous and log is not None and not log.closed:
+            async for text in follow_log(log, limits, options):
+                yield text
+            return
+        for text in read_log(path, limits, options):
+            yield text

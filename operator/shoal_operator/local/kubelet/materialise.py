@@ -1,0 +1,75 @@
+"""Laying down a pod's volumes on disk.
+
+Invariant: everything is below the pod's own 0700 directory, files appear whole (written beside, then renamed),
+and ``remove_tree`` never follows a link out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from shoal_operator.local.kubelet.environment import ConfigError
+from shoal_operator.local.kubelet.volumes import VolumePlan
+
+
+def lay_down(plan: VolumePlan, pod_directory: Path) -> str:
+    """Make one volume; the real path that stands for it.
+
+    Raises:
+        ConfigError: a hostPath is not what the spec requires.
+        OSError: the disk refuses.
+    """
+    if plan.host_path:
+        return _host_path(plan)
+    target = pod_directory / "volumes" / plan.name
+    if plan.in_memory and os.access("/dev/shm", os.W_OK):
+        return _in_memory(target)
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for relative, (content, mode) in plan.files.items():
+        _write(target / relative, content, mode)
+    return str(target)
+
+
+def _host_path(plan: VolumePlan) -> str:
+    path = Path(plan.host_path)
+    if plan.create == "directory":
+        path.mkdir(parents=True, exist_ok=True)
+    elif plan.create == "file":
+        path.touch(exist_ok=True)
+    if plan.require == "directory" and not path.is_dir():
+        raise ConfigError(f"hostPath type check failed: {path} is not a directory")
+    if plan.require == "file" and not path.is_file():
+        raise ConfigError(f"hostPath type check failed: {path} is not a file")
+    return str(path)
+
+
+def _in_memory(target: Path) -> str:
+    """A directory in shared memory, reached by a link so that removing the pod finds it."""
+    if not target.is_symlink():
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.symlink_to(tempfile.mkdtemp(prefix="shoal-volume-", dir="/dev/shm"))
+    return str(target.readlink())
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    # Group and others gain nothing by a wider mode: the pod's directory is closed to them.
+    os.chmod(beside, mode & 0o700 | 0o400)
+    os.replace(beside, path)
+
+
+def remove_tree(pod_directory: Path) -> None:
+    """Remove a pod's directory, its in-memory volumes included."""
+    volumes = pod_directory / "volumes"
+    if volumes.is_dir():
+        for entry in volumes.iterdir():
+            if entry.is_symlink():
+                shutil.rmtree(entry.readlink(), ignore_errors=True)
+    shutil.rmtree(pod_directory, ignore_errors=True)
