@@ -21,6 +21,7 @@ from shoal_operator.api.meta import (
     ObjectMeta,
     PodTemplate,
     ResourceMap,
+    with_rules,
 )
 
 DEFAULT_IMAGE: Final = f"shoal/runtime:{__version__}"
@@ -52,11 +53,22 @@ class HeadSpec(Model):
     resources: ResourceMap = {}
     """Logical resources of the head for tasks and actors. Default: CPU 0, so that work goes to workers."""
     template: PodTemplate | None = None
-    """Pod template of the head. Put changes for the runtime into a container named `shoal`; other containers are kept beside it."""
+    """Pod template of the head. Changes for the runtime go into a container named `shoal`."""
 
 
 class WorkerGroup(Model):
     """Workers that are all alike; the autoscaler chooses how many there are."""
+
+    model_config = with_rules(
+        (
+            "self.minReplicas <= self.maxReplicas",
+            "spec.workerGroups[].minReplicas must be less than or equal to maxReplicas",
+        ),
+        (
+            "self.name != 'head'",
+            "spec.workerGroups[].name must not be `head`, the name of the head's own group",
+        ),
+    )
 
     name: GroupName
     """Name of the group, part of its pods' names. `head` is taken."""
@@ -69,9 +81,12 @@ class WorkerGroup(Model):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Groups of higher priority are filled first; equal ones by least waste."""
     resources: ResourceMap = {}
-    """Logical resources of one worker, for example {CPU: 2, GPU: 1, memory: 4Gi}. Default: the requests of the template's containers (cpu becomes CPU), else CPU 1."""
+    """Logical resources of one worker, for example {CPU: 2, GPU: 1, memory: 4Gi}.
+
+    Default: the requests of the template's container `shoal` (cpu becomes CPU), else CPU 1.
+    """
     idle_timeout_seconds: Seconds | None = None
-    """Seconds after which an idle worker is drained and removed. Default: spec.autoscaling.idleTimeoutSeconds."""
+    """Seconds after which an idle worker is drained and removed. Default: autoscaling.idleTimeoutSeconds."""
     template: PodTemplate | None = None
     """Pod template of the workers. Put changes for the runtime into a container named `shoal`."""
 

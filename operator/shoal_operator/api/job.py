@@ -15,11 +15,11 @@ from shoal_operator.api.meta import (
     MANAGED_BY_SHOAL,
     CamelReason,
     ConditionList,
-    DnsLabel,
     Message,
     Model,
     ObjectMeta,
     Timestamp,
+    with_rules,
 )
 
 DirectoryPath = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -39,8 +39,18 @@ class LocalObjectReference(Model):
 class JobSource(Model):
     """Where the program's files come from. Exactly one member must be given."""
 
+    model_config = with_rules(
+        (
+            "[has(self.directory), has(self.configMap), has(self.path)].exists_one(given, given)",
+            "spec.source must have exactly one of `directory`, `configMap` and `path`",
+        )
+    )
+
     directory: DirectoryPath | None = None
-    """A directory of this machine; only for `shoal local run`, which resolves it against the manifest's folder. The program runs in it."""
+    """A directory of this machine, for `shoal local run` only; the program runs in it.
+
+    A relative path starts at the folder of the manifest.
+    """
     config_map: LocalObjectReference | None = None
     """A ConfigMap whose keys are the files."""
     path: DirectoryPath | None = None
@@ -70,6 +80,17 @@ class CleanupRule(Model):
 class ComputeJobSpec(Model):
     """What shall run, where, and for how long at most."""
 
+    model_config = with_rules(
+        (
+            "!(has(self.clusterSpec) && has(self.clusterRef))",
+            "spec must not have both `clusterSpec` and `clusterRef`",
+        ),
+        (
+            "self.entrypoint == oldSelf.entrypoint",
+            "spec.entrypoint must not change; delete the job and create it again",
+        ),
+    )
+
     entrypoint: Annotated[str, Field(min_length=1, max_length=8192)]
     """The command line that starts the program, for example `python main.py`; a shell runs it."""
     source: JobSource | None = None
@@ -88,7 +109,7 @@ class ComputeJobSpec(Model):
     ] = {}
     """Free text kept with the job in the cluster."""
     cluster_spec: ComputeClusterSpec | None = None
-    """The cluster to make for this job. Default: a cluster with all defaults. Not together with clusterRef."""
+    """The cluster to make for this job. Default: one with all defaults. Not with clusterRef."""
     cluster_ref: LocalObjectReference | None = None
     """An existing ComputeCluster to run on; it is left as it is when the job ends."""
     suspend: bool = False

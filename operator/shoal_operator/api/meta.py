@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 GROUP: Final = "shoal.dev"
@@ -33,13 +33,31 @@ class Model(BaseModel):
     )
 
 
+def with_rules(*rules: tuple[str, str]) -> ConfigDict:
+    """Configuration of a model with CEL rules.
+
+    Args:
+        rules: pairs of rule and message; ``self`` is the object that the model describes.
+    """
+    return ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
+    )
+
+
+def _int_or_string(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f'must be a whole number or a string such as "0.5" or "4Gi", is {value!r}')
+    return value
+
+
 Quantity = Annotated[
-    StrictInt | StrictStr,
+    int | str,
+    BeforeValidator(_int_or_string),
     Field(
         json_schema_extra={
             "x-kubernetes-int-or-string": True,
             "maxLength": 32,
-            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$",
+            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
         }
     ),
 ]

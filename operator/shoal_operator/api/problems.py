@@ -82,5 +82,6 @@ def path_text(location: Sequence[str | int]) -> str:
 
 
 def _sentence(message: str) -> str:
-    replaced = message.replace("Input should be", "must be").replace("Field required", "is required")
+    replaced = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    replaced = replaced.replace("Field required", "is required")
     return replaced[:1].lower() + replaced[1:]

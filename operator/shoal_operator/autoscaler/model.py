@@ -66,7 +66,7 @@ class ComingNode:
     group: str
     age_seconds: float = 0.0
     blocked_reason: str = ""
-    """Why it will not join on its own (Unschedulable, ImagePullBackOff, ...). Then nothing is expected of it."""
+    """Why it will not join on its own (Unschedulable, ImagePullBackOff, ...); it is not counted on."""
     blocked_message: str = ""
 
 

@@ -1,7 +1,7 @@
 """One simulated pass: which work goes where, and how many new nodes that takes.
 
-Order of preference for a unit of work: nodes the simulation has used already, joined nodes (busy ones first, so
-that idle ones stay idle), coming nodes (oldest first), new nodes by strict priority and then least waste.
+Order of preference for a unit of work: nodes the simulation has used already, joined nodes (busy ones first,
+so that idle ones stay idle), coming nodes (oldest first), new nodes by strict priority and then least waste.
 
 Invariant: the same request gives the same result whatever the order of its members, and new nodes that were
 asked for once are found as coming nodes the next time.

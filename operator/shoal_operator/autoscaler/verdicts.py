@@ -63,7 +63,7 @@ def _refusal(demand: Demand, group: Group, stuck: ComingNode | None, request: Sc
 
 
 def _offer(lacking: dict[str, int], offered: ResourceSet, dimensions: int) -> str:
-    """ "at most 2" for a shape of one dimension, "at most 2 CPU" else, "no GPU" for nothing."""
+    """Such as "at most 2" for a shape of one dimension, "at most 2 CPU" else, "no GPU" for nothing."""
     texts = []
     for name in sorted(lacking):
         if offered[name] == 0:

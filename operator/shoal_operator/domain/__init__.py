@@ -1,1 +1,1 @@
-"""Pure decisions: an observed world goes in, a plan and a status come out. No I/O, no clock, no randomness."""
+"""Pure decisions: an observed world goes in, a plan and a status come out. No I/O, no clock."""

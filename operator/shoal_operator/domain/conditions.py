@@ -1,7 +1,7 @@
 """Conditions: merge what holds now into what was said before.
 
-Invariant: ``lastTransitionTime`` changes only when ``status`` does; merging twice changes nothing; a condition
-of a type that is not mentioned keeps standing.
+Invariant: ``lastTransitionTime`` changes only when ``status`` does; merging twice changes nothing; a
+condition of a type that is not mentioned keeps standing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Final
 from shoal_operator.domain.hashing import HASH_LENGTH, stable_hash
 
 NAME_MAX: Final = 63
-TOKEN_KEY: Final = "token"
+TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key, not its value
 
 
 def bounded_name(stem: str, suffix: str = "") -> str:

@@ -4,7 +4,8 @@ Invariant: a plan says everything and does nothing. Carrying out a plan and plan
 it leads to gives the empty plan. All objects are in the namespace of the root object.
 
 Order of execution: ``delete_pods``, ``annotate_pods``, ``create``, ``apply``, ``create_pods``, ``delete``,
-``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it in a later pass.
+``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it, in a later
+pass.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class DrainNode:
-    """Ask the head of ``cluster`` to take no new work on a node. A refusal needs no handling: the next pass sees it."""
+    """Ask the head of ``cluster`` to give a node no new work. The next pass sees a refusal by itself."""
 
     cluster: str
     node_id: str
@@ -103,7 +104,7 @@ class Plan:
     apply: tuple[Manifest, ...] = ()
     """Server-side apply each, force, with the operator's field manager."""
     create: tuple[Manifest, ...] = ()
-    """POST each once (the token Secret); AlreadyExists counts as done. May hold secret material: never log."""
+    """POST each once (the token Secret); AlreadyExists counts as done. May hold secrets: never log."""
     annotate_pods: tuple[PodAnnotation, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
     head_commands: tuple[HeadCommand, ...] = ()

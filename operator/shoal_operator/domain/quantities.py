@@ -94,16 +94,3 @@ def runtime_container(template: Mapping[str, Any] | None) -> Mapping[str, Any]:
     spec = (template or {}).get("spec") or {}
     containers = spec.get("containers") or []
     return next((item for item in containers if item.get("name") == RUNTIME_CONTAINER), {})
-
-
-def to_numbers(resources: Mapping[str, int]) -> dict[str, int | float]:
-    """Amounts in units for a command line: whole numbers stay integers.
-
-    Example:
-        >>> to_numbers(ResourceSet.from_units({"CPU": 1, "GPU": 0.5}))
-        {'CPU': 1, 'GPU': 0.5}
-    """
-    return {
-        name: amount // UNITS if amount % UNITS == 0 else amount / UNITS
-        for name, amount in sorted(resources.items())
-    }

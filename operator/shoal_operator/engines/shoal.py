@@ -6,17 +6,16 @@ Invariant: this is the only place that knows how a Shoal process is started. Pur
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
-from shoal.resources import ResourceSet
-from shoal_operator.domain.labels import HEAD_GROUP
-from shoal_operator.domain.quantities import to_numbers
+from shoal.resources import UNITS, ResourceSet
 
 CONTROL_PORT: Final = 7380
 FRAMES_PORT: Final = 7381
 CONTROL_PORT_NAME: Final = "control"
 FRAMES_PORT_NAME: Final = "frames"
-TOKEN_DIRECTORY: Final = "/var/run/shoal/token"
+TOKEN_DIRECTORY: Final = "/var/run/shoal/token"  # noqa: S105 - a directory
 TOKEN_FILE: Final = f"{TOKEN_DIRECTORY}/token"
 SOURCE_DIRECTORY: Final = "/var/run/shoal/source"
 SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
@@ -24,10 +23,11 @@ SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 COMMAND: Final = ("shoal",)
 
 
-def head_arguments(resources: ResourceSet) -> list[str]:
+def head_arguments(group: str, resources: ResourceSet) -> list[str]:
     """Arguments of the head process.
 
     Args:
+        group: the name under which the head's own node joins.
         resources: logical resources of the head; CPU 0 unless the user wants work there.
     """
     custom = {name: amount for name, amount in resources.items() if name != "CPU"}
@@ -42,7 +42,7 @@ def head_arguments(resources: ResourceSet) -> list[str]:
         *("--num-cpus", str(cpus)),
         *("--token-file", TOKEN_FILE),
         *("--pod-name", "$(POD_NAME)"),
-        *("--group", HEAD_GROUP),
+        *("--group", group),
         *extra,
     ]
 
@@ -95,5 +95,18 @@ def probes(*, head: bool) -> dict[str, Any]:
     }
 
 
-def _json(resources: Any) -> str:
+def to_numbers(resources: Mapping[str, int]) -> dict[str, int | float]:
+    """Amounts in units for a command line: whole numbers stay integers.
+
+    Example:
+        >>> to_numbers(ResourceSet.from_units({"CPU": 1, "GPU": 0.5}))
+        {'CPU': 1, 'GPU': 0.5}
+    """
+    return {
+        name: amount // UNITS if amount % UNITS == 0 else amount / UNITS
+        for name, amount in sorted(resources.items())
+    }
+
+
+def _json(resources: Mapping[str, int]) -> str:
     return json.dumps(to_numbers(resources), separators=(",", ":"))

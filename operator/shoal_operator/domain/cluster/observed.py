@@ -1,6 +1,6 @@
 """The world of one ComputeCluster as a reconcile sees it: small, immutable, made of values.
 
-Invariant: an observation is complete for a decision; ``plan_cluster`` and ``cluster_status`` read nothing else.
+Invariant: an observation is complete for a decision; plan and status read nothing else.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ChildView:
-    """An object that the operator applies, with the hash of what was applied (annotation shoal.dev/applied-hash)."""
+    """An object that the operator applies, with the hash of what was applied (shoal.dev/applied-hash)."""
 
     kind: str
     name: str

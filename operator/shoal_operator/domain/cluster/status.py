@@ -5,13 +5,38 @@ Invariant: the same world gives the same status; a condition's lastTransitionTim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from shoal.resources import describe
+from shoal_operator.api.cluster import (
+    ComputeClusterStatus,
+    HeadStatus,
+    WorkerGroupStatus,
+    WorkersStatus,
+)
+from shoal_operator.api.meta import Condition, Model
 from shoal_operator.api.problems import Problem
+from shoal_operator.autoscaler.model import Verdict
+from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.assessment import Assessment, assess, pod_text
 from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
+from shoal_operator.domain.head import DrainState
+from shoal_operator.domain.names import head_pod_name, head_service_name
 from shoal_operator.domain.plan import Plan
+from shoal_operator.domain.reasons import ConditionType, Reason
+
+MESSAGES_MAX = 3
+"""Shapes of work that one condition message explains."""
+
+_VERDICTS = {
+    Verdict.INFEASIBLE: Reason.INFEASIBLE,
+    Verdict.BLOCKED: Reason.WORKERS_BLOCKED,
+    Verdict.LIMIT_REACHED: Reason.LIMIT_REACHED,
+}
 
 
 def cluster_status(observed: ClusterObservation, plan: Plan, now: datetime) -> dict[str, Any]:
@@ -25,11 +50,237 @@ def cluster_status(observed: ClusterObservation, plan: Plan, now: datetime) -> d
     Returns:
         The value of ``status``. Write it only when it differs from what the object has.
     """
-    raise NotImplementedError
+    assessment = assess(observed, now)
+    old = observed.cluster.status
+    if not assessment.is_ours:
+        return dump(old)
+    groups = tuple(_group_counts(assessment))
+    facts = _facts(observed, assessment, plan, groups)
+    merged = conditions.merge(old.conditions, facts, now, observed.cluster.metadata.generation)
+    blocking = first_blocking(merged)
+    name = observed.cluster.metadata.name
+    return dump(
+        ComputeClusterStatus(
+            observed_generation=observed.cluster.metadata.generation,
+            conditions=merged,
+            workers=WorkersStatus(
+                desired=sum(group.desired for group in groups),
+                ready=sum(group.ready for group in groups),
+                pending=sum(group.pending for group in groups),
+                draining=sum(group.draining for group in groups),
+            ),
+            worker_groups=groups,
+            head=HeadStatus(
+                pod_name=head_pod_name(name),
+                service_name=head_service_name(name),
+                incarnation=observed.head.incarnation if observed.head else old.head.incarnation,
+            ),
+            reason=blocking.reason if blocking else None,
+            message=blocking.message if blocking else None,
+        )
+    )
 
 
 def invalid_cluster_status(
     document: dict[str, Any], problems: Sequence[Problem], now: datetime
 ) -> dict[str, Any]:
     """The ``status`` of an object that cannot even be read (``ComputeCluster.parse`` raised)."""
-    raise NotImplementedError
+    return invalid_status(ComputeClusterStatus, document, problems, now)
+
+
+def invalid_status(
+    model: type[Model], document: dict[str, Any], problems: Sequence[Problem], now: datetime
+) -> dict[str, Any]:
+    """The least that can be said of an unreadable object: the condition InvalidSpec, in its own words."""
+    metadata = document.get("metadata") or {}
+    generation = int(metadata.get("generation") or 0)
+    text = "; ".join(str(problem) for problem in problems)
+    before = ComputeClusterStatus.model_validate(
+        {"conditions": (document.get("status") or {}).get("conditions") or []}
+    )
+    facts = [
+        Fact(ConditionType.INVALID_SPEC, TRUE, Reason.INVALID_SPEC, text),
+    ]
+    merged = conditions.merge(before.conditions, facts, now, generation)
+    status = model.model_validate(
+        {
+            "observedGeneration": generation,
+            "conditions": merged,
+            "reason": Reason.INVALID_SPEC.value,
+            "message": conditions.shorten(text),
+        }
+    )
+    return dump(status)
+
+
+def dump(status: Model) -> dict[str, Any]:
+    """A status as the JSON that the API server stores."""
+    document = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for condition in document.get("conditions", []):
+        if not condition.get("message"):
+            condition["message"] = ""
+    return document
+
+
+def first_blocking(facts: Sequence[Condition]) -> Condition | None:
+    """The condition that holds the cluster up most, if one does."""
+    invalid = conditions.find(facts, ConditionType.INVALID_SPEC)
+    if invalid and invalid.status == TRUE:
+        return invalid
+    suspended = conditions.find(facts, ConditionType.SUSPENDED)
+    if suspended and suspended.status == TRUE:
+        return suspended
+    for kind in (ConditionType.HEAD_READY, ConditionType.HEAD_REACHABLE):
+        condition = conditions.find(facts, kind)
+        if condition and condition.status != TRUE:
+            return condition
+    demand = conditions.find(facts, ConditionType.DEMAND_SATISFIED)
+    return demand if demand and demand.status == FALSE else None
+
+
+def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
+    coming = Counter[str]()
+    for addition in assessment.scaling.add:
+        coming[addition.group] += addition.count
+    given_up = {removal.pod_name for removal in assessment.scaling.cancel} if assessment.head else set()
+    named = [group.name for group in assessment.cluster.spec.worker_groups]
+    ready, draining, pending = Counter[str](), Counter[str](), coming.copy()
+    for worker in assessment.workers:
+        group, node = worker.pod.group, worker.node
+        if worker.drain or (node and node.drain_state is not DrainState.ACTIVE):
+            draining[group] += 1
+        elif node or (assessment.head is None and worker.pod.ready):
+            ready[group] += 1
+        elif worker.pod.name not in given_up:
+            pending[group] += 1
+    for group in named:
+        yield WorkerGroupStatus(
+            name=group,
+            desired=ready[group] + pending[group],
+            ready=ready[group],
+            pending=pending[group],
+            draining=draining[group],
+        )
+
+
+def _facts(
+    observed: ClusterObservation, assessment: Assessment, plan: Plan, groups: Sequence[WorkerGroupStatus]
+) -> list[Fact]:
+    cluster = observed.cluster
+    head_ready = _head_ready(assessment)
+    reachable = _head_reachable(observed)
+    facts = [
+        _ready(assessment, head_ready, reachable, groups),
+        head_ready,
+        reachable,
+        _demand_satisfied(assessment),
+        _progressing(assessment, plan, groups),
+    ]
+    known = {condition.type for condition in cluster.status.conditions}
+    if assessment.problems:
+        text = "; ".join(str(problem) for problem in assessment.problems)
+        facts.append(Fact(ConditionType.INVALID_SPEC, TRUE, Reason.INVALID_SPEC, text))
+    elif ConditionType.INVALID_SPEC in known:
+        facts.append(Fact(ConditionType.INVALID_SPEC, FALSE, Reason.VALID))
+    if cluster.spec.suspend:
+        text = "spec.suspend is true; set it to false to bring the pods back"
+        facts.append(Fact(ConditionType.SUSPENDED, TRUE, Reason.SUSPENDED, text))
+    elif ConditionType.SUSPENDED in known:
+        facts.append(Fact(ConditionType.SUSPENDED, FALSE, Reason.NOT_SUSPENDED))
+    return facts
+
+
+def _ready(
+    assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]
+) -> Fact:
+    kind = ConditionType.READY
+    if assessment.problems:
+        text = "; ".join(str(problem) for problem in assessment.problems)
+        return Fact(kind, FALSE, Reason.INVALID_SPEC, text)
+    if assessment.cluster.spec.suspend:
+        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    for fact in (head_ready, reachable):
+        if fact.status != TRUE:
+            return Fact(kind, FALSE, fact.reason, fact.message)
+    counts = {group.name: group for group in groups}
+    for group in assessment.cluster.spec.worker_groups:
+        ready = counts[group.name].ready
+        if ready < group.min_replicas:
+            text = f"group `{group.name}` has {ready} of at least {group.min_replicas} workers"
+            return Fact(kind, FALSE, Reason.WAITING_FOR_WORKERS, text)
+    return Fact(
+        kind, TRUE, Reason.ALL_READY, "the head answers and every group has its least number of workers"
+    )
+
+
+def _head_ready(assessment: Assessment) -> Fact:
+    kind, pod = ConditionType.HEAD_READY, assessment.head_pod
+    name = head_pod_name(assessment.cluster.metadata.name)
+    if assessment.problems and pod is None:
+        return Fact(kind, FALSE, Reason.INVALID_SPEC, "no head is started from an invalid spec")
+    if assessment.cluster.spec.suspend and pod is None:
+        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    if pod is None:
+        ended = next((item for item in assessment.ended if item.name == name), None)
+        if ended is not None:
+            return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} ended: {pod_text(ended)}")
+        if assessment.head_name_taken:
+            text = f"a pod {name} that belongs to something else is there; waiting for it to go"
+            return Fact(kind, FALSE, Reason.HEAD_MISSING, text)
+        return Fact(kind, FALSE, Reason.HEAD_STARTING, f"pod {name} is being created")
+    if pod.is_deleting:
+        return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} is being deleted")
+    if pod.ready:
+        return Fact(kind, TRUE, Reason.HEAD_RUNNING, f"pod {name} is ready")
+    text = f"pod {name}: {pod_text(pod)}" if pod.reasons else f"pod {name} is starting"
+    return Fact(kind, FALSE, Reason.HEAD_STARTING, text)
+
+
+def _head_reachable(observed: ClusterObservation) -> Fact:
+    kind, head = ConditionType.HEAD_REACHABLE, observed.head
+    if observed.cluster.spec.suspend:
+        return Fact(kind, UNKNOWN, Reason.SUSPENDED, "spec.suspend is true")
+    if head is None:
+        return Fact(kind, UNKNOWN, Reason.HEAD_NOT_YET_REACHED, "the head has not answered yet")
+    if not head.reachable:
+        text = f"the head does not answer: {head.unreachable_message or 'connection lost'}"
+        return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, text)
+    return Fact(kind, TRUE, Reason.HEAD_ANSWERS, "the head answers")
+
+
+def _demand_satisfied(assessment: Assessment) -> Fact:
+    kind, scaling = ConditionType.DEMAND_SATISFIED, assessment.scaling
+    if assessment.head is None:
+        return Fact(
+            kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer"
+        )
+    for verdict, reason in _VERDICTS.items():
+        texts = [unmet.message for unmet in scaling.unmet if unmet.verdict is verdict]
+        if texts:
+            return Fact(kind, FALSE, reason, "; ".join(dict.fromkeys(texts[:MESSAGES_MAX])))
+    if scaling.waiting:
+        shapes = dict.fromkeys(describe(item.demand.shape) for item in scaling.waiting[:MESSAGES_MAX])
+        text = f"work that needs {' or '.join(shapes)} waits for workers that are starting"
+        return Fact(kind, FALSE, Reason.WAITING_FOR_WORKERS, text)
+    return Fact(kind, TRUE, Reason.NOTHING_WAITS, "nothing waits for workers")
+
+
+def _progressing(assessment: Assessment, plan: Plan, groups: Sequence[WorkerGroupStatus]) -> Fact:
+    kind = ConditionType.PROGRESSING
+    if assessment.problems:
+        return Fact(kind, FALSE, Reason.INVALID_SPEC, "nothing is done with an invalid spec")
+    if assessment.cluster.spec.suspend:
+        left = len(plan.delete_pods) + len(assessment.leaving) + (assessment.head_pod is not None)
+        if left:
+            return Fact(kind, TRUE, Reason.SUSPENDING, "pods are being deleted")
+        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    pending = {group.name: group.pending for group in groups if group.pending}
+    if pending:
+        text = "starting " + ", ".join(f"{count} of group `{name}`" for name, count in pending.items())
+        return Fact(kind, TRUE, Reason.SCALING_UP, text)
+    leaving = sum(group.draining for group in groups) + len(assessment.leaving)
+    if leaving:
+        return Fact(kind, TRUE, Reason.SCALING_DOWN, f"{leaving} worker(s) are leaving")
+    if assessment.head_pod is None or not assessment.head_pod.ready:
+        return Fact(kind, TRUE, Reason.STARTING, "the head is starting")
+    return Fact(kind, FALSE, Reason.SETTLED, "there are as many workers as there shall be")

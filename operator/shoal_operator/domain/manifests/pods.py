@@ -20,7 +20,7 @@ from shoal_operator.domain.plan import Manifest
 from shoal_operator.domain.quantities import RUNTIME_CONTAINER, group_resources, resource_set
 from shoal_operator.engines import shoal
 
-TOKEN_VOLUME: Final = "shoal-token"
+TOKEN_VOLUME: Final = "shoal-token"  # noqa: S105 - the name of a volume
 GRACE_PERIOD_SECONDS: Final = 30
 
 
@@ -30,22 +30,19 @@ def build_head_pod(cluster: ComputeCluster) -> Manifest:
     Raises:
         ValueError: a quantity in ``head.resources`` is wrong (``validate_cluster`` finds it first).
     """
-    arguments = shoal.head_arguments(resource_set(cluster.spec.head.resources))
     return _pod(
         cluster,
         head_pod_name(cluster.metadata.name),
         labels.ROLE_HEAD,
         {labels.GROUP: labels.HEAD_GROUP, labels.ROLE: labels.ROLE_HEAD},
-        head_template(cluster, arguments),
+        head_template(cluster),
     )
 
 
-def head_template(cluster: ComputeCluster, arguments: list[str] | None = None) -> dict[str, Any]:
+def head_template(cluster: ComputeCluster) -> dict[str, Any]:
     """The head's pod template with the runtime in it."""
-    given = (
-        shoal.head_arguments(resource_set(cluster.spec.head.resources)) if arguments is None else arguments
-    )
-    return _with_runtime(cluster, cluster.spec.head.template, given, head=True)
+    arguments = shoal.head_arguments(labels.HEAD_GROUP, resource_set(cluster.spec.head.resources))
+    return _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
 
 
 def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""What a schema cannot say about a spec, or says less clearly: pure checks with paths and hints.
+
+Invariant: a spec without problems can be planned; no function of ``domain`` raises on it. The command line
+and the operator use the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
+from shoal_operator.api.job import ComputeJobSpec, JobSource
+from shoal_operator.api.problems import Problem
+from shoal_operator.domain.labels import HEAD_GROUP
+from shoal_operator.domain.quantities import group_resources, resource_set
+
+
+def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Problem]:
+    """Everything wrong with a cluster's spec, in the order of the document.
+
+    Args:
+        spec: the spec, already of the right types.
+        path: where the spec stands in its document: ``spec.clusterSpec`` within a job.
+    """
+    problems = list(_quantities(f"{path}.head.resources", spec.head.resources))
+    problems += _template(f"{path}.head.template", spec.head.template)
+    first: dict[str, int] = {}
+    for index, group in enumerate(spec.worker_groups):
+        where = f"{path}.workerGroups[{index}]"
+        if group.name in first:
+            text = f"must be unique; `{group.name}` is also the name of workerGroups[{first[group.name]}]"
+            problems.append(Problem(f"{where}.name", text, "rename one of the groups"))
+        first.setdefault(group.name, index)
+        problems += _group(where, group)
+    return problems
+
+
+def validate_job(spec: ComputeJobSpec, path: str = "spec") -> list[Problem]:
+    """Everything wrong with a job's spec, in the order of the document."""
+    problems = []
+    if not spec.entrypoint.strip():
+        hint = "write the command that starts the program, for example `python main.py`"
+        problems.append(Problem(f"{path}.entrypoint", "must not be empty", hint))
+    if spec.source is not None:
+        problems += _source(f"{path}.source", spec.source)
+    names = [variable.name for variable in spec.env]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(Problem(f"{path}.env[{index}].name", f"must be unique; `{name}` is there twice"))
+    if spec.cluster_spec is not None and spec.cluster_ref is not None:
+        hint = "clusterSpec makes a cluster for this job, clusterRef runs on one that is there"
+        problems.append(Problem(path, "must not have both `clusterSpec` and `clusterRef`", hint))
+    if spec.cluster_spec is not None:
+        problems += validate_cluster(spec.cluster_spec, f"{path}.clusterSpec")
+    return problems
+
+
+def _group(where: str, group: WorkerGroup) -> Iterator[Problem]:
+    if group.name == HEAD_GROUP:
+        yield Problem(f"{where}.name", "must not be `head`", "that is the name of the head's own group")
+    if group.min_replicas > group.max_replicas:
+        text = f"must be less than or equal to maxReplicas ({group.max_replicas}), is {group.min_replicas}"
+        yield Problem(f"{where}.minReplicas", text, "lower minReplicas or raise maxReplicas")
+    template = list(_template(f"{where}.template", group.template))
+    resources = list(_quantities(f"{where}.resources", group.resources))
+    yield from resources
+    yield from template
+    if not template and not resources:
+        try:
+            group_resources(group.resources, group.template)
+        except ValueError as error:
+            yield Problem(f"{where}.template", f"has a wrong resource request: {error}")
+
+
+def _source(where: str, source: JobSource) -> Iterator[Problem]:
+    members = {"directory": source.directory, "configMap": source.config_map, "path": source.path}
+    given = [name for name, value in members.items() if value is not None]
+    if len(given) != 1:
+        found = " and ".join(f"`{name}`" for name in given) or "none"
+        text = f"must have exactly one of `directory`, `configMap` and `path`, has {found}"
+        yield Problem(
+            where, text, "leave out all but one" if given else "leave out `source` to use the image alone"
+        )
+
+
+def _quantities(where: str, quantities: Mapping[str, int | str]) -> Iterator[Problem]:
+    for name, quantity in quantities.items():
+        try:
+            resource_set({name: quantity})
+        except ValueError as error:
+            yield Problem(
+                f"{where}.{name}", f"is wrong: {error}", 'write for example 2, "0.5", "500m" or "4Gi"'
+            )
+
+
+def _template(where: str, template: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Only the parts that the operator itself reads; the API server judges the rest when a pod is made."""
+    if template is None:
+        return
+    for key in ("metadata", "spec"):
+        if template.get(key) is not None and not isinstance(template[key], Mapping):
+            yield Problem(f"{where}.{key}", "must be an object")
+    metadata = template.get("metadata")
+    for key in ("labels", "annotations"):
+        if isinstance(metadata, Mapping) and not isinstance(metadata.get(key) or {}, Mapping):
+            yield Problem(f"{where}.metadata.{key}", "must be an object")
+    spec = template.get("spec")
+    if isinstance(spec, Mapping):
+        yield from _named_list(f"{where}.spec.volumes", spec.get("volumes"), "name")
+        yield from _containers(f"{where}.spec.containers", spec.get("containers"))
+
+
+def _containers(where: str, containers: Any) -> Iterator[Problem]:
+    faults = list(_named_list(where, containers, "name"))
+    yield from faults
+    if faults or not containers:
+        return
+    for index, container in enumerate(containers):
+        place = f"{where}[{index}]"
+        yield from _named_list(f"{place}.env", container.get("env"), "name")
+        yield from _named_list(f"{place}.ports", container.get("ports"), "containerPort")
+        yield from _named_list(f"{place}.volumeMounts", container.get("volumeMounts"), "mountPath")
+        resources = container.get("resources") or {}
+        kinds = ("requests", "limits")
+        if not isinstance(resources, Mapping) or any(
+            not isinstance(resources.get(kind) or {}, Mapping) for kind in kinds
+        ):
+            yield Problem(f"{place}.resources", "must be an object with `requests` and `limits`")
+
+
+def _named_list(where: str, items: Any, key: str) -> Iterator[Problem]:
+    if items is None:
+        return
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        yield Problem(where, "must be a list")
+        return
+    for index, item in enumerate(items):
+        if not isinstance(item, Mapping) or key not in item:
+            yield Problem(f"{where}[{index}]", f"must be an object with `{key}`")
