@@ -18,3 +18,7 @@ class LocalError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class UsageProblem(LocalError):
+    """What was asked for cannot be: a manifest that does not parse, an unknown session. Exit code 2."""

@@ -8,6 +8,7 @@ reaped exactly once.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import fcntl
 import json
@@ -23,6 +24,11 @@ from typing import Any, Final
 _LAUNCHER: Final = str(Path(__file__).with_name("_launch.py"))
 _FIRST_SAFE_FD: Final = 64
 _ERROR_FD: Final = 3
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+_children: dict[int, Child] = {}
+"""Children that were started here and not reaped yet, by pid."""
 
 
 class StartError(Exception):
@@ -53,9 +59,11 @@ class Child:
         self.pid = pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._pidfd = pidfd
-        asyncio.get_running_loop().add_reader(pidfd, self._collect)
+        _children[pid] = self
+        asyncio.get_running_loop().add_reader(pidfd, self.collect)
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
+        """Reap the process if it has ended."""
         if self.exited.done():
             return
         try:
@@ -67,6 +75,7 @@ class Child:
             if info is None:
                 return
             status = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+        _children.pop(self.pid, None)
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         if not self.exited.cancelled():
@@ -202,3 +211,29 @@ async def _read_to_end(fd: int) -> bytes:
     finally:
         loop.remove_reader(fd)
     return b"".join(chunks)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parents end, and reap them.
+
+    For processes that own all their children: other code must not wait for children of its own.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, _reap)
+
+
+def _reap() -> None:
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if info is None:
+            return
+        child = _children.get(info.si_pid)
+        if child is not None:
+            child.collect()
+        else:
+            os.waitpid(info.si_pid, os.WNOHANG)

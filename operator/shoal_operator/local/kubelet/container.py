@@ -25,7 +25,10 @@ _LAST_OUTPUT_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """Everything needed to run a container; ``container_id`` marks its processes."""
+    """Everything needed to run a container; ``container_id`` marks its processes.
+
+    ``inherit`` and ``death_signal`` are as in ``Launch``; containers leave them alone.
+    """
 
     container_id: str
     command: Sequence[str]
@@ -33,6 +36,8 @@ class ProcessSpec:
     directory: Path
     log_path: Path
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    inherit: Mapping[int, int] = field(default_factory=dict)
+    death_signal: int = signal.SIGKILL
 
 
 class _Pump:
@@ -115,7 +120,8 @@ async def start(spec: ProcessSpec, log_limits: LogLimits) -> Run:
         environment={**spec.environment, CONTAINER_MARK: spec.container_id},
         directory=str(spec.directory),
         limits=spec.limits,
-        inherit={1: out_write, 2: err_write},
+        inherit={**spec.inherit, 1: out_write, 2: err_write},
+        death_signal=spec.death_signal,
     )
     try:
         child = await spawn(launch)

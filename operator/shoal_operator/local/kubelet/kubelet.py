@@ -12,9 +12,9 @@ import platform
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from shoal_operator.local.client import ApiClient, ApiError, Change, Object, Reflector, key_of
+from shoal_operator.local.client import ApiError, Change, Object, Reflector, key_of
 from shoal_operator.local.kubelet.logs import LogOptions, follow_log, read_log
 from shoal_operator.local.kubelet.pod_setup import NodeContext, log_directory
 from shoal_operator.local.kubelet.pod_worker import PodWorker
@@ -115,7 +115,7 @@ class Kubelet:
         self._node: Object = node_object(settings, time.time())
         self._pods = Reflector(context.client, "/api/v1/pods", self._on_pod)
         self._services = Reflector(context.client, "/api/v1/services", self._on_service)
-        self._proxy = ServiceProxy(context.client, context.pool, lambda: self._pods.items.values())
+        self._proxy = ServiceProxy(context.client, context.service_addresses, self._pods.items.values)
         self._workers: dict[str, tuple[PodWorker, asyncio.Task[None]]] = {}
         self._schedule = asyncio.Event()
         self._bound: dict[str, Object] = {}

@@ -17,6 +17,7 @@ from shoal_operator.local.kubelet.events import EventRecorder
 from shoal_operator.local.kubelet.lifecycle import RestartPolicy
 from shoal_operator.local.kubelet.logs import LogLimits
 from shoal_operator.local.kubelet.materialise import lay_down
+from shoal_operator.local.kubelet.proxy import ServiceAddresses
 from shoal_operator.local.kubelet.rewrite import Rewriter
 from shoal_operator.local.kubelet.translate import Host, PodPlace
 from shoal_operator.local.kubelet.volumes import plan_volume
@@ -39,6 +40,7 @@ class NodeContext:
     host: Host
     root: Path
     pool: LoopbackPool
+    service_addresses: ServiceAddresses
     node_name: str
     allocatable: Mapping[str, str]
     restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
@@ -88,8 +90,8 @@ async def context_of(pod: Object, node: NodeContext, pod_ip: str) -> Context:
             objects[kind, name] = found
     services: dict[str, str] = {}
     for service in (await node.client.get("/api/v1/services")).get("items") or []:
-        address = (service.get("spec") or {}).get("clusterIP") or "None"
-        if address != "None":
+        address = node.service_addresses.of(service)
+        if address is not None:
             metadata = service["metadata"]
             services[f"{metadata['name']}.{metadata['namespace']}"] = address
     return Context(

@@ -79,17 +79,44 @@ class _Served:
     listeners: dict[int, _Listener] = field(default_factory=dict)
 
 
+class ServiceAddresses:
+    """Gives every Service one address, before anybody asks the API server to remember it."""
+
+    def __init__(self, pool: LoopbackPool) -> None:
+        self._pool = pool
+        self._given: dict[str, str] = {}
+
+    def of(self, service: Object) -> str | None:
+        """The Service's address; None when it wants none (headless, ExternalName)."""
+        spec = service["spec"]
+        written = spec.get("clusterIP") or ""
+        if written == "None" or spec.get("type") == "ExternalName":
+            return None
+        if written:
+            return str(written)
+        uid = service["metadata"]["uid"]
+        if uid not in self._given:
+            self._given[uid] = self._pool.allocate()
+        return self._given[uid]
+
+    def forget(self, service: Object) -> None:
+        """The Service is gone; its address rests and comes back later."""
+        address = self._given.pop(service["metadata"]["uid"], None)
+        if address is not None:
+            self._pool.release(address)
+
+
 class ServiceProxy:
     """Listens for Services. ``on_service`` tells it of changes, ``run`` carries them out.
 
     Args:
-        pool: gives addresses to Services that the API server left without one.
+        addresses: gives addresses to Services that the API server left without one.
         pods: the pods as they are now.
     """
 
-    def __init__(self, client: ApiClient, pool: LoopbackPool, pods: Callable[[], Iterable[Object]]) -> None:
+    def __init__(self, client: ApiClient, addresses: ServiceAddresses, pods: Callable[[], Iterable[Object]]) -> None:
         self._client = client
-        self._pool = pool
+        self._addresses = addresses
         self._pods = pods
         self._wanted: dict[Key, Object] = {}
         self._served: dict[Key, _Served] = {}
@@ -127,11 +154,10 @@ class ServiceProxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, key: Key, service: Object) -> None:
-        address = service["spec"].get("clusterIP") or ""
-        if address == "None" or service["spec"].get("type") == "ExternalName":
+        address = self._addresses.of(service)
+        if address is None:
             return
-        if not address:
-            address = self._pool.allocate()
+        if not service["spec"].get("clusterIP"):
             path = f"/api/v1/namespaces/{key[0]}/services/{key[1]}"
             body = {"spec": {"clusterIP": address, "clusterIPs": [address]}}
             await self._client.patch(path, body)
@@ -175,7 +201,7 @@ class ServiceProxy:
         served = self._served.pop(key)
         for listener in served.listeners.values():
             listener.server.close()
-        self._pool.release(served.address)
+        self._addresses.forget(served.service)
 
     async def _join(
         self, served: _Served, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -1,0 +1,112 @@
+"""What a job's program writes, shown as it comes.
+
+Invariant: every byte is shown once: what the stream did not bring before it broke is taken from the last lines
+in the job's status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from shoal_operator.local.client import ApiClient, ApiError
+from shoal_operator.local.operations import collection
+
+ReadOutput = Callable[[str, bytes, str], Iterator[bytes]]
+"""Reads a job's output until it ends: head address, token, submission id. Any exception ends it early."""
+
+CONTROL_PORT: Final = 7380
+_REMEMBERED_BYTES: Final = 4096
+
+
+def missing_tail(shown: bytes, tail: bytes) -> bytes:
+    """What of ``tail`` has not been shown, when ``shown`` is the end of what was.
+
+    Example:
+        >>> missing_tail(b"one two", b"two three"), missing_tail(b"", b"two")
+        (b' three', b'two')
+    """
+    if tail and tail in shown:
+        return b""
+    for length in range(min(len(shown), len(tail)), 0, -1):
+        if shown.endswith(tail[:length]):
+            return tail[length:]
+    return tail
+
+
+class OutputReader:
+    """Reads one job's output in a thread.
+
+    Args:
+        read: opens the stream.
+        emit: shows bytes; called in the event loop.
+    """
+
+    def __init__(self, read: ReadOutput, emit: Callable[[bytes], None]) -> None:
+        self._read = read
+        self._emit = emit
+        self._ended = asyncio.Event()
+        self._shown = b""
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, address: str, token: bytes, submission_id: str) -> None:
+        """Begin to read."""
+        arguments = (address, token, submission_id)
+        threading.Thread(target=self._pump, args=arguments, name="job-output", daemon=True).start()
+
+    def _pump(self, address: str, token: bytes, submission_id: str) -> None:
+        try:
+            for data in self._read(address, token, submission_id):
+                self._loop.call_soon_threadsafe(self._take, data)
+                if self._closed:
+                    return
+        except Exception:  # noqa: BLE001: any failure means the same: the rest comes from the job's status
+            pass
+        finally:
+            try:
+                self._loop.call_soon_threadsafe(self._ended.set)
+            except RuntimeError:
+                # The loop has ended before the stream: nobody waits any more.
+                pass
+
+    def _take(self, data: bytes) -> None:
+        if not self._closed:
+            self._emit(data)
+            self._shown = (self._shown + data)[-_REMEMBERED_BYTES:]
+
+    async def finish(self, tail: str, timeout_seconds: float) -> None:
+        """The job has ended: wait for the rest of the stream, then show what it left out."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+        self._closed = True
+        rest = missing_tail(self._shown, tail.encode())
+        if rest:
+            self._emit(rest)
+        if rest and not rest.endswith(b"\n") or not rest and self._shown and not self._shown.endswith(b"\n"):
+            self._emit(b"\n")
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._closed = True
+
+
+async def head_of(client: ApiClient, namespace: str, job: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    """Address and token of the head that runs a job; None while either is not there."""
+    cluster = (job.get("status") or {}).get("clusterName") or job["metadata"]["name"]
+    try:
+        service = await client.get(f"{collection('v1', 'services', namespace)}/{cluster}-head")
+        secret = await client.get(f"{collection('v1', 'secrets', namespace)}/{cluster}-token")
+    except ApiError:
+        return None
+    address = service["spec"].get("clusterIP")
+    token = (secret.get("data") or {}).get("token")
+    if not address or not token:
+        return None
+    return f"{address}:{CONTROL_PORT}", base64.b64decode(token)

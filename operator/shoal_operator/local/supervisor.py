@@ -1,0 +1,272 @@
+"""The supervisor of a local session: starts it, follows it, and ends it, whatever happens.
+
+Invariant: when ``run_manifest`` or ``keep_up`` returns, no process and no file of the session is left. The first
+Ctrl-C ends it in order and within a bound, a second one at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+from shoal_operator.local.client import Access, ApiClient, ApiError
+from shoal_operator.local.errors import LocalError
+from shoal_operator.local.following import Follower
+from shoal_operator.local.manifest import Document
+from shoal_operator.local.operations import apply_crds, apply_document, localize
+from shoal_operator.local.output import ReadOutput
+from shoal_operator.local.processes import NodeProcess, OperatorProcess
+from shoal_operator.local.session import Session, create_session
+from shoal_operator.local.spawn import adopt_orphans
+from shoal_operator.local.sweep import SESSION_MARK, kill_marked
+
+NAMESPACE: Final = "default"
+EXIT_FAILED: Final = 1
+EXIT_TIMEOUT: Final = 124
+EXIT_INTERRUPTED: Final = 130
+_STOP_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for. ``operator`` is a module and its arguments, for tests."""
+
+    root: Path
+    port: int = 0
+    timeout_seconds: float | None = None
+    keep: bool = False
+    namespace: str = NAMESPACE
+    operator: tuple[str, ...] = ("shoal_operator.main",)
+    node_options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where words go: ``say`` prints a line of progress, ``emit`` what programs write.
+
+    ``read_output`` streams a job's output; the command line brings it, because the operator's half knows no
+    client of the runtime.
+    """
+
+    say: Callable[[str], None]
+    emit: Callable[[bytes], None]
+    read_output: ReadOutput | None = None
+
+
+class LocalSession:
+    """A running session: node and operator are up, Shoal's kinds are served. Made by ``open_session``."""
+
+    def __init__(
+        self, session: Session, node: NodeProcess, operator: OperatorProcess, client: ApiClient
+    ) -> None:
+        self.session = session
+        self.node = node
+        self.operator = operator
+        self.client = client
+        self.operator_started_at = time.monotonic()
+
+    async def lost(self) -> LocalError:
+        """Wait until the session can no longer work; says why."""
+        node = self.node.run.child.exited
+        ends: list[asyncio.Future[Any]] = [node, self.operator.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if self.operator.failed.done():
+            return self.operator.failed.result()
+        status = node.result()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return LocalError(
+            f"the node process {how}; its pods and objects are gone with it", "start the run again"
+        )
+
+
+@asynccontextmanager
+async def open_session(options: Options, say: Callable[[str], None]) -> AsyncIterator[LocalSession]:
+    """Start a session, and end it on the way out.
+
+    Raises:
+        LocalError: it could not be started.
+    """
+    adopt_orphans()
+    session = create_session(options.root)
+    node: NodeProcess | None = None
+    operator: OperatorProcess | None = None
+    try:
+        session.describe()
+        node = await NodeProcess.start(session, options.port, options.node_options)
+        async with ApiClient(Access.from_kubeconfig(session.kubeconfig)) as client:
+            await apply_crds(client, _crds())
+            command = [*options.operator, "--kubeconfig", str(session.kubeconfig), "--all-namespaces"]
+            operator = OperatorProcess(session, command, say)
+            local = LocalSession(session, node, operator, client)
+            operator.start()
+            session.describe(url=node.url, kubeconfig=str(session.kubeconfig))
+            yield local
+    finally:
+        await _end(session, node, operator)
+
+
+def _crds() -> list[dict[str, object]]:
+    from shoal_operator.api.crdgen import generate_crds
+
+    return list(generate_crds().values())
+
+
+async def _end(session: Session, node: NodeProcess | None, operator: OperatorProcess | None) -> None:
+    """In order and bounded; what is left is killed by its mark."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            if operator is not None:
+                await operator.stop()
+            if node is not None:
+                await node.stop()
+    except TimeoutError:
+        if operator is not None:
+            operator.kill()
+        if node is not None:
+            node.kill()
+    finally:
+        kill_marked(SESSION_MARK, session.session_id)
+        session.close()
+
+
+Work = Callable[[LocalSession], Coroutine[None, None, int]]
+"""What is done in a session; its result is the exit code."""
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first asks, the second ends everything at once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.asked = asyncio.Event()
+        self.number = 0
+        self._say = say
+        self._session: Session | None = None
+
+    def install(self) -> None:
+        """Take over SIGINT, SIGTERM and SIGHUP."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._received, number)
+
+    def guard(self, session: Session) -> None:
+        """The session that a second signal ends at once."""
+        self._session = session
+
+    def _received(self, number: int) -> None:
+        if self.asked.is_set():
+            if self._session is not None:
+                kill_marked(SESSION_MARK, self._session.session_id)
+                self._session.close()
+            os._exit(128 + number)
+        self.number = number
+        self._say("stopping (once more to stop at once)")
+        self.asked.set()
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that was interrupted."""
+        return 128 + self.number
+
+
+async def run_manifest(
+    documents: list[Document], manifest: Path, options: Options, terminal: Terminal
+) -> int:
+    """Run the jobs of a manifest to their end; the exit code.
+
+    Raises:
+        LocalError: the manifest is refused, or the session cannot work.
+    """
+    name, say = str(manifest), terminal.say
+    bodies = [localize(one, name, manifest.resolve().parent, options.namespace) for one in documents]
+
+    async def work(local: LocalSession) -> int:
+        follower = Follower(local.client, options.namespace, say, terminal.emit, terminal.read_output)
+        async with follower.following():
+            for document, body in zip(documents, bodies, strict=True):
+                await apply_document(local.client, document, body, name)
+            jobs = [body["metadata"]["name"] for body in bodies if body["kind"] == "ComputeJob"]
+            if not jobs:
+                say("the manifest has no ComputeJob: this runs until Ctrl-C")
+                await asyncio.Event().wait()
+            code = await follower.finish(jobs)
+        took = time.monotonic() - local.operator_started_at
+        say(f"{took:.1f} s from the operator's start to the end")
+        if options.keep:
+            say(f"kept: export KUBECONFIG={local.session.kubeconfig} (Ctrl-C ends it)")
+            await asyncio.Event().wait()
+        return code
+
+    return await _guarded(options, say, work)
+
+
+async def keep_up(options: Options, terminal: Terminal) -> int:
+    """Keep an empty session up until Ctrl-C; the exit code.
+
+    Raises:
+        LocalError: the session cannot work.
+    """
+    say = terminal.say
+
+    async def work(local: LocalSession) -> int:
+        say(f"ready at {local.node.url} (Ctrl-C ends it)")
+        say(f"export KUBECONFIG={local.session.kubeconfig}")
+        follower = Follower(local.client, options.namespace, say, terminal.emit, terminal.read_output)
+        async with follower.following():
+            await asyncio.Event().wait()
+        return 0
+
+    code = await _guarded(options, say, work)
+    return 0 if code == EXIT_INTERRUPTED else code
+
+
+async def _guarded(options: Options, say: Callable[[str], None], work: Work) -> int:
+    """Do the work in a session; end early on Ctrl-C, on time-out, or when the session is lost."""
+    interrupts = Interrupts(say)
+    interrupts.install()
+    asked = asyncio.ensure_future(interrupts.asked.wait())
+    main = asyncio.ensure_future(_in_session(options, say, work, interrupts))
+    done, _ = await asyncio.wait(
+        {asked, main}, timeout=options.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+    )
+    asked.cancel()
+    if main in done:
+        return main.result()
+    main.cancel()
+    await asyncio.wait({main})
+    if not main.cancelled() and main.exception() is not None:
+        raise cast(BaseException, main.exception())
+    if interrupts.asked.is_set():
+        return interrupts.exit_code
+    say(f"error: not done after {options.timeout_seconds:g} s")
+    return EXIT_TIMEOUT
+
+
+async def _in_session(
+    options: Options, say: Callable[[str], None], work: Work, interrupts: Interrupts
+) -> int:
+    async with open_session(options, say) as local:
+        interrupts.guard(local.session)
+        lost = asyncio.ensure_future(local.lost())
+        working = asyncio.ensure_future(work(local))
+        try:
+            await asyncio.wait({lost, working}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                raise lost.result()
+            return await working
+        except ApiError as error:
+            # The server goes away a moment before its end is noticed: that end is the better explanation.
+            await asyncio.wait({lost}, timeout=1.0)
+            if lost.done():
+                raise lost.result() from error
+            raise LocalError(f"the API server refused: {error.message}") from error
+        finally:
+            for task in (lost, working):
+                task.cancel()
+            await asyncio.wait({lost, working})
