@@ -121,7 +121,7 @@ class ApiClient:
         uid: str | None = None,
         grace_seconds: int | None = None,
     ) -> None:
-        """DELETE; with ``uid`` only that very object (else ConflictError). Dependents follow in the background."""
+        """DELETE; with ``uid`` only that very object (else ConflictError). Dependents follow later."""
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}

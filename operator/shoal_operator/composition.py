@@ -1,0 +1,318 @@
+"""The operator put together: stores, informers, queues, controllers, heads, lease.
+
+Invariant: nothing is decided here; this file says what is joined to what, what starts after what, and what
+ends first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from shoal_operator.control.backoff import BackoffPolicy, KeyedBackoff
+from shoal_operator.control.clock import Clock, SystemClock
+from shoal_operator.control.controller import Controller, Limits, Result
+from shoal_operator.control.expectations import Expectations
+from shoal_operator.control.workqueue import WorkQueue
+from shoal_operator.controllers.cluster import ClusterController
+from shoal_operator.controllers.executor import Executor
+from shoal_operator.controllers.job import JobController
+from shoal_operator.controllers.tokens import ClusterTokens
+from shoal_operator.controllers.world import Key, World
+from shoal_operator.handlers import KopfThread
+from shoal_operator.heads.address import HeadAddress
+from shoal_operator.heads.pool import HeadPool
+from shoal_operator.kube.access import ApiAccess
+from shoal_operator.kube.client import ApiClient
+from shoal_operator.kube.events import EventRecorder
+from shoal_operator.kube.informer import Informer, Selection
+from shoal_operator.kube.judge import judge
+from shoal_operator.kube.lease import LeaseElector
+from shoal_operator.settings import Settings, split_address
+from shoal_operator.telemetry.metrics import CONTENT_TYPE, Metrics
+from shoal_operator.telemetry.server import Page, serve_pages
+from shoal_operator.wiring import Wiring
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from shoal_operator.heads.commands import CommandFailure
+
+Tasks = list[asyncio.Task[None]]
+Reconcile = Callable[[Key], Awaitable[Result]]
+
+logger = logging.getLogger(__name__)
+
+SILENCE_SECONDS_MAX: Final = 180.0
+"""An informer that heard nothing for so long (not even a bookmark) makes the process unhealthy."""
+HANGING_SECONDS_MAX: Final = 300.0
+"""So does a worker that has had its key for so long: its deadline did not work."""
+
+
+class Operator:
+    """One operator process.
+
+    Args:
+        settings: what it was started with.
+        access: the API server.
+        identity: unique per process, for the lease and for events.
+        rng: for all jitter.
+        new_token: makes a cluster's token.
+        die: ends the process at once; called with the reason.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: ApiAccess,
+        *,
+        identity: str,
+        rng: random.Random,
+        new_token: Callable[[], str],
+        die: Callable[[str], Any],
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._rng = rng
+        self._die = die
+        self._clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.world = World()
+        self.client = ApiClient(access, monotonic=self._clock.monotonic, metrics=self.metrics)
+        self._events = EventRecorder(self.client, self._clock, instance=identity)
+        self._tokens = ClusterTokens(self.client, self._clock)
+        self._clusters = self._queue("computecluster")
+        self._jobs = self._queue("computejob")
+        self._wiring = Wiring(self.world, self._clusters, self._jobs)
+        self._heads = HeadPool(
+            self._open_channel,
+            on_news=self._wiring.on_head_news,
+            on_failed=self._on_command_failed,
+            clock=self._clock,
+            rng=rng,
+        )
+        self._controllers = self._build_controllers(new_token)
+        self._informers = self._build_informers()
+        self._elector = LeaseElector(
+            self.client,
+            namespace=settings.lease_namespace or access.namespace,
+            name=settings.lease_name,
+            identity=identity,
+            clock=self._clock,
+            rng=rng,
+        )
+        self._kopf: KopfThread | None = None
+        self._publish()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then end in order.
+
+        Raises:
+            ExceptionGroup: a part that should run for ever failed.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.client)
+            if self._settings.metrics_address:
+                await stack.enter_async_context(await self._serve())
+            async with asyncio.TaskGroup() as group:
+                background = [group.create_task(informer.run()) for informer in self._informers]
+                background.append(group.create_task(self._events.run(), name="events"))
+                try:
+                    await self._lead(stop, group, background)
+                finally:
+                    for task in background:
+                        task.cancel()
+
+    async def _lead(self, stop: asyncio.Event, group: asyncio.TaskGroup, background: Tasks) -> None:
+        ready = group.create_task(self._become_ready(), name="start")
+        if not await _first(ready, stop):
+            return
+        if self._settings.leader_election:
+            background.append(group.create_task(self._keep_lease(), name="lease"))
+        self.metrics.leader.set(1)
+        workers = [group.create_task(each.run(), name=each.name) for each in self._controllers]
+        self._start_kopf()
+        logger.info(
+            "working on %d clusters, %d jobs, %d pods",
+            *(len(store) for store in (self.world.clusters, self.world.jobs, self.world.pods)),
+        )
+        await stop.wait()
+        await self._end(workers)
+
+    async def _become_ready(self) -> None:
+        synced = [informer.synced.wait() for informer in self._informers]
+        acquired = [self._elector.acquire()] if self._settings.leader_election else []
+        await asyncio.gather(*synced, *acquired)
+
+    async def _keep_lease(self) -> None:
+        await self._elector.hold()
+        self._die("the lease is lost")
+
+    async def _end(self, workers: Tasks) -> None:
+        if self._kopf is not None:
+            await self._kopf.stop()
+        for controller in self._controllers:
+            controller.queue.close()
+        _, late = await asyncio.wait(workers, timeout=self._settings.shutdown_seconds)
+        for task in late:
+            task.cancel()
+        await self._events.flush(timeout_seconds=2.0)
+        await self._heads.close()
+        if self._settings.leader_election:
+            await self._elector.release()
+        self.metrics.leader.set(0)
+
+    def _queue(self, name: str) -> WorkQueue[Key]:
+        return WorkQueue(on_add=lambda: self.metrics.observe_add(name))
+
+    def _build_controllers(self, new_token: Callable[[], str]) -> tuple[Controller[Key], ...]:
+        def executor(expectations: Expectations[Key]) -> Executor:
+            return Executor(
+                self.client, self.world, self._heads, self._tokens, self._events, expectations, self._clock
+            )
+
+        def controller(name: str, reconcile: Reconcile, queue: WorkQueue[Key]) -> Controller[Key]:
+            return Controller(
+                name,
+                reconcile,
+                queue=queue,
+                backoff=KeyedBackoff(BackoffPolicy(), self._rng),
+                judge=judge,
+                clock=self._clock,
+                metrics=self.metrics,
+                limits=Limits(workers=self._settings.workers),
+            )
+
+        clusters = ClusterController(executor(self._wiring.cluster_expectations), new_token)
+        jobs = JobController(executor(self._wiring.job_expectations))
+        return (
+            controller("computecluster", clusters.reconcile, self._clusters),
+            controller("computejob", jobs.reconcile, self._jobs),
+        )
+
+    def _build_informers(self) -> tuple[Informer, ...]:
+        return tuple(
+            Informer(
+                self.client,
+                Selection(resource, namespace, selector),
+                store,
+                clock=self._clock,
+                rng=self._rng,
+                metrics=self.metrics,
+            )
+            for resource, store, selector in self.world.feeds()
+            for namespace in (self._settings.namespaces or (None,))
+        )
+
+    def _start_kopf(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._kopf = KopfThread(
+            lambda *what: _call_soon(loop, self._wiring.enqueue, *what),
+            self._access,
+            namespaces=self._settings.namespaces,
+            on_end=lambda reason: _call_soon(loop, self._die, reason),
+        )
+        self._kopf.start()
+
+    async def _open_channel(self, address: HeadAddress, namespace: str, fresh: bool) -> grpc.aio.Channel:
+        from shoal.protocol.auth import aio_channel
+
+        token = await self._tokens.read(namespace, address.token_secret, address.cluster_uid, fresh=fresh)
+        return aio_channel(address.target, token)
+
+    def _on_command_failed(self, failure: CommandFailure) -> None:
+        command = type(failure.command).__name__
+        self.metrics.observe_head_command_failure(command)
+        where = "/".join(failure.key)
+        logger.warning("%s was not taken by the head of %s: %s", command, where, failure.message)
+        cluster = self.world.clusters.get(*failure.key)
+        if failure.is_final and cluster is not None:
+            self._events.record(
+                cluster,
+                type_="Warning",
+                reason="HeadCommandRefused",
+                message=f"the head refused {command}: {failure.message}",
+                action=command,
+            )
+
+    async def _serve(self) -> asyncio.Server:
+        host, port = split_address(self._settings.metrics_address)
+        pages = {
+            "/metrics": lambda: Page("200 OK", self.metrics.render(), CONTENT_TYPE),
+            "/healthz": self._health_page,
+        }
+        return await serve_pages(host, port, pages)
+
+    def _health_page(self) -> Page:
+        problem = self.problem()
+        if problem is None:
+            return Page("200 OK", b"ok\n")
+        return Page("503 Service Unavailable", problem.encode())
+
+    def problem(self) -> str | None:
+        """Why this process should be started again; None while it works."""
+        for informer in self._informers:
+            if informer.silent_seconds() > SILENCE_SECONDS_MAX:
+                return f"no word about {informer.resource.plural} for {informer.silent_seconds():.0f} s\n"
+        for controller in self._controllers:
+            seconds = controller.queue.longest_running_seconds()
+            if seconds > HANGING_SECONDS_MAX:
+                return f"a worker of {controller.name} hangs for {seconds:.0f} s\n"
+        return None
+
+    def _publish(self) -> None:
+        queues = {controller.name: controller.queue for controller in self._controllers}
+        self.metrics.sample(
+            "shoal_operator_workqueue_depth",
+            "Keys that wait for a worker.",
+            "controller",
+            lambda: {name: float(queue.depth) for name, queue in queues.items()},
+        )
+        self.metrics.sample(
+            "shoal_operator_workqueue_longest_running_processor_seconds",
+            "Seconds for which the slowest worker has had its key.",
+            "controller",
+            lambda: {name: queue.longest_running_seconds() for name, queue in queues.items()},
+        )
+        self.metrics.sample(
+            "shoal_operator_informer_objects",
+            "Objects in the store.",
+            "kind",
+            lambda: {resource.kind: float(len(store)) for resource, store, _ in self.world.feeds()},
+        )
+        self.metrics.sample(
+            "shoal_operator_informer_last_event_age_seconds",
+            "Seconds since the server said anything about the kind.",
+            "kind",
+            lambda: {informer.resource.kind: informer.silent_seconds() for informer in self._informers},
+        )
+        self.metrics.sample(
+            "shoal_operator_heads",
+            "Heads with a link.",
+            "state",
+            lambda: {"linked": float(len(self._heads))},
+        )
+
+
+async def _first(task: asyncio.Task[None], stop: asyncio.Event) -> bool:
+    """Wait for the task or for ``stop``. Returns whether the task was first; else it is cancelled."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if task.done():
+        return True
+    task.cancel()
+    return False
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process is at its end
+        loop.call_soon_threadsafe(call, *arguments)

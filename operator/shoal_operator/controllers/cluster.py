@@ -1,0 +1,86 @@
+"""ComputeCluster: gather -> plan -> execute -> status.
+
+Invariant: one pass reads the stores and the last view of the head, never the head itself, and writes the
+status at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.api.problems import InvalidObjectError
+from shoal_operator.control.controller import Result
+from shoal_operator.controllers.executor import Executor, Json, retry_seconds
+from shoal_operator.controllers.world import Key
+from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.plan import plan_cluster
+from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
+from shoal_operator.domain.labels import ROLE_HEAD
+from shoal_operator.domain.names import head_service_name, token_secret_name
+
+
+class ClusterController:
+    """Brings one ComputeCluster closer to what it should be.
+
+    Args:
+        executor: does what plans say; has the stores, the heads and the tokens.
+        new_token: makes a cluster's token.
+    """
+
+    def __init__(self, executor: Executor, new_token: Callable[[], str]) -> None:
+        self._executor = executor
+        self._new_token = new_token
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass over the cluster of that namespace and name."""
+        shell = self._executor
+        document = shell.world.clusters.get(*key)
+        if document is None:
+            self._forget(key)
+            return Result()
+        unseen_seconds = shell.expectations.remaining_seconds(key, shell.clock.monotonic())
+        if unseen_seconds > 0:
+            return Result(requeue_after_seconds=unseen_seconds)
+        try:
+            cluster = ComputeCluster.parse(document)
+        except InvalidObjectError as error:
+            status = invalid_cluster_status(document, error.problems, shell.clock.now())
+            await shell.apply_status(document, status)
+            return Result()
+        return await self._pass(key, document, cluster)
+
+    async def _pass(self, key: Key, document: Json, cluster: ComputeCluster) -> Result:
+        shell = self._executor
+        observed = await self._gather(key, cluster)
+        now = shell.clock.now()
+        plan = plan_cluster(observed, now, new_token=self._new_token)
+        execution = await shell.execute(plan, document)
+        if cluster.metadata.deletion_timestamp is None:
+            await shell.apply_status(document, cluster_status(observed, plan, now))
+        return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
+
+    async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:
+        shell, uid = self._executor, cluster.metadata.uid
+        pods = shell.world.pods_of(key)
+        secret = token_secret_name(key[1])
+        has_token = await shell.tokens.exists(key[0], secret, uid)
+        if cluster.spec.suspend or cluster.metadata.deletion_timestamp is not None:
+            shell.heads.drop(key)
+        else:
+            address = shell.world.head_address(key, uid, head_service_name(key[1]))
+            is_ready = any(pod.role == ROLE_HEAD and pod.ready and not pod.is_deleting for pod in pods)
+            if address is not None:
+                shell.heads.ensure(key, address, is_ready=is_ready)
+        return ClusterObservation(
+            cluster=cluster,
+            pods=pods,
+            services=shell.world.services_of(key),
+            secrets=frozenset({secret} if has_token else ()),
+            head=shell.heads.view(key),
+        )
+
+    def _forget(self, key: Key) -> None:
+        self._executor.heads.drop(key)
+        self._executor.expectations.forget(key)
+        self._executor.tokens.forget(key[0], token_secret_name(key[1]))

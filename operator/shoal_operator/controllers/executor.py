@@ -1,0 +1,218 @@
+"""Carries out a plan, in the plan's order. It decides nothing but what a refused write means for the rest.
+
+Invariants:
+- expectations are raised before a write is sent and lowered when it is known to have failed;
+- a write that finds its effect there already (AlreadyExists, NotFound on delete, a UID that moved on) is no
+  error: the key is looked at again with fresh eyes;
+- a refusal for what an object is (a bad template, a quota) becomes an Event and a rare retry, not a hot loop;
+- a head is never waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shoal_operator.control.clock import Clock
+from shoal_operator.control.expectations import Expectations
+from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slow_start
+from shoal_operator.controllers.tokens import ClusterTokens
+from shoal_operator.controllers.world import Key, World
+from shoal_operator.domain.plan import Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
+from shoal_operator.domain.reasons import Action, Reason
+from shoal_operator.heads.pool import HeadPool
+from shoal_operator.kube import errors
+from shoal_operator.kube.client import ApiClient
+from shoal_operator.kube.events import EventSink
+from shoal_operator.kube.judge import REFUSED_RETRY_SECONDS
+from shoal_operator.kube.resources import PODS, resource_of
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Execution:
+    """What came of a plan.
+
+    Attributes:
+        retry: something was not as expected: look again after the key's back-off.
+        refusals: what the server refuses for good, in its words.
+    """
+
+    retry: bool = False
+    refusals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Everything a plan can need. One for each root kind: expectations are by key."""
+
+    client: ApiClient
+    world: World
+    heads: HeadPool
+    tokens: ClusterTokens
+    events: EventSink
+    expectations: Expectations[Key]
+    clock: Clock
+
+    async def execute(self, plan: Plan, root: Json) -> Execution:
+        """Do what the plan says for ``root``, an object as the server has it.
+
+        Raises:
+            ApiError: a write failed in a way that is worth trying again; the rest of the plan was not done.
+        """
+        task = _Execution(self, root)
+        await task.run(plan)
+        return task.outcome
+
+    def apply_status(self, root: Json, status: Json) -> Awaitable[bool]:
+        """Write the status when it differs from what the object has. Returns whether it was written."""
+        return _Execution(self, root).apply_status(status)
+
+
+class _Execution:
+    """One plan for one root object."""
+
+    def __init__(self, shell: Executor, root: Json) -> None:
+        self._shell = shell
+        self._root = root
+        self._namespace: str = root["metadata"]["namespace"]
+        self._key: Key = (self._namespace, root["metadata"]["name"])
+        self.outcome = Execution()
+
+    async def run(self, plan: Plan) -> None:
+        self._settle(await in_parallel(plan.delete_pods, self._delete_pod))
+        self._settle(await in_parallel(plan.annotate_pods, self._annotate_pod))
+        for manifest in plan.create:
+            await self._create_once(manifest)
+        for manifest in plan.apply:
+            await self._apply(manifest)
+        await self._create_pods(plan.create_pods)
+        for reference in plan.delete:
+            await self._delete(reference)
+        for command in plan.head_commands:
+            self._shell.heads.submit((self._namespace, command.cluster), command)
+        for event in plan.events:
+            self._record(event.type, event.reason, event.message, event.action)
+
+    async def apply_status(self, status: Json) -> bool:
+        if self._root.get("status") == status:
+            return False
+        body = self._identity() | {"status": status}
+        try:
+            self._shell.world.refresh(await self._shell.client.apply_status(body))
+        except errors.NotFoundError:
+            return False  # deleted meanwhile; its DELETED event follows
+        return True
+
+    async def _create_pods(self, manifests: Sequence[Manifest]) -> None:
+        outcome = await slow_start(manifests, self._create_pod)
+        self._settle(outcome)
+        refused = [error for _, error in outcome.failed if _is_refusal(error)]
+        if refused:
+            names = ", ".join(pod["metadata"]["name"] for pod, _ in outcome.failed[:3])
+            self._refused(f"cannot create pod {names}: {refused[0]}")
+        self.outcome.retry |= bool(outcome.skipped) and not refused
+
+    async def _create_pod(self, manifest: Manifest) -> None:
+        name = manifest["metadata"]["name"]
+        await self._expecting_creation(
+            f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest))
+        )
+
+    async def _create_once(self, manifest: Manifest) -> None:
+        try:
+            created = await self._shell.client.create(self._placed(manifest))
+        except errors.AlreadyExistsError:
+            self.outcome.retry = True
+            return
+        if created.get("kind") == "Secret":
+            self._shell.tokens.note(created, self._root["metadata"]["uid"])
+
+    async def _apply(self, manifest: Manifest) -> None:
+        placed = self._placed(manifest)
+        name = f"{placed['kind']}/{placed['metadata']['name']}"
+        try:
+            if self._shell.world.knows(placed):
+                self._shell.world.refresh(await self._shell.client.apply(placed))
+            else:
+                await self._expecting_creation(name, lambda: self._shell.client.apply(placed))
+        except (errors.InvalidError, errors.ForbiddenError) as error:
+            self._refused(f"cannot apply {name}: {error}")
+
+    async def _expecting_creation(self, name: str, write: Callable[[], Awaitable[Json]]) -> None:
+        expectations = self._shell.expectations
+        expectations.expect_created(self._key, name, self._shell.clock.monotonic())
+        try:
+            await write()
+        except BaseException:
+            expectations.saw(self._key, name)
+            raise
+
+    async def _delete_pod(self, deletion: PodDeletion) -> None:
+        expectations = self._shell.expectations
+        expectations.expect_deleted(self._key, deletion.uid, self._shell.clock.monotonic())
+        try:
+            await self._shell.client.delete(PODS, self._namespace, deletion.name, uid=deletion.uid)
+        except errors.NotFoundError:
+            expectations.saw_gone(self._key, deletion.uid)
+            return
+        except BaseException:
+            expectations.saw_gone(self._key, deletion.uid)
+            raise
+        logger.info("deleted pod %s/%s: %s", self._namespace, deletion.name, deletion.reason)
+
+    async def _annotate_pod(self, annotation: PodAnnotation) -> None:
+        patch = {"metadata": {"uid": annotation.uid, "annotations": dict(annotation.annotations)}}
+        self._shell.world.refresh(
+            await self._shell.client.merge(PODS, self._namespace, annotation.name, patch)
+        )
+
+    async def _delete(self, reference: ObjectRef) -> None:
+        resource = resource_of({"apiVersion": reference.api_version, "kind": reference.kind})
+        try:
+            await self._shell.client.delete(resource, self._namespace, reference.name, uid=reference.uid)
+        except errors.NotFoundError:
+            return
+        except errors.ConflictError:
+            self.outcome.retry = True  # another object has the name by now
+        else:
+            logger.info("deleted %s %s/%s", reference.kind, self._namespace, reference.name)
+
+    def _settle(self, outcome: SlowStartOutcome[Any]) -> None:
+        """Conflicts and absences: look again. Refusals are left to the caller. All else ends the pass."""
+        for _, error in outcome.failed:
+            if isinstance(error, errors.ConflictError | errors.NotFoundError):
+                self.outcome.retry = True
+            elif not _is_refusal(error):
+                raise error
+
+    def _refused(self, message: str) -> None:
+        self.outcome.refusals = (*self.outcome.refusals, message)
+        self._record("Warning", "WriteRefused", message, Action.PLAN)
+
+    def _record(self, type_: Any, reason: Reason | str, message: str, action: str) -> None:
+        self._shell.events.record(self._root, type_=type_, reason=str(reason), message=message, action=action)
+
+    def _placed(self, manifest: Manifest) -> Json:
+        """The manifest in the root's namespace (plans are about one namespace and may leave it out)."""
+        return {**manifest, "metadata": {"namespace": self._namespace, **manifest["metadata"]}}
+
+    def _identity(self) -> Json:
+        metadata = {name: self._root["metadata"][name] for name in ("name", "namespace", "uid")}
+        return {"apiVersion": self._root["apiVersion"], "kind": self._root["kind"], "metadata": metadata}
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, errors.InvalidError | errors.ForbiddenError)
+
+
+def retry_seconds(execution: Execution, planned: float | None) -> float | None:
+    """When to look again: as planned, and rarely while something is refused."""
+    if not execution.refusals:
+        return planned
+    return REFUSED_RETRY_SECONDS if planned is None else min(planned, REFUSED_RETRY_SECONDS)

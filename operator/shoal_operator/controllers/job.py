@@ -1,0 +1,68 @@
+"""ComputeJob: gather -> plan -> execute -> status.
+
+Invariant: the job's cluster and head are read from the stores; the ComputeCluster controller alone talks to
+pods and keeps the link to the head.
+"""
+
+from __future__ import annotations
+
+from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.api.job import ComputeJob
+from shoal_operator.api.problems import InvalidObjectError
+from shoal_operator.control.controller import Result
+from shoal_operator.controllers.executor import Executor, Json, retry_seconds
+from shoal_operator.controllers.world import Key
+from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
+from shoal_operator.domain.job.plan import plan_job
+from shoal_operator.domain.job.status import invalid_job_status, job_status
+
+
+class JobController:
+    """Brings one ComputeJob closer to its end."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass over the job of that namespace and name."""
+        shell = self._executor
+        document = shell.world.jobs.get(*key)
+        if document is None:
+            shell.expectations.forget(key)
+            return Result()
+        unseen_seconds = shell.expectations.remaining_seconds(key, shell.clock.monotonic())
+        if unseen_seconds > 0:
+            return Result(requeue_after_seconds=unseen_seconds)
+        try:
+            job = ComputeJob.parse(document)
+        except InvalidObjectError as error:
+            await shell.apply_status(
+                document, invalid_job_status(document, error.problems, shell.clock.now())
+            )
+            return Result()
+        return await self._pass(document, job)
+
+    async def _pass(self, document: Json, job: ComputeJob) -> Result:
+        shell = self._executor
+        observed = self._gather(job)
+        now = shell.clock.now()
+        plan = plan_job(observed, now)
+        execution = await shell.execute(plan, document)
+        if job.metadata.deletion_timestamp is None:
+            await shell.apply_status(document, job_status(observed, plan, now))
+        return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
+
+    def _gather(self, job: ComputeJob) -> JobObservation:
+        key = (job.metadata.namespace, cluster_name_of(job))
+        document = self._executor.world.clusters.get(*key)
+        return JobObservation(job=job, cluster=_parsed(document), head=self._executor.heads.view(key))
+
+
+def _parsed(document: Json | None) -> ComputeCluster | None:
+    """The cluster, or None; an unreadable one counts as absent here, its own status says why."""
+    if document is None:
+        return None
+    try:
+        return ComputeCluster.parse(document)
+    except InvalidObjectError:
+        return None

@@ -1,0 +1,1 @@
+"""Clients of running heads. No reconcile awaits anything in here: views come out, commands go in."""

@@ -1,0 +1,26 @@
+"""Which head: the key of its cluster, and where it listens.
+
+Invariant: an address names one cluster object (by uid); another object is another address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HeadKey = tuple[str, str]
+"""Namespace and name of a ComputeCluster."""
+
+
+@dataclass(frozen=True)
+class HeadAddress:
+    """Where a head is, and whose it is.
+
+    Attributes:
+        cluster_uid: the ComputeCluster.
+        target: ``10.96.3.7:7380``.
+        token_secret: name of the Secret with the token, in the cluster's namespace.
+    """
+
+    cluster_uid: str
+    target: str
+    token_secret: str

@@ -1,0 +1,199 @@
+"""All heads that the operator talks to: one link each, the last view of each, and the way for commands.
+
+Invariants:
+- ``view`` never waits: it is the last word of the head, marked unreachable once it does not answer;
+- a view belongs to one cluster object (by uid): a cluster made again under the same name starts without one;
+- a heartbeat without news wakes nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from shoal_operator.control.clock import Clock
+from shoal_operator.domain.head import HeadView, NodeView
+from shoal_operator.domain.plan import HeadCommand
+from shoal_operator.heads.address import HeadAddress, HeadKey
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from shoal.protocol import head_pb2
+    from shoal_operator.heads.commands import CommandFailure, CommandRunner
+    from shoal_operator.heads.link import HeadLink
+
+
+class News(enum.Flag):
+    """What changed in a view."""
+
+    CLUSTER = enum.auto()
+    """Nodes, demand, reachability, or the head process."""
+    JOBS = enum.auto()
+    """The table of jobs."""
+
+
+class HeadPool:
+    """Links by cluster.
+
+    Args:
+        open_channel: makes an authenticated channel to an address in a namespace; true: read the token again.
+        on_news: called with the cluster and what changed.
+        on_failed: called for every command that failed.
+        clock: for the time stamps of views.
+        rng: for the jitter of back-offs.
+    """
+
+    def __init__(
+        self,
+        open_channel: Callable[[HeadAddress, str, bool], Awaitable[grpc.aio.Channel]],
+        *,
+        on_news: Callable[[HeadKey, News], None],
+        on_failed: Callable[[CommandFailure], None],
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._open_channel = open_channel
+        self._on_news = on_news
+        self._on_failed = on_failed
+        self._clock = clock
+        self._rng = rng
+        self._members: dict[HeadKey, _Member] = {}
+        self._commands: CommandRunner | None = None
+        self._ended: set[asyncio.Task[None]] = set()
+
+    def ensure(self, key: HeadKey, address: HeadAddress, *, is_ready: bool) -> None:
+        """There should be a link to that head.
+
+        Args:
+            key: the cluster.
+            address: a link to another address is replaced.
+            is_ready: the head's pod is ready. The first link waits for that; a link that waits for its next
+                attempt then tries at once.
+        """
+        member = self._members.get(key)
+        if member is not None and member.address != address:
+            self.drop(key)
+            member = None
+        if member is None:
+            if not is_ready:
+                return
+            member = self._members[key] = _Member(self, key, address)
+            member.start()
+        elif is_ready and not member.was_ready:
+            member.link.nudge()
+        member.was_ready = is_ready
+
+    def drop(self, key: HeadKey) -> None:
+        """Forget the head: its cluster is gone or suspended."""
+        member = self._members.pop(key, None)
+        if member is not None:
+            if self._commands is not None:
+                self._commands.forget(key)
+            self._ended.add(member.task)
+            member.task.add_done_callback(self._ended.discard)
+            member.task.cancel()
+
+    def view(self, key: HeadKey) -> HeadView | None:
+        """The last word of the head; None before the first."""
+        member = self._members.get(key)
+        return None if member is None else member.view
+
+    def submit(self, key: HeadKey, command: HeadCommand) -> None:
+        """Send a command in the background; its effect shows in a later view. Returns at once."""
+        member = self._members.get(key)
+        if member is None or member.view is None:
+            return  # planned for a head that is gone meanwhile; its end has been news already
+        self._runner().submit(key, command, member.view.incarnation)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    async def close(self) -> None:
+        """End all links and commands."""
+        for key in list(self._members):
+            self.drop(key)
+        if self._commands is not None:
+            await self._commands.close()
+        await asyncio.gather(*self._ended, return_exceptions=True)
+
+    def _runner(self) -> CommandRunner:
+        if self._commands is None:
+            from shoal_operator.heads.commands import CommandRunner
+
+            self._commands = CommandRunner(
+                self._stub_of,
+                on_settled=lambda key: self._on_news(key, News.CLUSTER | News.JOBS),
+                on_failed=self._on_failed,
+                rng=self._rng,
+            )
+        return self._commands
+
+    def _stub_of(self, key: HeadKey) -> object | None:
+        member = self._members.get(key)
+        return None if member is None else member.link.stub
+
+
+class _Member:
+    """One head in the pool; it listens to its link."""
+
+    link: HeadLink
+    task: asyncio.Task[None]
+
+    def __init__(self, pool: HeadPool, key: HeadKey, address: HeadAddress) -> None:
+        self._pool = pool
+        self._key = key
+        self.address = address
+        self.view: HeadView | None = None
+        self.was_ready = True
+
+    def start(self) -> None:
+        from shoal_operator.heads.link import HeadLink  # grpc: 0.1 s that an idle operator does not need
+
+        pool, namespace = self._pool, self._key[0]
+        self.link = HeadLink(
+            self.address.target,
+            lambda fresh: pool._open_channel(self.address, namespace, fresh),
+            self,
+            rng=pool._rng,
+        )
+        self.task = asyncio.get_running_loop().create_task(
+            self.link.run(), name=f"head of {'/'.join(self._key)}"
+        )
+
+    def on_snapshot(self, snapshot: head_pb2.HeadSnapshot) -> None:
+        from shoal_operator.heads.convert import head_view
+
+        self._set(head_view(snapshot, self._pool._clock.now()))
+
+    def on_silence(self, message: str) -> None:
+        if self.view is not None:
+            self._set(dataclasses.replace(self.view, reachable=False, unreachable_message=message))
+
+    def _set(self, view: HeadView) -> None:
+        news = what_changed(self.view, view)
+        self.view = view
+        if news:
+            self._pool._on_news(self._key, news)
+
+
+def what_changed(old: HeadView | None, new: HeadView) -> News:
+    """What a controller should know of; growing idle times and the time of the message are no news."""
+    if old is None or (old.incarnation, old.reachable) != (new.incarnation, new.reachable):
+        return News.CLUSTER | News.JOBS
+    news = News(0)
+    if old.demands != new.demands or [*map(_essence, old.nodes)] != [*map(_essence, new.nodes)]:
+        news |= News.CLUSTER
+    if old.unreachable_message != new.unreachable_message:
+        news |= News.CLUSTER
+    if old.jobs != new.jobs:
+        news |= News.JOBS
+    return news
+
+
+def _essence(node: NodeView) -> NodeView:
+    return dataclasses.replace(node, idle_seconds=float(node.idle_seconds > 0), address="")
