@@ -1,3 +1,70 @@
+# Everything a contributor needs; `make help` lists it. Nothing but make and python3 (3.11 or later) is assumed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHONSAFEPATH = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make the virtual environment .venv and install everything into it
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12 setup" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@echo "installing into .venv"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[local]' --group dev
+	@touch $@
+
+.PHONY: run
+run: setup ## Run the example job on this machine: operator, head, workers, answer
+	@$(BIN)/shoal local run examples/census/job.yaml
+
+##@ Check
+
+.PHONY: test
+test: setup ## Run all tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: setup ## Check style, names, banned calls, format, and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: setup ## Check types
+	$(BIN)/mypy
+
+##@ Change
+
+.PHONY: fmt
+fmt: setup ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
 .PHONY: protos
-protos: ## Generate the gRPC code from runtime/shoal/protocol/*.proto
-	.venv/bin/python -m grpc_tools.protoc -I runtime --python_out=runtime --pyi_out=runtime --grpc_python_out=runtime runtime/shoal/protocol/head.proto runtime/shoal/protocol/node.proto
+protos: setup ## Generate the gRPC code from runtime/shoal/protocol/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I runtime --python_out=runtime --pyi_out=runtime --grpc_python_out=runtime runtime/shoal/protocol/head.proto runtime/shoal/protocol/node.proto
+
+.PHONY: crds
+crds: setup ## Generate crds/*.yaml from operator/shoal_operator/api
+	$(BIN)/python -m shoal_operator.crdgen crds
+
+.PHONY: clean
+clean: ## Remove what was built, .venv included
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	find operator runtime tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f examples/census/census-report*.json
