@@ -172,7 +172,14 @@ class TaskError(ShoalError):
         self.args = (function_name, traceback_str, cause, pid, ip, actor_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TaskError, (self.function_name, self.traceback_str, self.cause, self.pid, self.ip, self.actor_id)
+        return TaskError, (
+            self.function_name,
+            self.traceback_str,
+            self.cause,
+            self.pid,
+            self.ip,
+            self.actor_id,
+        )
 
     def __str__(self) -> str:
         return f"\n{self.traceback_str}" if self.traceback_str else f"{self.function_name} failed"
@@ -187,7 +194,11 @@ class TaskError(ShoalError):
             return self
         kind = type(cause)
         try:
-            mixed = type(f"TaskError({kind.__name__})", (TaskError, kind), {"__module__": __name__, "__init__": _no_init})
+            mixed: Any = type(
+                f"TaskError({kind.__name__})",
+                (TaskError, kind),
+                {"__module__": __name__, "__init__": _no_init},
+            )
             instance: TaskError = mixed.__new__(mixed)
             TaskError.__init__(
                 instance, self.function_name, self.traceback_str, cause, self.pid, self.ip, self.actor_id

@@ -146,9 +146,7 @@ class Connection:
         if size:
             self._append(self._held, memoryview(bytes(payload)), ())
 
-    def _append(
-        self, queue: deque[tuple[memoryview, tuple[int, ...]]], view: memoryview, fds: Sequence[int]
-    ) -> None:
+    def _append(self, queue: deque[tuple[memoryview, tuple[int, ...]]], view: memoryview, fds: Sequence[int]) -> None:
         queue.append((view, tuple(os.dup(fd) for fd in fds)))
         self._queued_bytes += view.nbytes
 

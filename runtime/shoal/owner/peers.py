@@ -1,0 +1,178 @@
+"""Connections to other owners and workers, and to agents of other nodes.
+
+Invariant: at most one connection is opened to a process, by its Unix socket on the same node and by TCP with the mutual
+challenge elsewhere; a connection that closes is reported once as the loss of that process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal.exceptions import SystemFailureError
+from shoal.wire import messages
+from shoal.wire.address import RawAddress, RawNode
+from shoal.wire.connection import Connection, ConnectionClosedError
+from shoal.wire.frames import Message
+from shoal.wire.handshake import ClientHandshake, ServerHandshake
+from shoal.wire.reactor import Reactor
+from shoal.wire.rpc import REPLY, Caller
+from shoal.wire.sockets import connect_tcp, connect_unix, listen_tcp, listen_unix
+
+OnPeerMessage = Callable[[Connection, Message, bytes], None]
+OnPeerLost = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class Peer:
+    """What a connection's ``attachment`` holds."""
+
+    process_id: str = ""
+    functions: set[bytes] = field(default_factory=set)  # function ids that the peer has
+
+
+class Peers:
+    """All connections of one process to others."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        process_id: str,
+        node_id: str,
+        token: bytes,
+        on_message: OnPeerMessage,
+        on_lost: OnPeerLost,
+    ) -> None:
+        self._reactor = reactor
+        self._process_id = process_id
+        self._node_id = node_id
+        self._token = token
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._by_process: dict[str, Connection] = {}
+        self._all: set[Connection] = set()
+        self._agents: dict[str, Caller] = {}
+        self._listeners: list[socket.socket] = []
+        self._path = ""
+        self.hello: dict[str, Any] = {"process_id": process_id, "pid": os.getpid()}  # what agents are told
+
+    # Listening
+
+    def listen(self, path: str, ip: str, multi_node: bool) -> RawAddress:
+        """Open this process to others; returns its address."""
+        self._path = path
+        listener = listen_unix(path)
+        self._reactor.add_listener(listener, lambda sock: self._accept(sock, trusted=True))
+        self._listeners.append(listener)
+        port = 0
+        if multi_node:
+            tcp = listen_tcp(ip, 0)
+            port = tcp.getsockname()[1]
+            self._reactor.add_listener(tcp, lambda sock: self._accept(sock, trusted=False))
+            self._listeners.append(tcp)
+        return (self._process_id, self._node_id, ip if multi_node else "", port, path)
+
+    def _accept(self, sock: socket.socket, *, trusted: bool) -> None:
+        handshake = None if trusted else ServerHandshake(self._token, os.urandom(32))
+        connection = Connection(self._reactor, sock, self._receive, self._closed, handshake)
+        connection.attachment = Peer()
+        self._all.add(connection)
+
+    # Connecting
+
+    def connect(self, address: RawAddress) -> Connection:
+        """The connection to a process; opened when there is none. Does not wait.
+
+        Raises:
+            ConnectionClosedError: the process cannot be reached.
+        """
+        connection = self._by_process.get(address[0])
+        if connection is not None and not connection.closed:
+            return connection
+        _process_id, node_id, ip, port, path = address
+        try:
+            if node_id == self._node_id:
+                connection = Connection(self._reactor, connect_unix(path), self._receive, self._closed)
+            elif port:
+                challenge = ClientHandshake(self._token, os.urandom(32))
+                connection = Connection(self._reactor, connect_tcp(ip, port), self._receive, self._closed, challenge)
+            else:
+                raise ConnectionClosedError(f"process {address[0][:8]} on node {node_id[:8]} listens on no network")
+        except OSError as error:
+            raise ConnectionClosedError(f"process {address[0][:8]} cannot be reached: {error}") from None
+        connection.attachment = Peer(address[0])
+        self._by_process[address[0]] = connection
+        self._all.add(connection)
+        connection.send((messages.HELLO, self._process_id))
+        return connection
+
+    def known(self, process_id: str) -> Connection | None:
+        """The open connection to a process, if there is one."""
+        return self._by_process.get(process_id)
+
+    def agent(self, node: RawNode) -> Caller:
+        """The calling side of a connection to the agent of another node.
+
+        Raises:
+            ConnectionClosedError: it cannot be reached.
+        """
+        node_id, ip, port = node
+        caller = self._agents.get(node_id)
+        if caller is not None and not caller.connection.closed:
+            return caller
+        if not self._token:
+            raise SystemFailureError("this session has a single node; it speaks to no other")
+        try:
+            sock = connect_tcp(ip, port)
+        except OSError as error:
+            raise ConnectionClosedError(f"the agent of node {node_id[:8]} cannot be reached: {error}") from None
+
+        def receive(_connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
+            if message[0] == REPLY:
+                made.handle_reply(message, payload, fds)
+
+        def closed(_connection: Connection, reason: str) -> None:
+            self._agents.pop(node_id, None)
+            self._all.discard(connection)
+            made.fail_all(reason)
+
+        challenge = ClientHandshake(self._token, os.urandom(32))
+        connection = Connection(self._reactor, sock, receive, closed, challenge)
+        made = Caller(connection)
+        self._agents[node_id] = made
+        self._all.add(connection)
+        made.call("hello", "remote", self.hello, on_reply=lambda *_: None)
+        return made
+
+    # Events
+
+    def _receive(self, connection: Connection, message: Message, payload: bytes, _fds: list[int]) -> None:
+        if message[0] == messages.HELLO:
+            peer: Peer = connection.attachment
+            peer.process_id = message[1]
+            self._by_process.setdefault(message[1], connection)
+            return
+        self._on_message(connection, message, payload)
+
+    def _closed(self, connection: Connection, reason: str) -> None:
+        self._all.discard(connection)
+        process_id = connection.attachment.process_id
+        if self._by_process.get(process_id) is connection:
+            del self._by_process[process_id]
+            self._on_lost(process_id, reason)
+
+    def close(self) -> None:
+        """Close every socket at once; nobody is told."""
+        for connection in list(self._all):
+            connection.abandon()
+        for listener in self._listeners:
+            self._reactor.unregister(listener.fileno())
+            listener.close()
+        if self._path:
+            try:
+                os.unlink(self._path)
+            except FileNotFoundError:
+                self._path = ""

@@ -1,0 +1,528 @@
+"""The process as an owner: its objects, its connections, and waiting for values.
+
+Invariants: ``lock`` guards the tables and is never held while waiting; handlers run in the reactor's leading thread and
+never wait; every reference that was dropped is accounted for at the next opportunity, at the latest when the tick runs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from shoal.core import objects
+from shoal.core.ids import IdFactory, object_id
+from shoal.core.objects import FAILED, INLINE, PENDING, STORED, ObjectEntry, ObjectTable
+from shoal.exceptions import GetTimeoutError, ObjectLostError, ShoalError, SystemFailureError, TaskError
+from shoal.owner.actors import Actors
+from shoal.owner.borrowing import Borrowing
+from shoal.owner.peers import Peers
+from shoal.owner.refs import ObjectRef
+from shoal.owner.tasks import Tasks
+from shoal.serialization import Serialized, deserialize, serialize
+from shoal.store.client import StoreClient, StoreFailure
+from shoal.wire import messages
+from shoal.wire.address import RawAddress, RawNode
+from shoal.wire.connection import Connection
+from shoal.wire.frames import Message
+from shoal.wire.reactor import Reactor
+from shoal.wire.rpc import CAST, REPLY, Caller
+from shoal.wire.sockets import connect_unix
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+TICK_SECONDS: Final = 0.01
+DROPPED_MAX: Final = 1000
+HELLO_SECONDS: Final = 30.0
+FETCH_ATTEMPTS: Final = 20
+
+
+class OwnerProcess:
+    """A driver or a worker, connected to the agent of its node.
+
+    Args:
+        node_socket: path of the agent's Unix socket.
+        kind: "driver" or "worker".
+        process_id: 16 random bytes.
+        job: see the agent's ``hello``.
+        on_cast: called with (method, args, payload) for casts of the agent that this class does not handle itself.
+
+    Raises:
+        SystemFailureError: the agent cannot be reached or does not answer.
+    """
+
+    def __init__(
+        self,
+        node_socket: str,
+        kind: str,
+        process_id: bytes,
+        job: dict[str, Any],
+        on_cast: Callable[[str, tuple[Any, ...], bytes], None],
+        on_agent_lost: Callable[[str], None],
+    ) -> None:
+        self.kind = kind
+        self.process_id = process_id.hex()
+        self.ids = IdFactory(process_id)
+        self.reactor = Reactor()
+        self.lock = threading.RLock()
+        self.table = ObjectTable()
+        self.dropped: deque[bytes] = deque()
+        self.closed = False
+        self.agent_lost = ""
+        self._on_cast = on_cast
+        self._on_agent_lost = on_agent_lost
+        self._aside: ThreadPoolExecutor | None = None
+        self._blocked = 0
+        self._told_owned = 0
+        try:
+            sock = connect_unix(node_socket)
+        except OSError as error:
+            raise SystemFailureError(f"no node agent at {node_socket}: {error}") from None
+        self._agent_connection = Connection(self.reactor, sock, self._from_agent, self._agent_closed)
+        self.agent = Caller(self._agent_connection)
+        self.store = StoreClient(self.agent, self.reactor)
+        self.job = job
+        self.info = self._hello(kind, job)
+        self.node_id: str = self.info["node_id"]
+        self.node: RawNode = (self.node_id, self.info["ip"], self.info["frames_port"] or 0)
+        self.tasks = Tasks(self)
+        self.actors = Actors(self)
+        self.borrowing = Borrowing(self)
+        self.reactor.call_later(TICK_SECONDS, self._tick)
+        self.reactor.start_io_thread()
+
+    def _hello(self, kind: str, job: dict[str, Any]) -> dict[str, Any]:
+        # The listener has to exist before the agent learns its address, but the network's ip and token come with the
+        # answer: so the first greeting asks, and the second one tells the address.
+        base = {"process_id": self.process_id, "pid": os.getpid(), "job": job}
+        info = self.ask("hello", kind, {**base, "address": None}, timeout_seconds=HELLO_SECONDS)
+        if not job.get("id"):
+            job["id"] = info["job_id"]
+        path = os.path.join(info["session_dir"], f"p-{self.process_id[:12]}")
+        self.peers = Peers(
+            self.reactor,
+            self.process_id,
+            info["node_id"],
+            info["token"] or b"",
+            self._from_peer,
+            self._peer_lost,
+        )
+        self.address: RawAddress = self.peers.listen(path, info["ip"], info["multi_node"])
+        self.peers.hello["job"] = job
+        answer: dict[str, Any] = self.ask("hello", kind, {**base, "address": self.address})
+        return answer
+
+    # Asking the agent
+
+    def ask(self, method: str, *args: Any, timeout_seconds: float = 60.0, payload: bytes = b"") -> Any:
+        """Call the agent and wait for its answer.
+
+        Raises:
+            SystemFailureError: it refused, went away, or did not answer in time.
+        """
+        box: list[tuple[Any, Any]] = []
+        self.agent.call(method, *args, on_reply=lambda e, v, _p, _f: box.append((e, v)), payload=payload)
+        if not self.reactor.run_until(lambda: bool(box), time.monotonic() + timeout_seconds):
+            raise SystemFailureError(f"the node agent did not answer '{method}' within {timeout_seconds:g} s")
+        error, value = box[0]
+        if error is not None:
+            raise SystemFailureError(f"{method}: {error[1]}", kind=error[0])
+        return value
+
+    # References
+
+    def reference(self, entry: ObjectEntry) -> ObjectRef[Any]:
+        """A new Python reference to an entry; called with the lock held."""
+        entry.local += 1
+        return ObjectRef(entry.object_id, entry.owner or self.address, self)
+
+    def adopt(self, oid: bytes, owner: RawAddress) -> ObjectRef[Any]:
+        """A reference that arrived inside a value."""
+        with self.lock:
+            entry = self.table.entries.get(oid)
+            if entry is None:
+                if owner[0] == self.process_id:
+                    entry = self.table.own(oid)
+                    self._fail(
+                        entry,
+                        ObjectLostError(f"object {oid.hex()} was freed before", object_ref_hex=oid.hex()),
+                    )
+                else:
+                    entry, _new = self.table.borrow(oid, owner)
+                    self.borrowing.begin(entry)
+            return self.reference(entry)
+
+    def pin_for_ever(self, oid: bytes) -> None:
+        """A copy of a reference left Shoal's sight: the object is kept until this process ends."""
+        with self.lock:
+            entry = self.table.entries.get(oid)
+            if entry is not None:
+                entry.pins += 1
+
+    def settle_dropped(self) -> None:
+        """Account for the references that Python has dropped."""
+        while self.dropped:
+            with self.lock:
+                self.carry_out(self.table.drop_local(self.dropped.popleft()))
+
+    def carry_out(self, effect: objects.Effect | None) -> None:
+        """Do what the end of a reference asks for; called with the lock held."""
+        if effect is None or self.closed:
+            return
+        if isinstance(effect, objects.StopBorrowing):
+            self.borrowing.end(effect)
+            return
+        if effect.nodes:
+            self.store.free([effect.object_id], effect.nodes)
+        if effect.task is not None:
+            self.tasks.forget_result(effect.task)
+        self.actors.scope_ended(effect.object_id)
+
+    # put, get, wait
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value that this process owns."""
+        self.settle_dropped()
+        serialized = serialize(value)
+        oid = object_id(self.ids.task(), 0)
+        with self.lock:
+            entry = self.table.own(oid)
+            entry.contained = tuple(serialized.contained)
+            ref = self.reference(entry)
+        if serialized.total_bytes <= messages.INLINE_BYTES_MAX:
+            with self.lock:
+                self.run_waiters(self.table.resolve_inline(entry, serialized.to_bytes()))
+        else:
+            self.write_to_store(oid, serialized, self.process_id)
+            with self.lock:
+                self.run_waiters(self.table.resolve_stored(entry, serialized.total_bytes, (self.node,)))
+        return ref
+
+    def write_to_store(self, oid: bytes, serialized: Serialized, owner: str) -> None:
+        """Copy a serialized value into this node's shared memory.
+
+        Raises:
+            ObjectStoreFullError: there is no room for it.
+        """
+        view = self.store.write(oid, serialized.total_bytes)
+        try:
+            serialized.write_into(view)
+        except BaseException:
+            self.store.abort(oid)
+            raise
+        finally:
+            view.release()
+        self.store.seal(oid, owner)
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout_seconds: float | None) -> list[Any]:
+        """The values of ``refs``, in order; the first error found is raised at once.
+
+        Raises:
+            GetTimeoutError: not all were there in time.
+            TaskError, ...: what a task raised.
+        """
+        self.settle_dropped()
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        entries = self._entries(refs)
+        for _attempt in range(FETCH_ATTEMPTS):
+            self._wait_resolved(entries, deadline)
+            stored = [entry for entry in dict.fromkeys(entries) if entry.state == STORED]
+            views = self._fetch(stored, deadline) if stored else {}
+            if all(entry.state == INLINE or entry in views for entry in entries):
+                return [self._read(entry, views) for entry in entries]
+        raise ObjectLostError(f"the values were lost {FETCH_ATTEMPTS} times while they were fetched")
+
+    def _entries(self, refs: Sequence[ObjectRef[Any]]) -> list[ObjectEntry]:
+        entries = []
+        with self.lock:
+            for ref in refs:
+                entry = self.table.entries.get(ref.binary())
+                if entry is None:
+                    raise ObjectLostError(f"{ref!r} belongs to a session that has ended", object_ref_hex=ref.hex())
+                entries.append(entry)
+        return entries
+
+    def _read(self, entry: ObjectEntry, views: dict[ObjectEntry, memoryview]) -> Any:
+        return deserialize(entry.data if entry.state == INLINE else views[entry])
+
+    def _wait_resolved(self, entries: list[ObjectEntry], deadline: float | None) -> None:
+        missing = [0]
+        failed: list[ObjectEntry] = []
+
+        def resolved(entry: ObjectEntry) -> None:
+            missing[0] -= 1
+            if entry.state == FAILED:
+                failed.append(entry)
+
+        with self.lock:
+            waiting = []
+            for entry in entries:
+                if entry.state == FAILED:
+                    failed.append(entry)
+                    break
+                if entry.state not in (INLINE, STORED):
+                    missing[0] += 1
+                    waiting.append((entry, self.watch(entry, partial(resolved, entry))))
+        if not failed and missing[0]:
+            with self.blocking():
+                self.reactor.run_until(
+                    lambda: not missing[0] or bool(failed) or bool(self.agent_lost) or self.closed, deadline
+                )
+        if missing[0]:
+            self._unwatch(waiting)
+        if failed:
+            raise self.error_of(failed[0])
+        if missing[0]:
+            self._raise_unready(entries, deadline)
+
+    def _raise_unready(self, entries: list[ObjectEntry], deadline: float | None) -> None:
+        if self.agent_lost or self.closed:
+            raise SystemFailureError(f"the session has ended: {self.agent_lost or 'shutdown() was called'}")
+        unready = sum(1 for entry in entries if entry.state not in (INLINE, STORED))
+        raise GetTimeoutError(f"{unready} of {len(entries)} objects were not ready in time")
+
+    def watch(self, entry: ObjectEntry, waiter: Callable[[], None]) -> Callable[[], None]:
+        """Call ``waiter`` once when an unresolved entry is resolved; called with the lock held. Returns the waiter."""
+        if entry.waiters is None:
+            entry.waiters = []
+        entry.waiters.append(waiter)
+        if entry.state == objects.RELEASED:
+            self.tasks.make_again(entry)
+        elif entry.owner is not None and not entry.watching:
+            self.borrowing.ask(entry)
+        return waiter
+
+    def _unwatch(self, watched: list[tuple[ObjectEntry, Callable[[], None]]]) -> None:
+        with self.lock:
+            for entry, waiter in watched:
+                if entry.waiters and waiter in entry.waiters:
+                    entry.waiters.remove(waiter)
+
+    def _fetch(self, entries: list[ObjectEntry], deadline: float | None) -> dict[ObjectEntry, memoryview]:
+        """Map stored values; what a node has lost is reported, so that the next attempt waits for it again."""
+        done: dict[ObjectEntry, memoryview | StoreFailure] = {}
+        for entry in entries:
+            nodes = tuple(entry.nodes.values())
+            self.store.fetch(
+                entry.object_id,
+                nodes,
+                partial(done.__setitem__, entry),
+            )
+        if len(done) < len(entries):
+            with self.blocking():
+                self.reactor.run_until(lambda: len(done) == len(entries) or bool(self.agent_lost), deadline)
+        if len(done) < len(entries):
+            self._raise_unready(entries, deadline)
+        views: dict[ObjectEntry, memoryview] = {}
+        for entry, result in done.items():
+            if isinstance(result, StoreFailure):
+                self.copies_lost(entry.object_id, tuple(entry.nodes))
+            else:
+                views[entry] = result
+        return views
+
+    def copies_lost(self, oid: bytes, node_ids: tuple[str, ...]) -> None:
+        """These nodes have no copy of an object; when none is left, it is made again or asked for again."""
+        with self.lock:
+            entry = self.table.entries.get(oid)
+            if entry is not None and entry.owner is not None:
+                self.borrowing.report_lost(entry, node_ids)
+                return
+            for node_id in node_ids:
+                lost = self.table.lose_copy(oid, node_id)
+                if lost is not None:
+                    self.tasks.make_again(lost)
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], count: int, timeout_seconds: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Wait until ``count`` of ``refs`` are resolved (errors count), or the time is over."""
+        self.settle_dropped()
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        entries = self._entries(refs)
+        ready = [0]
+
+        def resolved() -> None:
+            ready[0] += 1
+
+        watched = []
+        with self.lock:
+            for entry in entries:
+                if entry.state in (INLINE, STORED, FAILED):
+                    ready[0] += 1
+            if ready[0] < count:
+                for entry in entries:
+                    if entry.state not in (INLINE, STORED, FAILED):
+                        watched.append((entry, self.watch(entry, resolved)))
+        if ready[0] < count and timeout_seconds != 0:
+            with self.blocking():
+                self.reactor.run_until(lambda: ready[0] >= count or bool(self.agent_lost) or self.closed, deadline)
+        elif ready[0] < count:
+            self.reactor.run_until(lambda: True, deadline)
+        self._unwatch(watched)
+        done: list[ObjectRef[Any]] = []
+        rest: list[ObjectRef[Any]] = []
+        for ref, entry in zip(refs, entries, strict=True):
+            is_ready = len(done) < count and entry.state in (INLINE, STORED, FAILED)
+            (done if is_ready else rest).append(ref)
+        return done, rest
+
+    def when_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
+        """Call ``callback`` (in the leading thread, or at once) when the object is resolved."""
+        entry = self._entries([ref])[0]
+        with self.lock:
+            if entry.state in (PENDING, objects.RELEASED):
+                self.watch(entry, callback)
+                return
+        callback()
+
+    def run_aside(self, function: Callable[[], None]) -> None:
+        """Run something that may wait, in a thread of its own."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self.lock:
+            if self._aside is None:
+                self._aside = ThreadPoolExecutor(4, thread_name_prefix="shoal-aside")
+        self._aside.submit(function)
+
+    # Outcomes
+
+    def run_waiters(self, waiters: list[Callable[[], None]]) -> None:
+        for waiter in waiters:
+            waiter()
+
+    def _fail(self, entry: ObjectEntry, error: BaseException) -> None:
+        self.run_waiters(self.table.resolve_failed(entry, serialize(error).to_bytes()))
+
+    def fail(self, oid: bytes, error: BaseException) -> None:
+        """Resolve an object with an error, if it still exists; called with the lock held."""
+        entry = self.table.entries.get(oid)
+        if entry is not None and entry.state not in (INLINE, FAILED):
+            self._fail(entry, error)
+
+    def error_of(self, entry: ObjectEntry) -> BaseException:
+        """The exception to raise for a failed entry."""
+        try:
+            error = deserialize(entry.data)
+        except Exception as problem:  # an exception class may exist only where it was raised
+            return ShoalError(f"the task failed, and its error cannot be read here: {problem!r}")
+        if isinstance(error, TaskError):
+            return error.as_instance_of_cause()
+        return error if isinstance(error, BaseException) else ShoalError(str(error))
+
+    # Blocking
+
+    def blocking(self) -> _Blocking:
+        """A block during which a worker gives its CPU back."""
+        return _Blocking(self)
+
+    def enter_blocking(self) -> None:
+        if self.kind == "worker":
+            with self.lock:
+                self._blocked += 1
+                if self._blocked == 1:
+                    self.agent.cast("blocked", True)
+
+    def leave_blocking(self) -> None:
+        if self.kind == "worker":
+            with self.lock:
+                self._blocked -= 1
+                if self._blocked == 0:
+                    self.agent.cast("blocked", False)
+
+    # Events
+
+    def _from_agent(self, _connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
+        if message[0] == REPLY:
+            self.agent.handle_reply(message, payload, fds)
+        elif message[0] == CAST:
+            method, args = message[1], message[2]
+            if method == "actor_update":
+                self.actors.updated(*args)
+            elif method == "node_lost":
+                self._node_lost(args[0])
+            else:
+                self._on_cast(method, args, payload)
+
+    def _node_lost(self, node_id: str) -> None:
+        with self.lock:
+            for entry in self.table.lose_node(node_id):
+                if entry.owner is None:
+                    self.tasks.make_again(entry)
+                else:
+                    self.table.make_pending(entry)
+                    if entry.waiters:
+                        self.borrowing.ask(entry)
+
+    def _agent_closed(self, _connection: Connection, reason: str) -> None:
+        self.agent_lost = f"the node agent is gone ({reason})"
+        self.agent.fail_all(self.agent_lost)
+        if not self.closed:
+            self._on_agent_lost(self.agent_lost)
+
+    def _from_peer(self, connection: Connection, message: Message, payload: bytes) -> None:
+        kind = message[0]
+        if kind == messages.RESULTS:
+            self.tasks.results(connection, message[1], message[2])
+        elif kind == messages.GIVEN_BACK:
+            self.tasks.given_back(message[1], message[2])
+        elif kind >= messages.WATCH and kind <= messages.COPY_LOST:
+            self.borrowing.receive(connection, message, payload)
+        else:
+            self._on_cast("peer", (connection, message), payload)
+
+    def _peer_lost(self, process_id: str, reason: str) -> None:
+        with self.lock:
+            for effect in self.table.process_gone(process_id):
+                self.carry_out(effect)
+            self.borrowing.owner_lost(process_id, reason)
+        self.tasks.worker_lost(process_id, reason)
+        self.actors.process_lost(process_id, reason)
+        self._on_cast("peer_lost", (process_id,), b"")
+
+    def _tick(self) -> None:
+        if self.closed:
+            return
+        if self.dropped:
+            self.settle_dropped()
+        busy = self.tasks.tick()
+        owned = self.table.needed_elsewhere() if self.kind == "worker" else 0
+        if owned != self._told_owned:
+            self._told_owned = owned
+            self.agent.cast("owned", owned)
+        self.reactor.call_later(TICK_SECONDS if busy else TICK_SECONDS * 10, self._tick)
+
+    def close(self) -> None:
+        """End the session: sockets closed, threads joined, references worthless."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reactor.stop()
+        if self._aside is not None:
+            self._aside.shutdown(wait=False, cancel_futures=True)
+        self.peers.close()
+        self._agent_connection.abandon()
+        self.reactor.close()
+        close = getattr(self.store, "close", None)
+        if close is not None:
+            close()
+
+
+class _Blocking:
+    """See ``OwnerProcess.blocking``."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, process: OwnerProcess) -> None:
+        self._process = process
+
+    def __enter__(self) -> None:
+        self._process.enter_blocking()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._process.leave_blocking()
