@@ -134,8 +134,14 @@ class LogLines(_message.Message):
     is_err: bool
     def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., is_err: _Optional[bool] = ...) -> None: ...
 
+class Goodbye(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
 class NodeMessage(_message.Message):
-    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer")
+    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     TASK_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +152,7 @@ class NodeMessage(_message.Message):
     ACTOR_SCOPE_ENDED_FIELD_NUMBER: _ClassVar[int]
     LOG_LINES_FIELD_NUMBER: _ClassVar[int]
     DRAIN_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    GOODBYE_FIELD_NUMBER: _ClassVar[int]
     register: RegisterNode
     report: NodeReport
     task_counts: TaskCounts
@@ -156,7 +163,8 @@ class NodeMessage(_message.Message):
     actor_scope_ended: ActorScopeEnded
     log_lines: LogLines
     drain_answer: DrainAnswer
-    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ...) -> None: ...
+    goodbye: Goodbye
+    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "head_node_id")

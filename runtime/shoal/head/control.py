@@ -1,0 +1,89 @@
+"""The head's gRPC server: one asyncio loop on one thread, every call authenticated.
+
+Invariant: the port is this server's alone (a port in use is an error at start), and no servicer is reachable without the
+interceptor that checks the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from shoal.head.cluster_servicer import ClusterServicer
+from shoal.head.head_servicer import HeadServicer
+from shoal.head.service import HeadService
+from shoal.protocol import auth, head_pb2_grpc, node_pb2_grpc
+
+START_SECONDS: Final = 10.0
+STOP_GRACE_SECONDS: Final = 0.5
+
+
+class ControlPortError(OSError):
+    """The server could not listen; the text names the address and what to do."""
+
+
+class ControlPlane:
+    """The server of one head.
+
+    Args:
+        service: the head.
+        ip: the address to listen on.
+        port: 0 lets the kernel choose.
+        token: the cluster's token.
+    """
+
+    def __init__(self, service: HeadService, ip: str, port: int, token: bytes) -> None:
+        self._service, self._ip, self._wanted_port, self._token = service, ip, port, token
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self.port = 0
+
+    def start(self) -> int:
+        """Listen; returns the port.
+
+        Raises:
+            ControlPortError: the address cannot be used.
+        """
+        ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(ready)), name="shoal-control-plane", daemon=True
+        )
+        self._thread.start()
+        self.port = ready.result(START_SECONDS)
+        return self.port
+
+    def close(self) -> None:
+        """Stop serving: open streams get ``STOP_GRACE_SECONDS`` to end. Idempotent."""
+        if self._loop is None or self._stop is None or self._thread is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        except RuntimeError:
+            return  # closed before
+        self._thread.join(10)
+
+    async def _serve(self, ready: concurrent.futures.Future[int]) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(
+            interceptors=[auth.aio_server_interceptor(self._token)], options=auth.SERVER_OPTIONS
+        )
+        head_pb2_grpc.add_HeadServicer_to_server(HeadServicer(self._service), server)
+        node_pb2_grpc.add_ClusterServicer_to_server(ClusterServicer(self._service), server)
+        host = f"[{self._ip}]" if ":" in self._ip else self._ip
+        try:
+            port = server.add_insecure_port(f"{host}:{self._wanted_port}")
+            await server.start()
+        except RuntimeError:  # all that grpc says
+            words = f"cannot listen on {host}:{self._wanted_port}: is the port in use? Choose another with --control-port"
+            ready.set_exception(ControlPortError(words))
+            await server.stop(None)
+            return
+        ready.set_result(port)
+        await self._stop.wait()
+        await server.stop(STOP_GRACE_SECONDS)

@@ -1,0 +1,147 @@
+"""Between the messages of the control plane and the values that the pure cores work with.
+
+Invariant: nothing but translation happens here; a malformed message raises ``ValueError`` with the field's name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoal.core.actors import Actor, ActorSpec
+from shoal.core.demand import NodeDemand, selector
+from shoal.core.membership import DrainState, Member, NodeInfo, NodeStatus
+from shoal.protocol import head_pb2, node_pb2
+from shoal.resources import ResourceSet
+
+MAX_ID_LENGTH: Final = 256
+_DRAIN_OF: Final[dict[Any, DrainState]] = {
+    head_pb2.DRAIN_STATE_DRAINING: "draining",
+    head_pb2.DRAIN_STATE_DRAINED: "drained",
+}
+_DRAIN_TO: Final = {
+    "active": head_pb2.DRAIN_STATE_ACTIVE,
+    "draining": head_pb2.DRAIN_STATE_DRAINING,
+    "drained": head_pb2.DRAIN_STATE_DRAINED,
+}
+
+
+def resources(message: head_pb2.Resources) -> ResourceSet:
+    """Raises ValueError for a negative amount."""
+    return ResourceSet(message.amounts)
+
+
+def to_resources(amounts: ResourceSet) -> head_pb2.Resources:
+    """The message of a set."""
+    return head_pb2.Resources(amounts=dict(amounts))
+
+
+def node_info(message: node_pb2.RegisterNode) -> NodeInfo:
+    """Raises ValueError when the node has no id."""
+    if not 0 < len(message.address.node_id) <= MAX_ID_LENGTH:
+        raise ValueError("address.node_id must have 1 to 256 characters")
+    return NodeInfo(
+        node_id=message.address.node_id,
+        ip=message.address.ip,
+        port=message.address.port,
+        total=resources(message.total),
+        labels=dict(message.labels),
+        pod_name=message.pod_name,
+        group=message.group,
+        is_head=message.is_head,
+    )
+
+
+def node_status(message: node_pb2.NodeReport) -> NodeStatus:
+    """Raises ValueError for negative amounts."""
+    demands = tuple(
+        NodeDemand(
+            resources(d.shape), d.count, d.kind or "task", selector(d.label_selector), tuple(d.examples)
+        )
+        for d in message.demands
+    )
+    return NodeStatus(
+        available=resources(message.available),
+        demands=demands,
+        idle_seconds=message.idle_seconds,
+        activity=message.activity,
+        drain_state=_DRAIN_OF.get(message.drain_state, "active"),
+    )
+
+
+def demand_message(demand: NodeDemand) -> head_pb2.Demand:
+    """One entry of a snapshot's demands."""
+    return head_pb2.Demand(
+        shape=to_resources(demand.shape),
+        count=demand.count,
+        label_selector=dict(demand.label_selector),
+        kind=demand.kind,
+        examples=demand.examples,
+    )
+
+
+def node_snapshot(member: Member, starting_actors: int, now: float) -> head_pb2.NodeSnapshot:
+    """What the operator sees of a node. A node with an actor on its way to it is not idle."""
+    status = member.status
+    drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
+    activity = status.activity
+    if starting_actors:
+        noun = "actor" if starting_actors == 1 else "actors"
+        activity = ", ".join(part for part in (activity, f"{starting_actors} {noun} starting") if part)
+    return head_pb2.NodeSnapshot(
+        node_id=member.info.node_id,
+        pod_name=member.info.pod_name,
+        group=member.info.group,
+        address=f"{member.info.ip}:{member.info.port}",
+        total=to_resources(member.info.total),
+        available=to_resources(status.available),
+        alive=member.alive,
+        idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
+        drain_state=_DRAIN_TO[drain],
+        activity=activity if member.alive else member.reason,
+    )
+
+
+def cluster_node(member: Member) -> node_pb2.ClusterNode:
+    """What other nodes see of a node."""
+    info = member.info
+    return node_pb2.ClusterNode(
+        address=node_pb2.NodeAddress(node_id=info.node_id, ip=info.ip, port=info.port),
+        total=to_resources(info.total),
+        available=to_resources(member.status.available),
+        labels=info.labels,
+        alive=member.alive,
+        draining=member.alive and not member.takes_work,
+    )
+
+
+def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
+    """Raises ValueError for a missing or over-long id or a negative amount."""
+    if not 0 < len(message.actor_id) <= MAX_ID_LENGTH:
+        raise ValueError("actor_id must have 1 to 256 characters")
+    return ActorSpec(
+        actor_id=message.actor_id,
+        job_id=message.job_id,
+        owner_node_id=message.owner_node_id,
+        name=message.name,
+        namespace=message.namespace,
+        class_name=message.class_name,
+        resources=resources(message.resources),
+        placement=resources(message.placement),
+        max_restarts=message.max_restarts,
+        detached=message.detached,
+        creation=message.creation,
+        handle=message.handle,
+    )
+
+
+def actor_update(actor: Actor) -> node_pb2.ActorUpdate:
+    """What subscribers hear of an actor."""
+    return node_pb2.ActorUpdate(
+        actor_id=actor.spec.actor_id,
+        state=actor.state,
+        worker=actor.worker,
+        reason=actor.reason,
+        message=actor.message,
+        error=actor.error,
+        restarts=actor.restarts,
+    )

@@ -1,0 +1,500 @@
+"""The head itself: a thread-safe shell around the pure cores, without any network in it.
+
+Sessions of agents, local or remote, bring messages in; instructions of the cores go out over the same sessions; watchers
+are told that the version grew and fetch a snapshot when they like.
+
+Invariant: all state changes happen under one lock, and nothing that can block is called while it is held; ``version`` grows with
+every change that a snapshot shows.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from shoal.core.actor_placement import Candidate, explain
+from shoal.core.actors import ActorTable, Instruction, Start, Stop
+from shoal.core.demand import NodeDemand, aggregate
+from shoal.core.membership import Member, Membership, MembershipError
+from shoal.head import convert
+from shoal.head.drains import DrainDone, PendingDrains
+from shoal.head.kv import KvError, KvStore
+from shoal.head.sessions import Deliver, Session, SessionBook
+from shoal.head.ticker import Ticker
+from shoal.jobs.manager import JobHooks, JobManager
+from shoal.jobs.packages import PackageError, PackageStore
+from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
+from shoal.protocol.link import HeadCallError
+from shoal.resources import ResourceSet
+
+VIEW_SECONDS: Final = 0.05
+NODES_PER_VIEW_INTERVAL: Final = 50
+"""Views of large clusters are sent less often: all of them grow with the square of the nodes."""
+
+
+class SessionRefused(Exception):
+    """A node may not join. ``kind``: Dead, Full, Version or Invalid."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class NodeSession:
+    """An agent's session as its link holds it."""
+
+    def __init__(self, service: HeadService, node_id: str, number: int) -> None:
+        self._service, self.node_id, self.number = service, node_id, number
+
+    def receive(self, message: node_pb2.NodeMessage) -> None:
+        """Take one message of the agent. Raises ValueError when it is malformed."""
+        self._service.received(self.node_id, self.number, message)
+
+    def broke(self) -> None:
+        """The connection is gone; the node has a grace period to come back."""
+        self._service.session_ended(self.node_id, self.number, "")
+
+    def left(self, reason: str) -> None:
+        """The agent said goodbye, or its process is known to be gone: no grace."""
+        self._service.session_ended(self.node_id, self.number, reason)
+
+
+class HeadService:
+    """The state of one cluster.
+
+    Args:
+        packages: where packages are kept.
+        membership: for tests with other limits.
+    """
+
+    def __init__(self, packages: PackageStore, membership: Membership | None = None) -> None:
+        self.incarnation: Final = secrets.token_hex(8)
+        self._lock = threading.Lock()
+        self._version = 1
+        self._members = membership or Membership()
+        self._actors = ActorTable()
+        self._kv = KvStore()
+        self._sessions = SessionBook()
+        self._drains = PendingDrains()
+        self._packages = packages
+        self._jobs: JobManager | None = None
+        self._watchers: dict[object, Callable[[], None]] = {}
+        self._view_dirty, self._view_due = False, 0.0
+        self._ticker = Ticker(self._turn)
+        self._ticker.start()
+
+    def attach_jobs(self, jobs: JobManager) -> None:
+        """Give the head its jobs; before that it has none."""
+        self._jobs = jobs
+
+    def job_hooks(self) -> JobHooks:
+        """What a ``JobManager`` of this head must call."""
+        return JobHooks(self._job_changed, self.job_ended)
+
+    @property
+    def jobs(self) -> JobManager:
+        """The jobs. Raises HeadCallError when this head runs none (a local session without a control port)."""
+        if self._jobs is None:
+            raise HeadCallError("SubmitJob", "Refused", "this head runs no submitted jobs")
+        return self._jobs
+
+    def close(self) -> None:
+        """Stop the jobs and the head's thread. Idempotent."""
+        if self._jobs is not None:
+            self._jobs.close()
+        self._ticker.close()
+
+    # Watching
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` (which must only queue) after every change; returns what ends that."""
+        key = object()
+        with self._lock:
+            self._watchers[key] = changed
+
+        def end() -> None:
+            with self._lock:
+                self._watchers.pop(key, None)
+
+        return end
+
+    def snapshot(self) -> head_pb2.HeadSnapshot:
+        """Everything that the operator needs to know, now."""
+        jobs = self._jobs.snapshots() if self._jobs is not None else []
+        with self._lock:
+            return head_pb2.HeadSnapshot(
+                protocol_version=PROTOCOL_VERSION,
+                incarnation=self.incarnation,
+                version=self._version,
+                nodes=self._node_snapshots(),
+                demands=[convert.demand_message(demand) for demand in aggregate(self._all_demands())],
+                jobs=jobs,
+            )
+
+    def _node_snapshots(self) -> list[head_pb2.NodeSnapshot]:
+        now = time.monotonic()
+        return [
+            convert.node_snapshot(m, sum(a.starting for a in self._actors.on_node(m.info.node_id)), now)
+            for m in self._members
+        ]
+
+    def _all_demands(self) -> Iterable[NodeDemand]:
+        for member in self._members.alive():
+            yield from member.status.demands
+        yield from self._actors.demands()
+
+    def _changed(self) -> None:
+        self._version += 1
+        for changed in self._watchers.values():
+            changed()
+
+    def _job_changed(self) -> None:
+        with self._lock:
+            self._changed()
+
+    # Sessions
+
+    def open_session(
+        self, register: node_pb2.RegisterNode, deliver: Deliver, end: Callable[[str], None]
+    ) -> NodeSession:
+        """A node joins or comes back. Welcome, the view and what it missed are delivered before this returns.
+
+        Raises:
+            SessionRefused: with words for the node's log.
+        """
+        if register.protocol_version != PROTOCOL_VERSION:
+            raise SessionRefused(
+                "Version",
+                f"the node speaks protocol {register.protocol_version}, this head {PROTOCOL_VERSION}: "
+                "run the same version of shoal on every pod",
+            )
+        now = time.monotonic()
+        with self._lock:
+            try:
+                info = convert.node_info(register)
+                member = self._members.register(info, now)
+            except MembershipError as error:
+                raise SessionRefused(error.kind, str(error)) from error
+            except ValueError as error:
+                raise SessionRefused("Invalid", f"malformed registration: {error}") from error
+            deliver(node_pb2.HeadMessage(welcome=self._welcome()))
+            self._sessions.open(info.node_id, Session(member.session, deliver, end))
+            instructions: list[Instruction] = []
+            for failed in register.failed_actors:
+                instructions += self._actor_failed(info.node_id, failed, now)
+            instructions += self._actors.node_registered(info.node_id, register.live_actor_ids, now)
+            deliver(node_pb2.HeadMessage(view=self._view()))
+            for actor_id in self._actors.subscribed(info.node_id):
+                deliver(self._update(actor_id))
+            self._carry_out(instructions)
+            self._membership_changed()
+        return NodeSession(self, info.node_id, member.session)
+
+    def _welcome(self) -> node_pb2.Welcome:
+        head = next((m.info.node_id for m in self._members.alive() if m.info.is_head), "")
+        return node_pb2.Welcome(session=self.incarnation, head_node_id=head)
+
+    def session_ended(self, node_id: str, number: int, goodbye: str) -> None:
+        """A session is over; with a ``goodbye`` the node is dead at once, without it the grace begins."""
+        now = time.monotonic()
+        with self._lock:
+            self._sessions.close(node_id, number)
+            if goodbye:
+                if self._members.left(node_id, number, goodbye, now):
+                    self._node_died(node_id, now)
+            elif self._members.session_broke(node_id, number, now):
+                self._membership_changed()
+
+    def received(self, node_id: str, number: int, message: node_pb2.NodeMessage) -> None:
+        """One message of a session. Raises ValueError when it is malformed."""
+        now = time.monotonic()
+        with self._lock:
+            member = self._members.get(node_id)
+            if member is None or not member.alive or member.session != number:
+                return
+            match message.WhichOneof("body"):
+                case "report":
+                    self._reported(member, message.report, now)
+                case "task_counts":
+                    self._counted(node_id, message.task_counts)
+                case "actor_started":
+                    started = message.actor_started
+                    self._carry_out(self._actors.started(node_id, started.actor_id, started.worker))
+                case "actor_failed":
+                    self._carry_out(self._actor_failed(node_id, message.actor_failed, now))
+                case "actor_scope_ended":
+                    ended = message.actor_scope_ended
+                    self._carry_out(self._actors.scope_ended(ended.actor_id, ended.reason))
+                case "driver_started":
+                    self._sessions.driver_started(message.driver_started.job_id, node_id)
+                case "driver_exited":
+                    if self._sessions.driver_exited(message.driver_exited.job_id, node_id):
+                        self._last_driver_gone(message.driver_exited.job_id)
+                case "log_lines":
+                    self._sessions.route_logs(message.log_lines, node_id)
+                case "drain_answer":
+                    self._drain_answered(member, message.drain_answer)
+                case other:
+                    raise ValueError(f"a session takes no message {other!r} after its first")
+
+    def _reported(self, member: Member, report: node_pb2.NodeReport, now: float) -> None:
+        status = convert.node_status(report)
+        before, took_work = member.status, member.takes_work
+        self._members.report(member.info.node_id, member.session, status, now)
+        if status.drain_state != "active":
+            self._drains.node_drains(member.info.node_id)
+        if before == status:
+            return
+        if before.available != status.available and len(self._sessions) > 1:
+            self._view_dirty = True
+        if took_work != member.takes_work:
+            self._view_dirty = True
+        self._changed()
+        if self._view_dirty or self._actors.waiting():
+            self._ticker.wake()
+
+    def _counted(self, node_id: str, counts: node_pb2.TaskCounts) -> None:
+        totals = (counts.submitted, counts.finished, counts.failed)
+        if self._jobs is not None and self._jobs.counted(counts.job_id, node_id, totals):
+            self._changed()
+
+    def _actor_failed(self, node_id: str, failed: node_pb2.ActorFailed, now: float) -> list[Instruction]:
+        return self._actors.failed(node_id, failed.actor_id, failed.reason, failed.message, failed.error, now)
+
+    def _node_died(self, node_id: str, now: float) -> None:
+        member = self._members.get(node_id)
+        reason = member.reason if member is not None else "unknown"
+        self._drains.node_gone(node_id)
+        for job_id in self._sessions.node_died(node_id):
+            self._last_driver_gone(job_id)
+        self._carry_out(self._actors.node_died(node_id, f"node {node_id[:8]} died: {reason}", now))
+        self._membership_changed()
+
+    def _membership_changed(self) -> None:
+        self._view_dirty, self._view_due = True, 0.0
+        self._changed()
+        self._ticker.wake()
+
+    def _view(self) -> node_pb2.ClusterView:
+        return node_pb2.ClusterView(nodes=[convert.cluster_node(member) for member in self._members])
+
+    # Timed work
+
+    def _turn(self) -> float | None:
+        now = time.monotonic()
+        with self._lock:
+            for node_id in self._members.expire(now):
+                self._node_died(node_id, now)
+            for node_id in self._drains.expire(now):
+                self._drain_refused(node_id)
+            if self._actors.waiting():
+                self._place(now)
+            if self._view_dirty and now >= self._view_due:
+                self._view_dirty = False
+                self._view_due = now + VIEW_SECONDS * max(1.0, len(self._sessions) / NODES_PER_VIEW_INTERVAL)
+                self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
+            times = [self._members.next_deadline(), self._drains.next_deadline()]
+            times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
+            return min((due for due in times if due is not None), default=None)
+
+    def _place(self, now: float) -> None:
+        instructions = self._actors.place(self._candidates(now), now)
+        if instructions:
+            self._carry_out(instructions)
+
+    def _candidates(self, now: float) -> list[Candidate]:
+        return [self._candidate(member, now) for member in self._members.alive() if member.takes_work]
+
+    def _candidate(self, member: Member, now: float) -> Candidate:
+        node_id = member.info.node_id
+        promised, reported = self._actors.promised(node_id, now), member.status.available
+        free = ResourceSet({name: max(0, amount - promised[name]) for name, amount in reported.items()})
+        return Candidate(node_id, member.info.total, free, len(self._actors.on_node(node_id)))
+
+    def _carry_out(self, instructions: Iterable[Instruction]) -> None:
+        any_done = False
+        for instruction in instructions:
+            any_done = True
+            if isinstance(instruction, Start):
+                spec = instruction.spec
+                start = node_pb2.StartActor(
+                    actor_id=spec.actor_id,
+                    resources=convert.to_resources(spec.resources),
+                    creation=spec.creation,
+                    job_id=spec.job_id,
+                )
+                self._sessions.send(instruction.node_id, node_pb2.HeadMessage(start_actor=start))
+            elif isinstance(instruction, Stop):
+                stop = node_pb2.StopActor(
+                    actor_id=instruction.actor_id, reason=instruction.reason, force=instruction.force
+                )
+                self._sessions.send(instruction.node_id, node_pb2.HeadMessage(stop_actor=stop))
+            else:
+                self._publish(instruction.actor_id)
+        if any_done:
+            self._changed()
+        if self._actors.waiting():
+            self._ticker.wake()
+
+    def _publish(self, actor_id: str) -> None:
+        actor = self._actors.get(actor_id)
+        if actor is not None and actor.subscribers:
+            update = self._update(actor_id)
+            for node_id in actor.subscribers:
+                self._sessions.send(node_id, update)
+
+    def _update(self, actor_id: str) -> node_pb2.HeadMessage:
+        actor = self._actors.get(actor_id)
+        if actor is None:
+            raise KeyError(actor_id)
+        return node_pb2.HeadMessage(actor_update=convert.actor_update(actor))
+
+    # Jobs
+
+    def job_ended(self, job_id: str) -> None:
+        """A job's driver process has ended for good: its workers and actors go."""
+        with self._lock:
+            self._carry_out(self._actors.job_ended(job_id))
+            self._sessions.job_ended(job_id)
+
+    def _last_driver_gone(self, job_id: str) -> None:
+        self._carry_out(self._actors.job_ended(job_id))
+        if self._jobs is None or not self._jobs.owns(job_id):  # a submitted job may start another driver
+            self._sessions.job_ended(job_id)
+
+    # Drains
+
+    def drain_node(self, request: head_pb2.DrainNodeRequest, done: DrainDone) -> None:
+        """Ask a node to drain; ``done(accepted, message)`` is called once, soon, and must only queue."""
+        now = time.monotonic()
+        with self._lock:
+            member = self._members.get(request.node_id)
+            refusal = self._cannot_drain(member, request)
+            if refusal:
+                done(False, refusal)
+                return
+            if member is None or member.status.drain_state != "active":
+                done(True, "it drains already")
+                return
+            drain_id = secrets.token_hex(8)
+            member.drain_requested = True
+            self._drains.add(drain_id, request.node_id, done, now)
+            drain = node_pb2.Drain(
+                reason=request.reason,
+                deadline_seconds=request.deadline_seconds,
+                only_if_idle=request.only_if_idle,
+                drain_id=drain_id,
+            )
+            self._sessions.send(request.node_id, node_pb2.HeadMessage(drain=drain))
+            self._membership_changed()
+
+    def _cannot_drain(self, member: Member | None, request: head_pb2.DrainNodeRequest) -> str:
+        if member is None:
+            return f"there is no node {request.node_id}"
+        if not member.alive:
+            return f"node {request.node_id[:8]} is dead: {member.reason}"
+        if member.lost_at is not None:
+            return f"node {request.node_id[:8]} is out of touch"
+        if request.only_if_idle and any(a.starting for a in self._actors.on_node(request.node_id)):
+            return "an actor is starting there"
+        return ""
+
+    def _drain_answered(self, member: Member, answer: node_pb2.DrainAnswer) -> None:
+        self._drains.answered(answer.drain_id, answer.accepted, answer.message)
+        if not answer.accepted:
+            self._drain_refused(member.info.node_id)
+
+    def _drain_refused(self, node_id: str) -> None:
+        member = self._members.get(node_id)
+        if member is not None and member.drain_requested:
+            member.drain_requested = False
+            self._membership_changed()
+
+    # Calls of agents
+
+    def call(self, method: str, request: Any) -> Any:
+        """One unary call of the ``Cluster`` service; ``FetchPackage`` gives the whole package in one chunk.
+
+        Raises:
+            HeadCallError: the call failed; ``kind`` says how.
+        """
+        handlers: dict[str, Callable[[Any], Any]] = {
+            "CreateActor": self._create_actor,
+            "GetActor": self._get_actor,
+            "KillActor": self._kill_actor,
+            "FetchPackage": self._fetch_package,
+            "PutPackage": self._put_package,
+            "Kv": self._kv_call,
+            "ListNodes": self._list_nodes,
+        }
+        try:
+            return handlers[method](request)
+        except (KvError, PackageError) as error:
+            raise HeadCallError(method, error.kind, str(error)) from error
+        except ValueError as error:
+            raise HeadCallError(method, "InvalidArgument", str(error)) from error
+
+    def _create_actor(self, request: node_pb2.CreateActorRequest) -> node_pb2.CreateActorReply:
+        spec = convert.actor_spec(request)
+        with self._lock:
+            refusal = self._actors.create(spec)
+            if refusal:
+                return node_pb2.CreateActorReply(created=False, message=refusal)
+            now = time.monotonic()
+            self._place(now)
+            self._changed()
+            actor = self._actors.get(spec.actor_id)
+            waits = actor is not None and actor.waits
+            why = explain(spec.need, self._candidates(now)) if waits else ""
+        return node_pb2.CreateActorReply(created=True, message=why)
+
+    def _get_actor(self, request: node_pb2.GetActorRequest) -> node_pb2.GetActorReply:
+        with self._lock:
+            by_name = self._actors.find(request.name, request.namespace) if request.name else None
+            actor = self._actors.get(request.actor_id) if request.actor_id else by_name
+            if actor is None:
+                return node_pb2.GetActorReply(found=False)
+            if request.subscriber_node_id and actor.state != "DEAD":
+                actor.subscribers.add(request.subscriber_node_id)
+            update = convert.actor_update(actor)
+            return node_pb2.GetActorReply(found=True, actor=update, handle=actor.spec.handle)
+
+    def _kill_actor(self, request: node_pb2.KillActorRequest) -> node_pb2.KillActorReply:
+        with self._lock:
+            actor = self._actors.get(request.actor_id)
+            found = actor is not None and actor.state != "DEAD"
+            reason = request.reason or "Killed"
+            self._carry_out(self._actors.kill(request.actor_id, request.no_restart, reason))
+        return node_pb2.KillActorReply(found=found)
+
+    def _kv_call(self, request: node_pb2.KvRequest) -> node_pb2.KvReply:
+        with self._lock:
+            match request.operation:
+                case "get":
+                    value = self._kv.get(request.namespace, request.key)
+                    return node_pb2.KvReply(found=value is not None, value=value or b"")
+                case "put":
+                    found = self._kv.put(request.namespace, request.key, request.value, request.overwrite)
+                    return node_pb2.KvReply(found=found)
+                case "delete":
+                    return node_pb2.KvReply(found=self._kv.delete(request.namespace, request.key))
+                case "keys":
+                    return node_pb2.KvReply(found=True, keys=self._kv.keys(request.namespace, request.key))
+        raise ValueError(f"unknown operation {request.operation!r}: it is get, put, delete or keys")
+
+    def _list_nodes(self, request: node_pb2.ListNodesRequest) -> node_pb2.ListNodesReply:
+        with self._lock:
+            return node_pb2.ListNodesReply(nodes=self._node_snapshots())
+
+    def _put_package(self, request: node_pb2.PutPackageRequest) -> node_pb2.PutPackageReply:
+        self._packages.put(request.hash, request.data)
+        return node_pb2.PutPackageReply()
+
+    def _fetch_package(self, request: node_pb2.FetchPackageRequest) -> node_pb2.PackageChunk:
+        data = self._packages.get(request.hash)
+        if data is None:
+            raise HeadCallError("FetchPackage", "NotFound", f"the head has no package {request.hash}")
+        return node_pb2.PackageChunk(data=data)

@@ -1,0 +1,108 @@
+"""The open sessions of node agents and what is routed over them.
+
+Invariant: a node has at most one session; a message goes to the newest session or nowhere. Delivery only queues, so it may happen
+under the head's lock.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from shoal.protocol import node_pb2
+
+MAX_ENDED_JOBS: Final = 200
+
+Deliver = Callable[[node_pb2.HeadMessage], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One open session. ``deliver`` queues a message; ``end`` closes the session from the head's side."""
+
+    number: int
+    deliver: Deliver
+    end: Callable[[str], None]
+
+
+class SessionBook:
+    """Sessions by node, and which nodes have a driver of which job. Not thread-safe: the head's lock guards it."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._drivers: dict[str, collections.Counter[str]] = {}
+        self._ended_jobs: collections.OrderedDict[str, None] = collections.OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self, node_id: str, session: Session) -> None:
+        """Take a session in; an older one of the node is ended. It hears of jobs that ended lately."""
+        old = self._sessions.get(node_id)
+        if old is not None:
+            old.end("another session of this node began")
+        self._sessions[node_id] = session
+        for job_id in self._ended_jobs:
+            session.deliver(_job_ended(job_id))
+
+    def close(self, node_id: str, number: int) -> None:
+        """Forget a session, unless a newer one took its place."""
+        session = self._sessions.get(node_id)
+        if session is not None and session.number == number:
+            del self._sessions[node_id]
+
+    def send(self, node_id: str, message: node_pb2.HeadMessage) -> None:
+        """To one node, if it has a session."""
+        session = self._sessions.get(node_id)
+        if session is not None:
+            session.deliver(message)
+
+    def broadcast(self, message: node_pb2.HeadMessage) -> None:
+        """To every node."""
+        for session in self._sessions.values():
+            session.deliver(message)
+
+    def job_ended(self, job_id: str) -> None:
+        """Every node ends the job's workers; nodes that reconnect soon hear it too."""
+        self._drivers.pop(job_id, None)
+        self._ended_jobs[job_id] = None
+        self._ended_jobs.move_to_end(job_id)
+        while len(self._ended_jobs) > MAX_ENDED_JOBS:
+            self._ended_jobs.popitem(last=False)
+        self.broadcast(_job_ended(job_id))
+
+    def driver_started(self, job_id: str, node_id: str) -> None:
+        """A driver of the job connected to its agent on that node."""
+        self._drivers.setdefault(job_id, collections.Counter())[node_id] += 1
+
+    def driver_exited(self, job_id: str, node_id: str) -> bool:
+        """A driver of the job is gone; True when it was the last one."""
+        nodes = self._drivers.get(job_id)
+        if nodes is None:
+            return True
+        nodes[node_id] -= 1
+        return self._forget_empty(job_id)
+
+    def node_died(self, node_id: str) -> list[str]:
+        """Jobs that lost their last driver with that node."""
+        lost = [job_id for job_id, nodes in self._drivers.items() if nodes.pop(node_id, 0) > 0]
+        return [job_id for job_id in lost if self._forget_empty(job_id)]
+
+    def route_logs(self, lines: node_pb2.LogLines, sender: str) -> None:
+        """Output of a worker goes to the nodes with a driver of its job; its own node has served its own."""
+        message = node_pb2.HeadMessage(log_lines=lines)
+        for node_id, count in self._drivers.get(lines.job_id, {}).items():
+            if count > 0 and node_id != sender:
+                self.send(node_id, message)
+
+    def _forget_empty(self, job_id: str) -> bool:
+        if any(count > 0 for count in self._drivers[job_id].values()):
+            return False
+        del self._drivers[job_id]
+        return True
+
+
+def _job_ended(job_id: str) -> node_pb2.HeadMessage:
+    return node_pb2.HeadMessage(job_ended=node_pb2.JobEnded(job_id=job_id))

@@ -1,0 +1,167 @@
+"""Runs one driver and outlives nothing: the process between the head and a job's entrypoint.
+
+Executed by path (``python -I -S launcher.py``), so it imports only the standard library. It starts the entrypoint in
+its own session and process group and then watches three things: the entrypoint, the control socket to the head, and
+the death of its own parent.
+
+Invariant: when this process ends in any way but SIGKILL, no process that the entrypoint started is left, also none that
+made a session of its own (this process is their subreaper); after SIGKILL the entrypoint itself dies with it.
+
+Control socket, head to launcher: ``stop <grace seconds>``; end of file means kill. Launcher to head:
+``started <pid>``, ``failed <words>``, ``exited <code as a shell has it>``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from typing import Final, NoReturn
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+SHELL: Final = "/bin/sh"
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def _start(directory: str, entrypoint: str) -> int:
+    """Fork and exec the entrypoint; returns its pid.
+
+    Raises:
+        OSError: the directory or the shell cannot be used.
+    """
+    os.chdir(directory)
+    own_pid = os.getpid()
+    failure_read, failure_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _become_driver(own_pid, entrypoint, failure_write)
+    os.close(failure_write)
+    with os.fdopen(failure_read, "rb") as pipe:
+        words = pipe.read()
+    if words:
+        os.waitpid(pid, 0)
+        raise OSError(words.decode())
+    return pid
+
+
+def _become_driver(parent_pid: int, entrypoint: str, failure_write: int) -> NoReturn:
+    try:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            os._exit(1)
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.execv(SHELL, [SHELL, "-c", entrypoint])
+    except OSError as error:
+        os.write(failure_write, str(error).encode())
+    finally:
+        os._exit(126)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _own_children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _sweep(pid: int) -> int:
+    """Kill whatever is left, reap everything; returns the entrypoint's exit code."""
+    _signal_group(
+        pid, signal.SIGKILL
+    )  # before the reaping: until then the group's number cannot be another's
+    code: int | None = None
+    while True:
+        others = [child for child in _own_children() if child != pid]
+        for child in others:
+            os.kill(child, signal.SIGKILL)
+        if code is not None and not others:
+            return code
+        ended, status = os.waitpid(-1, 0)
+        if ended == pid:
+            exit_code = os.waitstatus_to_exitcode(status)
+            code = exit_code if exit_code >= 0 else 128 - exit_code
+
+
+class _Watch:
+    """Waits for the driver's end, the head's words and the parent's death."""
+
+    def __init__(self, control_fd: int, wakeup_fd: int, pid: int) -> None:
+        self._control_fd, self._wakeup_fd, self._pid = control_fd, wakeup_fd, pid
+        self._pid_fd = os.pidfd_open(pid)
+        self._kill_at: float | None = None
+        self._poll = select.poll()
+        for fd in (control_fd, wakeup_fd, self._pid_fd):
+            self._poll.register(fd, select.POLLIN)
+
+    def until_over(self) -> None:
+        """Returns once the entrypoint ended or everything has to be killed."""
+        while True:
+            left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+            ready = {fd for fd, _ in self._poll.poll(None if left is None else left * 1000 + 1)}
+            if self._pid_fd in ready or self._wakeup_fd in ready or (not ready and left is not None):
+                return
+            if self._control_fd in ready and not self._heard(os.read(self._control_fd, 4096)):
+                return
+
+    def _heard(self, data: bytes) -> bool:
+        if not data:
+            return False
+        words = data.decode().split()
+        if words[:1] == ["stop"] and self._kill_at is None:
+            self._kill_at = time.monotonic() + float(words[1])
+            _signal_group(self._pid, signal.SIGTERM)
+        return True
+
+
+def main(control_fd: int, parent_pid: int, directory: str, entrypoint: str) -> int:
+    """Run the entrypoint to its end."""
+    os.set_inheritable(control_fd, False)
+    wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakeup_write)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # its byte in the pipe is what counts
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if os.getppid() != parent_pid:
+        return 1
+    try:
+        pid = _start(directory, entrypoint)
+    except OSError as error:
+        os.write(control_fd, f"failed {error}\n".encode())
+        return 1
+    _tell(control_fd, f"started {pid}\n")
+    _Watch(control_fd, wakeup_read, pid).until_over()
+    _tell(control_fd, f"exited {_sweep(pid)}\n")
+    return 0
+
+
+def _tell(control_fd: int, words: str) -> None:
+    try:
+        os.write(control_fd, words.encode())
+    except OSError:
+        return  # the head is gone; the sweep still has to happen
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))

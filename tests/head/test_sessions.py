@@ -1,0 +1,108 @@
+"""Nodes join, report, break, come back, leave and die: what the operator and the other nodes see of it."""
+
+import socket
+
+import grpc
+import pytest
+from shoal.protocol import auth, head_pb2, node_pb2
+
+
+def alive(snapshot):
+    return sorted(node.node_id for node in snapshot.nodes if node.alive)
+
+
+async def test_a_node_joins_and_is_seen(head, channel, FakeAgent, amounts, wait_for):
+    async with FakeAgent(channel, "n1", pod_name="demo-small-0", group="small") as agent:
+        welcome = await agent.hear("welcome")
+        assert welcome.session == head.service.incarnation
+        view = await agent.hear("view")
+        assert [node.address.node_id for node in view.nodes] == ["n1"]
+        agent.report(available=3, idle_seconds=0, activity="1 lease")
+        seen = await wait_for(lambda s: s.nodes and s.nodes[0].activity == "1 lease")
+        node = seen.nodes[0]
+        assert (node.pod_name, node.group, node.alive) == ("demo-small-0", "small", True)
+        assert node.total == amounts(CPU=4) and node.available == amounts(CPU=3)
+        assert node.drain_state == head_pb2.DRAIN_STATE_ACTIVE
+
+
+async def test_goodbye_needs_no_grace(channel, FakeAgent, wait_for):
+    async with FakeAgent(channel, "n1"), FakeAgent(channel, "n2") as other:
+        await wait_for(lambda s: alive(s) == ["n1", "n2"])
+        await other.leave()
+        gone = await wait_for(lambda s: alive(s) == ["n1"], seconds=2)
+        assert [n.activity for n in gone.nodes if not n.alive] == ["it was stopped"]
+
+
+async def test_a_broken_session_has_grace_and_comes_back(head, channel, FakeAgent, wait_for):
+    agent = await FakeAgent(channel, "n1").__aenter__()
+    await agent.hear("welcome")
+    await agent.crash()
+    await wait_for(lambda s: s.nodes and head.service._members.get("n1").lost_at is not None)
+    async with FakeAgent(channel, "n1") as again:
+        await again.hear("welcome")
+        snapshot = await wait_for(lambda s: alive(s) == ["n1"])
+        assert len(snapshot.nodes) == 1
+        assert head.service._members.get("n1").lost_at is None
+
+
+async def test_a_process_that_is_gone_is_dead_before_the_grace_ends(channel, FakeAgent, wait_for):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    async with FakeAgent(channel, "n2") as other:
+        agent = await FakeAgent(channel, "n1", port=port).__aenter__()
+        await agent.hear("welcome")
+        await agent.crash()
+        dead = await wait_for(lambda s: alive(s) == ["n2"], seconds=3)
+        assert [n.activity for n in dead.nodes if not n.alive] == ["its process ended"]
+        await other.hear("view", lambda view: any(not node.alive for node in view.nodes))
+
+
+async def test_a_dead_node_id_is_refused(channel, FakeAgent, wait_for):
+    async with FakeAgent(channel, "n1") as agent:
+        await agent.hear("welcome")
+    await wait_for(lambda s: not alive(s))
+    again = await FakeAgent(channel, "n1").__aenter__()
+    with pytest.raises(grpc.aio.AioRpcError, match="declared dead") as caught:
+        await again._reader
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_another_protocol_version_is_refused_with_words(channel, FakeAgent):
+    agent = await FakeAgent(channel, "n1", protocol_version=99).__aenter__()
+    with pytest.raises(grpc.aio.AioRpcError, match="protocol 99"):
+        await agent._reader
+
+
+async def test_a_session_must_begin_with_a_registration(channel, FakeAgent):
+    agent = FakeAgent(channel, "n1")
+    agent._register = node_pb2.NodeMessage(report=node_pb2.NodeReport())
+    await agent.__aenter__()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await agent._reader
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_every_method_of_the_real_server_refuses_a_wrong_token(head):
+    services = (head_pb2.DESCRIPTOR.services_by_name["Head"], node_pb2.DESCRIPTOR.services_by_name["Cluster"])
+    async with (
+        grpc.aio.insecure_channel(head.target) as bare,
+        auth.aio_channel(head.target, head.token + b"x") as wrong,
+    ):
+        for channel in (bare, wrong):
+            for service in services:
+                for method in service.methods:
+                    call = channel.unary_unary(f"/{service.full_name}/{method.name}")
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await call(b"", timeout=5)
+                    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_demand_of_nodes_is_summed_by_shape(channel, FakeAgent, amounts, wait_for):
+    async with FakeAgent(channel, "n1") as one, FakeAgent(channel, "n2") as two:
+        for agent in (one, two):
+            demand = head_pb2.Demand(shape=amounts(CPU=1), count=5, kind="task", examples=["f"])
+            agent.report(available=0, demands=[demand])
+        snapshot = await wait_for(lambda s: any(d.count == 10 for d in s.demands))
+        assert len(snapshot.demands) == 1
+        assert list(snapshot.demands[0].examples) == ["f"]
