@@ -203,6 +203,8 @@ class DriverSupervisor:
 
     def _read_output(self, driver: _Driver) -> bool:
         """Read once; False when there is nothing more for now or for ever."""
+        if driver.output_fd < 0:
+            return False  # its end was seen in this same turn
         try:
             data = os.read(driver.output_fd, _READ_BYTES)
         except BlockingIOError:
@@ -221,7 +223,10 @@ class DriverSupervisor:
         if driver.logged >= MAX_LOG_BYTES:
             return
         driver.logged += len(data)
-        os.write(driver.log_fd, data if driver.logged < MAX_LOG_BYTES else data + _LIMIT_WORDS)
+        try:
+            os.write(driver.log_fd, data if driver.logged < MAX_LOG_BYTES else data + _LIMIT_WORDS)
+        except OSError:
+            driver.logged = MAX_LOG_BYTES  # a full disk costs the log, never the job
 
     def _echo_lines(self, driver: _Driver, data: bytes) -> None:
         if self._echo is None:
