@@ -61,7 +61,7 @@ protos: setup ## Generate the gRPC code from runtime/shoal/protocol/*.proto
 
 .PHONY: crds
 crds: setup ## Generate crds/*.yaml from operator/shoal_operator/api
-	$(BIN)/python -m shoal_operator.crdgen crds
+	$(BIN)/python -m shoal_operator.api.crdgen crds
 
 .PHONY: clean
 clean: ## Remove what was built, .venv included
