@@ -31,7 +31,7 @@ class ShoalError(Exception):
     """The base of all errors of Shoal. Keyword arguments of a subclass become its fields."""
 
     def __init__(self, message: str = "", **fields: Any) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)  # not super(): a TaskError has its cause's class next in line
         self.message = message
         for name, value in fields.items():
             setattr(self, name, value)

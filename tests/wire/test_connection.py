@@ -56,6 +56,8 @@ class Server:
         for connection in self.connections:
             connection.abandon()
         self.reactor.close()
+        if self.listener.family == socket.AF_UNIX:
+            Path(self.listener.getsockname()).unlink()
         self.listener.close()
 
 
@@ -132,6 +134,7 @@ def test_socket_file_is_private(tmp_path: Path) -> None:
         listen_unix(str(path))
     sock.close()
     listen_unix(str(path)).close()  # the file of a dead owner is replaced
+    path.unlink()
 
 
 def test_tcp_needs_the_token() -> None:
