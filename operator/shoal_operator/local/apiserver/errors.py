@@ -1,0 +1,177 @@
+"""Errors as the Kubernetes API states them: `metav1.Status` with code, reason, message and causes.
+
+Invariant: every refusal of this server is a `StatusError`; clients branch on `reason`, people read `message`,
+and both are word for word what a real API server would send in the same case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal_operator.local.apiserver.values import Document
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong with one field: its path, a metav1 cause reason, and the words."""
+
+    path: str
+    reason: str
+    message: str
+
+    def text(self) -> str:
+        return f"{self.path}: {self.message}"
+
+    def cause(self) -> Document:
+        return {"reason": self.reason, "message": self.message, "field": self.path}
+
+
+def show(value: Any) -> str:
+    """A value as Go's field errors print it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def required(path: str, detail: str = "") -> FieldError:
+    return FieldError(path, "FieldValueRequired", "Required value" + (f": {detail}" if detail else ""))
+
+
+def invalid_value(path: str, value: Any, detail: str) -> FieldError:
+    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {detail}")
+
+
+def not_supported(path: str, value: Any, supported: Iterable[Any]) -> FieldError:
+    listed = ", ".join(sorted(show(item) for item in supported))
+    text = f"Unsupported value: {show(value)}: supported values: {listed}"
+    return FieldError(path, "FieldValueNotSupported", text)
+
+
+def duplicate_value(path: str, value: Any) -> FieldError:
+    return FieldError(path, "FieldValueDuplicate", f"Duplicate value: {show(value)}")
+
+
+def forbidden_field(path: str, detail: str) -> FieldError:
+    return FieldError(path, "FieldValueForbidden", f"Forbidden: {detail}")
+
+
+def too_long(path: str, limit: int) -> FieldError:
+    return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+
+
+def too_many(path: str, count: int, limit: int) -> FieldError:
+    return FieldError(path, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+
+
+@dataclass(slots=True)
+class StatusError(Exception):
+    """A refusal. `details` is metav1.StatusDetails; `retry_after_seconds` also becomes a header."""
+
+    code: int
+    reason: str
+    message: str
+    details: Document = field(default_factory=dict)
+    retry_after_seconds: int | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+    def document(self) -> Document:
+        """The metav1.Status to send."""
+        status: Document = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        details = dict(self.details)
+        if self.retry_after_seconds is not None:
+            details["retryAfterSeconds"] = self.retry_after_seconds
+        if details:
+            status["details"] = details
+        return status
+
+
+def _details(resource: str, name: str) -> Document:
+    plural, _, group = resource.partition(".")
+    details = {"name": name, "kind": plural}
+    return {**details, "group": group} if group else details
+
+
+def not_found(resource: str, name: str) -> StatusError:
+    """`resource` is "pods" or "computejobs.shoal.dev"."""
+    return StatusError(404, "NotFound", f'{resource} "{name}" not found', _details(resource, name))
+
+
+def no_such_path() -> StatusError:
+    return StatusError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def already_exists(resource: str, name: str) -> StatusError:
+    text = f'{resource} "{name}" already exists'
+    return StatusError(409, "AlreadyExists", text, _details(resource, name))
+
+
+def conflict(resource: str, name: str, detail: str) -> StatusError:
+    text = f'Operation cannot be fulfilled on {resource} "{name}": {detail}'
+    return StatusError(409, "Conflict", text, _details(resource, name))
+
+
+STALE = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def invalid(kind: str, name: str, problems: Sequence[FieldError]) -> StatusError:
+    """`kind` is "Pod" or "ComputeJob.shoal.dev"."""
+    texts = [problem.text() for problem in problems]
+    joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
+    details = _details(kind, name) | {"causes": [problem.cause() for problem in problems]}
+    return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {joined}', details)
+
+
+def bad_request(message: str) -> StatusError:
+    return StatusError(400, "BadRequest", message)
+
+
+def forbidden(resource: str, name: str, detail: str) -> StatusError:
+    text = f'{resource} "{name}" is forbidden: {detail}'
+    return StatusError(403, "Forbidden", text, _details(resource, name))
+
+
+def expired(message: str) -> StatusError:
+    return StatusError(410, "Expired", message)
+
+
+def unauthorized() -> StatusError:
+    return StatusError(401, "Unauthorized", "Unauthorized")
+
+
+def too_large(limit_bytes: int) -> StatusError:
+    text = f"Request entity too large: limit is {limit_bytes}"
+    return StatusError(413, "RequestEntityTooLarge", text)
+
+
+def method_not_allowed(method: str) -> StatusError:
+    text = f"the server does not allow this method on the requested resource: {method}"
+    return StatusError(405, "MethodNotAllowed", text)
+
+
+def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
+    text = "the body of the request was in an unknown format - accepted media types include: "
+    return StatusError(415, "UnsupportedMediaType", text + ", ".join(accepted))
+
+
+def not_acceptable(accepted: Iterable[str]) -> StatusError:
+    text = "only the following media types are accepted: " + ", ".join(accepted)
+    return StatusError(406, "NotAcceptable", text)
+
+
+def unavailable(message: str) -> StatusError:
+    return StatusError(503, "ServiceUnavailable", message, retry_after_seconds=1)
+
+
+def internal(message: str) -> StatusError:
+    return StatusError(500, "InternalError", f"Internal error occurred: {message}")

@@ -1,0 +1,155 @@
+"""Subresources that are more than a part of their object: scale, binding, eviction, finalize; and reviews.
+
+Invariant: each is an ordinary write in the end and keeps every rule of `writes` and `deletion`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shoal_operator.local.apiserver import deletion, errors, jsonpath, patches, reads, writes
+from shoal_operator.local.apiserver.context import Context, WriteOptions, read_delete_options
+from shoal_operator.local.apiserver.kinds import Resource
+from shoal_operator.local.apiserver.values import Document, clone, dig
+
+
+def _fields(path: str) -> list[str]:
+    return [name for kind, name in jsonpath.parse(path) if kind == "field"]
+
+
+def read_scale(context: Context, resource: Resource, namespace: str | None, name: str) -> Document:
+    """The autoscaling/v1 Scale of a custom object."""
+    declared = _declared_scale(resource)
+    shown = reads.get_object(context, resource, namespace, name)
+    meta = shown["metadata"]
+    scale: Document = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            key: meta[key]
+            for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+            if key in meta
+        },
+        "spec": {"replicas": dig(shown, *_fields(declared["specReplicasPath"]), default=0)},
+        "status": {"replicas": dig(shown, *_fields(declared["statusReplicasPath"]), default=0)},
+    }
+    selector = declared.get("labelSelectorPath")
+    if selector:
+        scale["status"]["selector"] = dig(shown, *_fields(selector), default="")
+    return scale
+
+
+def _declared_scale(resource: Resource) -> Document:
+    if resource.scale is None:
+        raise errors.no_such_path()
+    return resource.scale
+
+
+def write_scale(
+    context: Context,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    change: Any,
+    media_type: str | None,
+    options: WriteOptions,
+) -> Document:
+    """PUT (`media_type` None) or PATCH of the Scale: sets the replica count and nothing else."""
+    declared = _declared_scale(resource)
+    current = read_scale(context, resource, namespace, name)
+    try:
+        if media_type is None:
+            wanted = change
+        elif media_type == writes.JSON_PATCH:
+            wanted = patches.json_patch(current, change)
+        else:
+            wanted = patches.merge_patch(current, change)
+    except patches.PatchError as error:
+        raise errors.bad_request(str(error)) from error
+    replicas = dig(wanted, "spec", "replicas", default=0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        problem = errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise errors.invalid("Scale.autoscaling", name, [problem])
+    update: Document = {"spec": None, "metadata": {}}
+    version = dig(wanted, "metadata", "resourceVersion")
+    if version and version != current["metadata"]["resourceVersion"]:
+        raise errors.conflict(resource.group_resource, name, errors.STALE)
+    update = _nested(_fields(declared["specReplicasPath"]), replicas)
+    writes.patch(context, resource, namespace, name, writes.MERGE_PATCH, update, options)
+    return read_scale(context, resource, namespace, name)
+
+
+def _nested(names: list[str], value: Any) -> Document:
+    nested: Any = value
+    for name in reversed(names):
+        nested = {name: nested}
+    return dict(nested)
+
+
+def bind_pod(context: Context, resource: Resource, namespace: str | None, name: str, body: Any) -> Document:
+    """POST pods/NAME/binding: give a pod its node, once."""
+    node = dig(body, "target", "name")
+    if not node:
+        raise errors.invalid("Binding", name, [errors.required("target.name")])
+    key = context.key(resource, namespace, name)
+    pod = context.store.get(key)
+    if pod is None:
+        raise errors.not_found("pods", name)
+    if pod["spec"].get("nodeName"):
+        detail = f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"'
+        raise errors.conflict("pods/binding", name, detail)
+    if pod["metadata"].get("deletionTimestamp"):
+        raise errors.conflict("pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
+    bound = clone(pod)
+    bound["spec"]["nodeName"] = node
+    conditions = [c for c in dig(bound, "status", "conditions", default=[]) if c["type"] != "PodScheduled"]
+    scheduled = {
+        "type": "PodScheduled",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": context.now(),
+    }
+    bound["status"] = bound.get("status", {}) | {"conditions": [*conditions, scheduled]}
+    writes.commit(context, key, bound)
+    return success()
+
+
+def evict_pod(context: Context, resource: Resource, namespace: str | None, name: str, body: Any) -> Document:
+    """POST pods/NAME/eviction: a delete (disruption budgets are kept by a controller this server lacks)."""
+    options = read_delete_options(dig(body, "deleteOptions", default={}) or {}, {})
+    deletion.delete(context, resource, namespace, name, options)
+    return success()
+
+
+def finalize_namespace(context: Context, resource: Resource, name: str, body: Any) -> Document:
+    """PUT namespaces/NAME/finalize: the only way to change a namespace's `spec.finalizers`."""
+    key = context.key(resource, None, name)
+    namespace = context.store.get(key)
+    if namespace is None:
+        raise errors.not_found("namespaces", name)
+    new = clone(namespace)
+    new["spec"]["finalizers"] = list(dig(body, "spec", "finalizers", default=[]) or [])
+    writes.commit(context, key, new)
+    return dict(new)
+
+
+def success(details: Document | None = None) -> Document:
+    """metav1.Status of something that worked."""
+    status: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return status | ({"details": details} if details else {})
+
+
+def review(resource: Resource, body: Any) -> Document:
+    """Access reviews: whoever holds the token may do everything."""
+    if not isinstance(body, dict):
+        raise errors.bad_request("the object provided is unrecognized: the body must be a JSON object")
+    match resource.kind:
+        case "SelfSubjectAccessReview":
+            status: Document = {"allowed": True, "reason": "the embedded server's token may do everything"}
+        case "SelfSubjectRulesReview":
+            every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+            paths = {"verbs": ["*"], "nonResourceURLs": ["*"]}
+            status = {"incomplete": False, "resourceRules": [every], "nonResourceRules": [paths]}
+        case _:
+            status = {"userInfo": {"username": "shoal-local", "groups": ["system:masters", "system:authenticated"]}}
+    return body | {"kind": resource.kind, "apiVersion": resource.api_version, "status": status}
