@@ -173,9 +173,7 @@ class Operator:
 
     def _build_controllers(self, new_token: Callable[[], str]) -> tuple[Controller[Key], ...]:
         def executor(expectations: Expectations[Key]) -> Executor:
-            return Executor(
-                self.client, self.world, self._heads, self._tokens, self._events, expectations, self._clock
-            )
+            return Executor(self.client, self.world, self._heads, self._tokens, self._events, expectations, self._clock)
 
         def controller(name: str, reconcile: Reconcile, queue: WorkQueue[Key]) -> Controller[Key]:
             return Controller(

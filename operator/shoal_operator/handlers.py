@@ -120,9 +120,7 @@ class KopfThread:
 
         # It says that signals are ignored outside of the main thread: they are handled there.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-        scope: dict[str, Any] = (
-            {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-        )
+        scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         reason = "it ended by itself"
         try:
             kopf.run(

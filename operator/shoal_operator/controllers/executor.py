@@ -120,9 +120,7 @@ class _Execution:
 
     async def _create_pod(self, manifest: Manifest) -> None:
         name = manifest["metadata"]["name"]
-        await self._expecting_creation(
-            f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest))
-        )
+        await self._expecting_creation(f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest)))
 
     async def _create_once(self, manifest: Manifest) -> None:
         try:
@@ -168,9 +166,7 @@ class _Execution:
 
     async def _annotate_pod(self, annotation: PodAnnotation) -> None:
         patch = {"metadata": {"uid": annotation.uid, "annotations": dict(annotation.annotations)}}
-        self._shell.world.refresh(
-            await self._shell.client.merge(PODS, self._namespace, annotation.name, patch)
-        )
+        self._shell.world.refresh(await self._shell.client.merge(PODS, self._namespace, annotation.name, patch))
 
     async def _delete(self, reference: ObjectRef) -> None:
         resource = resource_of({"apiVersion": reference.api_version, "kind": reference.kind})

@@ -36,9 +36,7 @@ class JobController:
         try:
             job = ComputeJob.parse(document)
         except InvalidObjectError as error:
-            await shell.apply_status(
-                document, invalid_job_status(document, error.problems, shell.clock.now())
-            )
+            await shell.apply_status(document, invalid_job_status(document, error.problems, shell.clock.now()))
             return Result()
         return await self._pass(document, job)
 

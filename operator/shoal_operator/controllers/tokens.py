@@ -83,9 +83,7 @@ class ClusterTokens:
     def _keep(self, secret: dict[str, Any], cluster_uid: str) -> _Known:
         metadata = secret["metadata"]
         until = self._clock.monotonic() + KEEP_SECONDS
-        known = self._known[metadata["namespace"], metadata["name"]] = _Known(
-            cluster_uid, _token(secret), until
-        )
+        known = self._known[metadata["namespace"], metadata["name"]] = _Known(cluster_uid, _token(secret), until)
         return known
 
 

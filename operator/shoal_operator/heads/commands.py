@@ -104,9 +104,7 @@ class CommandRunner:
             if progress.wake is None:
                 progress.wake = loop.call_at(progress.not_before, self._on_pause_over, identity)
             return
-        progress.task = loop.create_task(
-            self._run(identity, progress, command), name=f"head command {identity[1]}"
-        )
+        progress.task = loop.create_task(self._run(identity, progress, command), name=f"head command {identity[1]}")
 
     def forget(self, key: HeadKey) -> None:
         """The cluster is gone: stop what is under way for it."""

@@ -161,9 +161,7 @@ class _Member:
             self,
             rng=pool._rng,
         )
-        self.task = asyncio.get_running_loop().create_task(
-            self.link.run(), name=f"head of {'/'.join(self._key)}"
-        )
+        self.task = asyncio.get_running_loop().create_task(self.link.run(), name=f"head of {'/'.join(self._key)}")
 
     def on_snapshot(self, snapshot: head_pb2.HeadSnapshot) -> None:
         from shoal_operator.heads.convert import head_view

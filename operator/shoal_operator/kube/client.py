@@ -192,9 +192,7 @@ class ApiClient:
     ) -> Json:
         await self._be_patient()
         try:
-            async with self._open(
-                method, path, query or {}, body=body, content_type=content_type
-            ) as response:
+            async with self._open(method, path, query or {}, body=body, content_type=content_type) as response:
                 self._metrics.observe_request(method, response.status)
                 if response.status >= 300:
                     raise await self._error(response, f"{method} {path}")
@@ -204,9 +202,7 @@ class ApiClient:
             self._metrics.observe_request(method, 0)
             raise _unavailable(error, f"{method} {path}") from error
         except ValueError as error:
-            raise errors.UnavailableError(
-                f"the answer is not JSON: {error}", request=f"{method} {path}"
-            ) from error
+            raise errors.UnavailableError(f"the answer is not JSON: {error}", request=f"{method} {path}") from error
 
     def _open(
         self,

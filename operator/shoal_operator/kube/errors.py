@@ -110,9 +110,7 @@ _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
-def from_status(
-    code: int, status: Mapping[str, Any], *, request: str, retry_after: str | None = None
-) -> ApiError:
+def from_status(code: int, status: Mapping[str, Any], *, request: str, retry_after: str | None = None) -> ApiError:
     """The error for an answer of the server.
 
     Args:

@@ -101,6 +101,7 @@ class Informer:
         self._options = options
         self._retrier = Retrier(BackoffPolicy(base_seconds=0.1, cap_seconds=30.0), rng)
         self._last_word = clock.monotonic()
+        self._version = ""
 
     def silent_seconds(self) -> float:
         """Seconds since the server last said anything: a list, an event, a bookmark, a regular end."""
@@ -111,13 +112,13 @@ class Informer:
         reason = "start"
         while True:
             try:
-                version = await self._list(reason)
+                await self._list(reason)
             except errors.ApiError as error:
                 await self._pause("list", error)
                 continue
-            reason = await self._follow(version)
+            reason = await self._follow()
 
-    async def _list(self, reason: str) -> str:
+    async def _list(self, reason: str) -> None:
         objects: list[Json] = []
         token = ""
         while True:
@@ -136,20 +137,19 @@ class Informer:
             token = page["metadata"].get("continue") or ""
             if not token:
                 break
-        version = str(page["metadata"].get("resourceVersion") or "")
-        self._store.replace(objects, namespace=self._namespace, resource_version=version)
+        self._version = str(page["metadata"].get("resourceVersion") or "")
+        self._store.replace(objects, namespace=self._namespace, resource_version=self._version)
         self._heard()
         self._metrics.observe_relist(self.resource.kind, reason)
         self.synced.set()
-        return version
 
-    async def _follow(self, version: str) -> str:
-        """Watch from that version on. Returns the reason for listing again."""
+    async def _follow(self) -> str:
+        """Watch from the list on. Returns the reason for listing again."""
         span = self._rng.uniform(self._options.relist_min_seconds, self._options.relist_max_seconds)
         relist_at = self._clock.monotonic() + span
         while self._clock.monotonic() < relist_at:
             try:
-                version = await self._watch(version)
+                await self._watch()
                 self._heard()
             except errors.GoneError as error:
                 logger.info("listing %s again: %s", self.resource.plural, error)
@@ -161,12 +161,12 @@ class Informer:
                 return "error"
         return "schedule"
 
-    async def _watch(self, version: str) -> str:
-        """One watch; returns the version from which the next one goes on."""
+    async def _watch(self) -> None:
+        """One watch, from the last version that was seen; the next one goes on where it ended or broke."""
         events = self._client.watch(
             self.resource,
             self._namespace,
-            resource_version=version,
+            resource_version=self._version,
             label_selector=self._selector,
             timeout_seconds=round(self._options.watch_seconds * self._rng.uniform(0.8, 1.2)),
             inactivity_seconds=self._options.inactivity_seconds,
@@ -174,10 +174,9 @@ class Informer:
         async for event in events:
             obj = event["object"]
             self._ingest(event["type"], obj)
-            version = str(obj["metadata"]["resourceVersion"])
+            self._version = str(obj["metadata"]["resourceVersion"])
             self._heard()
             self._metrics.observe_watch_event(self.resource.kind)
-        return version
 
     def _ingest(self, kind: str, obj: Json) -> None:
         if kind in {"ADDED", "MODIFIED"}:
@@ -185,9 +184,7 @@ class Informer:
         elif kind == "DELETED":
             self._store.remove(obj)
         elif kind != "BOOKMARK":
-            raise errors.GoneError(
-                f"the watch of {self.resource.plural} sent an event of unknown type {kind!r}"
-            )
+            raise errors.GoneError(f"the watch of {self.resource.plural} sent an event of unknown type {kind!r}")
 
     def _heard(self) -> None:
         self._last_word = self._clock.monotonic()
@@ -197,9 +194,7 @@ class Informer:
         delay = self._retrier.next_delay()
         if isinstance(error, errors.TooManyRequestsError):
             delay = max(delay, error.retry_after_seconds)
-        logger.warning(
-            "cannot %s %s: %s; trying again in %.1f s", what, self.resource.plural, _hint(error), delay
-        )
+        logger.warning("cannot %s %s: %s; trying again in %.1f s", what, self.resource.plural, _hint(error), delay)
         await asyncio.sleep(delay)
 
 

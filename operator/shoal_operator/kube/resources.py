@@ -43,9 +43,7 @@ class Resource:
         parts += [self.plural, *(part for part in (name, subresource) if part is not None)]
         for part in parts:
             if not _SEGMENT.fullmatch(part):
-                raise ValueError(
-                    f"{part!r} is not a valid name in a path of the Kubernetes API ({self.kind})"
-                )
+                raise ValueError(f"{part!r} is not a valid name in a path of the Kubernetes API ({self.kind})")
         return "/".join((root, *parts))
 
 

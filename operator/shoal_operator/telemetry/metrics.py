@@ -103,9 +103,7 @@ class Metrics:
 
 
 class _Sampled(Collector):
-    def __init__(
-        self, name: str, documentation: str, label: str, read: Callable[[], dict[str, float]]
-    ) -> None:
+    def __init__(self, name: str, documentation: str, label: str, read: Callable[[], dict[str, float]]) -> None:
         self._name = name
         self._documentation = documentation
         self._label = label
