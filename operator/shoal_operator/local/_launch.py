@@ -2,7 +2,7 @@
 
 Run as ``python -I -S _launch.py ORDER COMMAND...`` so that it starts in milliseconds; it imports nothing of
 Shoal. ORDER is JSON: ``parent`` (pid), ``death_signal``, ``error_fd``, and optionally ``directory``,
-``limits`` (``{"NOFILE": [soft, hard]}``), ``oom_score_adj``.
+``limits`` (``{"NOFILE": [soft, hard]}``), ``oom_score_adj``, ``keep`` (descriptors beside 0-2).
 
 Invariant: the command never runs when the parent is gone already, and the parent learns through ``error_fd``
 why a command could not run: the descriptor closes silently on success, otherwise it carries
@@ -20,6 +20,16 @@ PR_SET_PDEATHSIG = 1
 FAILED_TO_START = 128
 
 
+def close_all_but(kept: "set[int]") -> None:
+    """Close what the parent happened to have inheritable: a container must not hold it open."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the descriptor of the listing itself, closed by now
+
+
 def main() -> None:
     """Carry out the order in ``argv[1]`` and exec ``argv[2:]``."""
     order = json.loads(sys.argv[1])
@@ -33,6 +43,8 @@ def main() -> None:
             raise OSError(ctypes.get_errno(), "prctl")
         if os.getppid() != order["parent"]:
             os._exit(FAILED_TO_START)
+        step = "descriptors"
+        close_all_but({0, 1, 2, order["error_fd"], *order.get("keep", [])})
         step = "limits"
         for name, (soft, hard) in order.get("limits", {}).items():
             resource.setrlimit(getattr(resource, "RLIMIT_" + name), (soft, hard))

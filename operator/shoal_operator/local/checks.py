@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from shoal_operator.api.meta import GROUP
+from shoal_operator.api.unknown import check_types
 from shoal_operator.local.errors import UsageProblem
 from shoal_operator.local.manifest import Document, located, parse_manifest
 
@@ -40,4 +42,9 @@ def load_manifest(path: Path) -> list[Document]:
 
 def problems_of(document: Document) -> list[tuple[str, str]]:
     """Path and message of everything wrong with a document of one of Shoal's kinds."""
-    return []
+    if not str(document.body["apiVersion"]).startswith(f"{GROUP}/"):
+        return []
+    return [
+        (problem.path, f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}")
+        for problem in check_types(document.body)
+    ]

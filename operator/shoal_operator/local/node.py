@@ -15,16 +15,18 @@ import errno
 import json
 import logging
 import os
+import secrets
 import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import yaml
 
 from shoal_operator.local.apiserver import ApiServer
 from shoal_operator.local.client import Access, ApiClient
@@ -84,9 +86,9 @@ async def run(options: NodeOptions) -> None:
     adopt_orphans()
     _watch_lifeline(options, stop)
     pool = LoopbackPool(seed=int.from_bytes(options.session_id.encode()[-4:], "big"))
-    server = ApiServer(port=options.port)
+    server = ApiServer(pool)
     try:
-        await server.start()
+        await server.start(port=options.port, directory=options.directory, token=secrets.token_urlsafe(32))
     except OSError as error:
         _say(options, _port_error(options.port, error))
         pool.close()
@@ -103,7 +105,7 @@ async def run(options: NodeOptions) -> None:
 
 async def _serve(options: NodeOptions, server: ApiServer, pool: LoopbackPool, stop: asyncio.Event) -> None:
     kubeconfig = options.directory / "kubeconfig"
-    _write_private(kubeconfig, server.kubeconfig())
+    _write_private(kubeconfig, yaml.safe_dump(server.kubeconfig(), sort_keys=False))
     async with ApiClient(Access.from_kubeconfig(kubeconfig)) as client:
         settings = NodeSettings()
         context = NodeContext(

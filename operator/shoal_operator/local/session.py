@@ -131,7 +131,7 @@ def create_session(root: Path) -> Session:
     """
     prepare_root(root)
     with _root_lock(root):
-        clear_dead_sessions(root)
+        _clear(root)
         session_id = f"s{secrets.token_hex(4)}"
         directory = root / session_id
         directory.mkdir(mode=0o700)
@@ -143,6 +143,11 @@ def create_session(root: Path) -> Session:
 
 def clear_dead_sessions(root: Path) -> list[str]:
     """End the processes and remove the files of every session without a supervisor; their ids."""
+    with _root_lock(root):
+        return _clear(root)
+
+
+def _clear(root: Path) -> list[str]:
     cleared: list[str] = []
     for directory in _session_directories(root):
         try:

@@ -167,6 +167,7 @@ def _posix_spawn(launch: Launch, error_fd: int) -> int:
         "directory": launch.directory,
         "limits": {name: list(pair) for name, pair in launch.limits.items()},
         "oom_score_adj": launch.oom_score_adj,
+        "keep": sorted(launch.inherit),
     }
     wanted = {**launch.inherit, _ERROR_FD: error_fd}
     # Sources are moved up first, so that no dup2 overwrites a descriptor that a later one needs.

@@ -12,9 +12,12 @@ import platform
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from shoal_operator.local.client import ApiError, Change, Object, Reflector, key_of
+from shoal_operator.local.kubelet.lifecycle import Record
 from shoal_operator.local.kubelet.logs import LogOptions, follow_log, read_log
 from shoal_operator.local.kubelet.pod_setup import NodeContext, log_directory
 from shoal_operator.local.kubelet.pod_worker import PodWorker
@@ -42,14 +45,6 @@ class NodeSettings:
         }
     )
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-class LogUnavailable(Exception):
-    """There is no such log; ``code`` is the HTTP status that says so."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def node_object(settings: NodeSettings, now: float) -> Object:
@@ -269,38 +264,54 @@ class Kubelet:
         if reason == "Unschedulable":
             self._context.events.warning(pod, "FailedScheduling", message, _SCHEDULER)
 
-    async def read_log(
-        self, namespace: str, name: str, container: str, options: LogOptions
+    async def read(
+        self,
+        namespace: str,
+        name: str,
+        container: str,
+        follow: bool,
+        tail_lines: int | None,
+        since_seconds: int | None,
+        previous: bool,
+        timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
         """The log of a container, as the API server streams it to ``kubectl logs``.
 
         Raises:
-            LogUnavailable: no such container, or it has not run yet.
+            LookupError: no such container, or it has not run yet.
         """
+        since = None if since_seconds is None else datetime.now(UTC) - timedelta(seconds=since_seconds)
+        options = LogOptions(timestamps=timestamps, tail_lines=tail_lines, since=since)
         pod = self._pods.items.get((namespace, name))
         found = self._workers.get(pod["metadata"]["uid"]) if pod else None
         if pod is None or found is None:
-            raise LogUnavailable(404, f'pod "{name}" has no logs on this node')
+            raise LookupError(f'pod "{name}" has no logs on this node')
         worker = found[0]
-        record = worker.records.get(container)
-        if record is None:
-            raise LogUnavailable(400, f"container {container} is not valid for pod {name}")
-        number = record.restart_count - (1 if options.previous else 0)
-        if number < 0:
-            raise LogUnavailable(
-                400, f'previous terminated container "{container}" in pod "{name}" not found'
-            )
-        path = log_directory(self._context.root, pod) / container / f"{number}.log"
-        if not path.exists():
-            reason = record.reason or "ContainerCreating"
-            raise LogUnavailable(
-                400, f'container "{container}" in pod "{name}" is waiting to start: {reason}'
-            )
+        path = log_path(self._context.root, pod, worker.records.get(container), container, previous)
         limits = self._context.log_limits
         log = worker.logs.get(container)
-        if options.follow and not options.previous and log is not None and not log.closed:
+        if follow and not previous and log is not None and not log.closed:
             async for text in follow_log(log, limits, options):
                 yield text
             return
         for text in read_log(path, limits, options):
             yield text
+
+
+def log_path(root: Path, pod: Object, record: Record | None, container: str, previous: bool) -> Path:
+    """The log of a container's present or previous run.
+
+    Raises:
+        LookupError: it has not run yet, or not twice.
+    """
+    name = pod["metadata"]["name"]
+    if record is None:
+        raise LookupError(f"container {container} is not valid for pod {name}")
+    number = record.restart_count - (1 if previous else 0)
+    if number < 0:
+        raise LookupError(f'previous terminated container "{container}" in pod "{name}" not found')
+    path = log_directory(root, pod) / container / f"{number}.log"
+    if not path.exists():
+        reason = record.reason or "ContainerCreating"
+        raise LookupError(f'container "{container}" in pod "{name}" is waiting to start: {reason}')
+    return path

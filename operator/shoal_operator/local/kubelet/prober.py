@@ -74,7 +74,8 @@ class Prober:
             if message is None or on_time:
                 before = counter.verdict
                 counter = counter.observe(message is None)
-                if message is not None or counter.verdict != before:
+                # Before its first verdict a container is starting, not unhealthy: nobody is told.
+                if counter.verdict is not None and (message is not None or counter.verdict != before):
                     changed = counter.verdict if counter.verdict != before else None
                     self._on_verdict(kind, changed, message or "")
                 if kind == "startup" and counter.verdict is not None:

@@ -30,7 +30,7 @@ PASSED_ON: Final = (
     "LD_LIBRARY_PATH",
     "VIRTUAL_ENV",
 )
-"""What a local process gets of the environment that the kubelet was started with."""
+"""What a local process gets of the environment that the kubelet was started with, besides ``SHOAL_*``."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ def context_for(pod: Object, context: Context, container: Object, place: PodPlac
 
 def base_environment(pod: Object, host: Host) -> dict[str, str]:
     """What every process of the pod gets before its spec speaks."""
-    environment = {name: host.environment[name] for name in PASSED_ON if name in host.environment}
+    environment = {
+        name: value
+        for name, value in host.environment.items()
+        if name in PASSED_ON or name.startswith("SHOAL_")
+    }
     path = host.environment.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
     environment["PATH"] = f"{host.bin_directory}:{path}"
     environment["HOSTNAME"] = str((pod.get("spec") or {}).get("hostname") or pod["metadata"]["name"])
