@@ -143,6 +143,17 @@ def test_generated_protocol_fits_its_contract(tmp_path: Path) -> None:
             assert drift(committed, fresh) == [], "run `make protos`"
 
 
+def test_dependencies_are_as_new_as_the_generated_code_asks_for() -> None:
+    generated = (ROOT / "runtime/shoal/protocol/head_pb2.py").read_text()
+    services = (ROOT / "runtime/shoal/protocol/head_pb2_grpc.py").read_text()
+    [protobuf] = re.findall(r"^# Protobuf Python Version: (\S+)$", generated, re.MULTILINE)
+    [grpcio] = re.findall(r"^GRPC_GENERATED_VERSION = '(\S+)'$", services, re.MULTILINE)
+    bounds = (ROOT / "pyproject.toml").read_text()
+    assert f'"protobuf>={protobuf}"' in bounds
+    assert f'"grpcio>={grpcio}"' in bounds
+    assert f'"grpcio-tools>={grpcio}"' in bounds
+
+
 def drift(committed: Path, fresh: Path) -> list[str]:
     def lines(path: Path) -> list[str]:
         about_versions = re.compile(r"version|^    \d+,$|^    '',$", re.IGNORECASE)
