@@ -24,8 +24,9 @@ class RuleError(ValueError):
 
 
 class _Program(Protocol):
-    variables: list[str]
-    functions: list[str]
+    def variables(self) -> list[str]: ...
+
+    def functions(self) -> list[str]: ...
 
     def execute(self, activation: dict[str, Any]) -> Any: ...
 
@@ -86,7 +87,7 @@ def compile_rule(raw: Document, schema: Document) -> Rule:
         reason=reason,
         field_path=raw.get("fieldPath") or "",
         program=program,
-        transition="oldSelf" in program.variables,
+        transition="oldSelf" in program.variables(),
     )
 
 
@@ -94,10 +95,10 @@ def _checked(text: str, schema: Document) -> _Program:
     if not text.strip():
         raise RuleError("rule is not specified")
     program = _compile(text)
-    unknown = sorted(name for name in program.functions if name[0].isalpha() and name not in _FUNCTIONS)
+    unknown = sorted(name for name in program.functions() if name[0].isalpha() and name not in _FUNCTIONS)
     if unknown:
         raise RuleError(f"compilation failed: undeclared reference to {', '.join(map(repr, unknown))}")
-    strangers = sorted(set(program.variables) - {"self", "oldSelf"} - _bound_names(text))
+    strangers = sorted(set(program.variables()) - {"self", "oldSelf"} - _bound_names(text))
     if strangers:
         raise RuleError(f"compilation failed: undeclared reference to {', '.join(map(repr, strangers))}")
     for chain in _field_chains(text):

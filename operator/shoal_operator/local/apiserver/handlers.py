@@ -25,6 +25,7 @@ from shoal_operator.local.apiserver import (
     negotiation,
     openapi,
     paths,
+    protobuf,
     reads,
     subresources,
     tables,
@@ -443,12 +444,26 @@ async def _body(request: web.BaseRequest, *, optional: bool = False) -> Any:
     media_type = request.content_type
     if media_type.endswith("yaml") and not raw.lstrip().startswith((b"{", b"[")):
         return _from_yaml(raw)
-    if "protobuf" in media_type or "cbor" in media_type:
-        raise errors.unsupported_media_type([negotiation.JSON, "application/yaml"])
+    if media_type == protobuf.MEDIA_TYPE:
+        return _from_protobuf(raw)
+    if "cbor" in media_type:
+        raise errors.unsupported_media_type(_MEDIA_TYPES)
     try:
         return json.loads(raw)
     except ValueError as error:
         raise errors.bad_request(f"the object provided is unrecognized: json parse error: {error}") from error
+
+
+_MEDIA_TYPES = (negotiation.JSON, "application/yaml")
+
+
+def _from_protobuf(raw: bytes) -> Document:
+    try:
+        return protobuf.decode(raw)
+    except protobuf.ProtobufError as error:
+        refusal = errors.unsupported_media_type(_MEDIA_TYPES)
+        refusal.message += f" ({error})"
+        raise refusal from error
 
 
 def _from_yaml(raw: bytes) -> Any:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -114,7 +115,7 @@ class ApiServer:
         self._dispatcher = Dispatcher(context, hub, token)
         self._token, self.ca_pem = token, certificate.authority_pem
         server = web.Server(
-            self._dispatcher, handler_cancellation=True, client_max_size=BODY_LIMIT_BYTES, access_log=None
+            self._dispatcher, request_factory=_limited_request, handler_cancellation=True, access_log=None
         )
         self._runner = web.ServerRunner(server)
         await self._runner.setup()
@@ -159,6 +160,11 @@ class ApiServer:
         if self._dispatcher is None:
             raise RuntimeError("start the server before registering a log source")
         self._dispatcher.log_source = source
+
+
+def _limited_request(*parts: Any) -> web.BaseRequest:
+    """A request whose body may not exceed the limit."""
+    return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=BODY_LIMIT_BYTES)
 
 
 async def _collect(context: Context, collector: Collector) -> None:
