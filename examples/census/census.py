@@ -87,25 +87,29 @@ def _in_order(references: list[Any]) -> list[Found]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
 
 
+def _new_file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file in a folder that exists, got {text!r}")
+    return path
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="census.py", description=(__doc__ or "").splitlines()[0])
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument(
-        "--files", type=_positive, default=FILES_DEFAULT, help="how many files (default: %(default)s)"
-    )
+    amount.add_argument("--files", type=_positive, default=FILES_DEFAULT, help="how many files (default: %(default)s)")
     amount.add_argument("--all", action="store_true", help="all files")
-    parser.add_argument(
-        "--report", type=Path, default=Path("census-report.json"), help="where the report goes"
-    )
-    parser.add_argument(
-        "--parse-batch", type=_positive, default=20, help="files a task (default: %(default)s)"
-    )
+    parser.add_argument("--report", type=_new_file, default=Path("census-report.json"), help="where the report goes")
+    parser.add_argument("--parse-batch", type=_positive, default=20, help="files a task (default: %(default)s)")
     parser.add_argument("--partitions", type=_positive, default=4, help="reduce tasks (default: %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=Settings().seed, help="of the hash functions (default: %(default)s)"

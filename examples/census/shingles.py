@@ -40,9 +40,7 @@ class Hashing:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._factors = [self._number(f"factor {n}", _BITS) | 1 for n in range(settings.shingle_tokens)]
-        self._masks = [
-            self._number(f"mask {n}", 2 * _BITS + 3) for n in range(settings.bands * settings.rows)
-        ]
+        self._masks = [self._number(f"mask {n}", 2 * _BITS + 3) for n in range(settings.bands * settings.rows)]
         self._numbers: dict[str, int] = {}
 
     def shingles(self, body: str) -> frozenset[int]:
@@ -67,9 +65,7 @@ class Hashing:
         """
         rows = self._settings.rows
         minima = [min([shingle ^ mask for shingle in shingles]) for mask in self._masks]
-        return [
-            self._key(band, minima[band * rows : (band + 1) * rows]) for band in range(self._settings.bands)
-        ]
+        return [self._key(band, minima[band * rows : (band + 1) * rows]) for band in range(self._settings.bands)]
 
     def _tokens(self, body: str) -> list[int]:
         numbers = self._numbers

@@ -29,9 +29,7 @@ def find_sources() -> list[Source]:
     installed = {Path(paths["purelib"]), Path(paths["platlib"])}
     found = {source for root in installed for source in sources_under(root, "site-packages")}
     found.update(
-        source
-        for source in sources_under(standard, "stdlib")
-        if "site-packages" not in Path(source.path).parts
+        source for source in sources_under(standard, "stdlib") if "site-packages" not in Path(source.path).parts
     )
     return sorted(found)
 

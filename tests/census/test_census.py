@@ -64,9 +64,7 @@ def test_division_does_not_change_the_report(tree: list[Source], batch: int, par
     assert divided_report(tree, Settings(), batch, partitions) == reference_report(tree, Settings())
 
 
-@pytest.mark.parametrize(
-    "settings", [Settings(), Settings(seed=7, similarity_min=0.5, tokens_min=20, bucket_max=3)]
-)
+@pytest.mark.parametrize("settings", [Settings(), Settings(seed=7, similarity_min=0.5, tokens_min=20, bucket_max=3)])
 def test_division_does_not_change_the_report_of_the_standard_library(
     standard_library: list[Source], settings: Settings
 ) -> None:

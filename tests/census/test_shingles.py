@@ -11,9 +11,7 @@ import shingles
 from settings import Settings
 from shingles import Hashing, pack, similarity, unpack
 
-BODY = "\n".join(
-    f"value_{n} = self.field_{n}.read(value_{n - 1}, {n}) if ready else 'none'" for n in range(8)
-)
+BODY = "\n".join(f"value_{n} = self.field_{n}.read(value_{n - 1}, {n}) if ready else 'none'" for n in range(8))
 PROGRAM = f"""
 from settings import Settings
 from shingles import Hashing
@@ -78,9 +76,7 @@ def test_agreement_of_minima_estimates_similarity() -> None:
     numbers = [hashing._number(f"shingle {n}", 59) for n in range(300)]
     for shared in (50, 150, 250):
         one, other = frozenset(numbers[: 150 + shared // 2]), frozenset(numbers[150 - shared // 2 :])
-        agreeing = sum(
-            a == b for a, b in zip(hashing.bucket_keys(one), hashing.bucket_keys(other), strict=True)
-        )
+        agreeing = sum(a == b for a, b in zip(hashing.bucket_keys(one), hashing.bucket_keys(other), strict=True))
         assert abs(agreeing / 400 - similarity(one, other)) < 0.1
 
 
