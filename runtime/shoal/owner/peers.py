@@ -77,7 +77,7 @@ class Peers:
 
     def _accept(self, sock: socket.socket, *, trusted: bool) -> None:
         handshake = None if trusted else ServerHandshake(self._token, os.urandom(32))
-        connection = Connection(self._reactor, sock, self._receive, self._closed, handshake)
+        connection = Connection(self._reactor, sock, self._receive, self._closed, handshake, descriptors=False)
         connection.attachment = Peer()
         self._all.add(connection)
 
@@ -95,7 +95,9 @@ class Peers:
         _process_id, node_id, ip, port, path = address
         try:
             if node_id == self._node_id:
-                connection = Connection(self._reactor, connect_unix(path), self._receive, self._closed)
+                connection = Connection(
+                    self._reactor, connect_unix(path), self._receive, self._closed, descriptors=False
+                )
             elif port:
                 challenge = ClientHandshake(self._token, os.urandom(32))
                 connection = Connection(self._reactor, connect_tcp(ip, port), self._receive, self._closed, challenge)

@@ -446,6 +446,8 @@ class OwnerProcess:
                 self.actors.updated(*args)
             elif method == "node_lost":
                 self._node_lost(args[0])
+            elif method.startswith("store_"):
+                self.store.handle_cast(method, args)
             else:
                 self._on_cast(method, args, payload)
 
@@ -508,9 +510,7 @@ class OwnerProcess:
         self.peers.close()
         self._agent_connection.abandon()
         self.reactor.close()
-        close = getattr(self.store, "close", None)
-        if close is not None:
-            close()
+        self.store.close()
 
 
 class _Blocking:

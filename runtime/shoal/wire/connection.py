@@ -20,7 +20,8 @@ from shoal.wire.frames import DESCRIPTORS_MAX, Decoder, Message, encode
 from shoal.wire.handshake import Handshake
 from shoal.wire.reactor import Reactor, Timer
 
-READ_BYTES: Final = 1 << 18
+READ_BYTES: Final = 1 << 16  # more would make every small read pay for mapping fresh pages
+BULK_READ_BYTES: Final = 1 << 20
 READS_PER_TURN: Final = 16
 JOIN_BYTES: Final = 1 << 16
 """Payloads up to this size are joined with their header: one copy is cheaper than one more buffer."""
@@ -46,6 +47,7 @@ class Connection:
         on_message: called with (connection, message, payload, descriptors) for each frame.
         on_close: called once with (connection, reason).
         handshake: for TCP, the challenge to pass before frames flow.
+        descriptors: whether a Unix socket may bring descriptors; without, reading is cheaper.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Connection:
         on_message: OnMessage,
         on_close: OnClose,
         handshake: Handshake | None = None,
+        *,
+        descriptors: bool = True,
     ) -> None:
         self.attachment: Any = None
         self.peer = _describe_peer(sock)
@@ -65,7 +69,7 @@ class Connection:
         self._on_message = on_message
         self._on_close = on_close
         self._handshake = handshake
-        self._takes_descriptors = sock.family == socket.AF_UNIX
+        self._takes_descriptors = descriptors and sock.family == socket.AF_UNIX
         self._decoder = Decoder()
         self._descriptors: deque[int] = deque()
         self._lock = threading.Lock()
@@ -214,9 +218,10 @@ class Connection:
                 return
 
     def _receive(self) -> bytes:
+        size = READ_BYTES if self._decoder.missing_bytes < READ_BYTES else BULK_READ_BYTES
         if not self._takes_descriptors:
-            return self._sock.recv(READ_BYTES)
-        data, ancillary, _flags, _address = self._sock.recvmsg(READ_BYTES, socket.CMSG_LEN(DESCRIPTORS_MAX * 4))
+            return self._sock.recv(size)
+        data, ancillary, _flags, _address = self._sock.recvmsg(size, socket.CMSG_LEN(DESCRIPTORS_MAX * 4))
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 received = array.array("i")

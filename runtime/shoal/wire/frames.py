@@ -52,6 +52,11 @@ class Decoder:
         self._size = 0
         self._need = HEADER.size
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many more bytes the next frame needs, as far as that is known."""
+        return self._need - self._size
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames completed by ``data``.
 
