@@ -39,9 +39,7 @@ def with_rules(*rules: tuple[str, str]) -> ConfigDict:
     Args:
         rules: pairs of rule and message; ``self`` is the object that the model describes.
     """
-    return ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
-    )
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]})
 
 
 def _int_or_string(value: object) -> object:
@@ -69,9 +67,7 @@ DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]
 CamelReason = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
 Message = Annotated[str, Field(max_length=MESSAGE_MAX)]
 Timestamp = Annotated[datetime, Field(json_schema_extra={"format": "date-time", "maxLength": 64})]
-PodTemplate = Annotated[
-    dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
-]
+PodTemplate = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A Kubernetes PodTemplateSpec, as users know it. The operator checks it when it builds pods."""
 
 

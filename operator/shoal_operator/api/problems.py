@@ -47,9 +47,7 @@ class InvalidObjectError(ValueError):
         self.kind = kind
         self.name = name
         self.problems = tuple(problems)
-        super().__init__(
-            f"{kind} {name!r} is invalid: " + "; ".join(str(problem) for problem in self.problems)
-        )
+        super().__init__(f"{kind} {name!r} is invalid: " + "; ".join(str(problem) for problem in self.problems))
 
     def __reduce__(self) -> tuple[type[InvalidObjectError], tuple[str, str, tuple[Problem, ...]]]:
         return InvalidObjectError, (self.kind, self.name, self.problems)
@@ -65,8 +63,7 @@ def parse_as(model: type[ModelT], document: dict[str, Any]) -> ModelT:
         return model.model_validate(document)
     except ValidationError as error:
         problems = [
-            Problem(path_text(fault["loc"]), _sentence(fault["msg"]))
-            for fault in error.errors()[:PROBLEMS_MAX]
+            Problem(path_text(fault["loc"]), _sentence(fault["msg"])) for fault in error.errors()[:PROBLEMS_MAX]
         ]
         metadata = document.get("metadata")
         name = metadata.get("name", "") if isinstance(metadata, dict) else ""

@@ -55,9 +55,7 @@ def merge(
                 status=fact.status,
                 reason=fact.reason,
                 message=shorten(fact.message),
-                last_transition_time=whole_second(now)
-                if old is None or flipped
-                else old.last_transition_time,
+                last_transition_time=whole_second(now) if old is None or flipped else old.last_transition_time,
                 observed_generation=generation,
             )
         )

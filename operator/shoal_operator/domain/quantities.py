@@ -23,9 +23,7 @@ _SUFFIXES: Final[dict[str, Decimal]] = {
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
     **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
 }
-_PATTERN: Final = re.compile(
-    r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([numkMGTPEKi]*)"
-)
+_PATTERN: Final = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([numkMGTPEKi]*)")
 _ACCELERATORS: Final = {"nvidia.com/gpu": "GPU", "amd.com/gpu": "GPU"}
 _NAMES: Final = {"cpu": "CPU", "memory": "memory", **_ACCELERATORS}
 

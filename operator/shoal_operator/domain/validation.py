@@ -9,11 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
-from shoal_operator.api.job import ComputeJobSpec, JobSource
+from shoal_operator.api.cluster import ComputeCluster, ComputeClusterSpec, WorkerGroup
+from shoal_operator.api.job import ComputeJob, ComputeJobSpec, JobSource
 from shoal_operator.api.problems import Problem
+from shoal_operator.api.unknown import check_types
 from shoal_operator.domain.labels import HEAD_GROUP
 from shoal_operator.domain.quantities import group_resources, resource_set
+
+
+def check_document(document: Mapping[str, Any]) -> list[Problem]:
+    """Everything wrong with a manifest of one of our kinds: kind, unknown fields, types, then meaning.
+
+    Args:
+        document: the manifest as it was written.
+
+    Returns:
+        All faults; the empty list when the operator will act on it.
+    """
+    problems = check_types(document)
+    if problems:
+        return problems
+    if document["kind"] == "ComputeCluster":
+        return validate_cluster(ComputeCluster.parse(dict(document)).spec)
+    if document["kind"] == "ComputeJob":
+        return validate_job(ComputeJob.parse(dict(document)).spec)
+    return []
 
 
 def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Problem]:
@@ -79,9 +99,7 @@ def _source(where: str, source: JobSource) -> Iterator[Problem]:
     if len(given) != 1:
         found = " and ".join(f"`{name}`" for name in given) or "none"
         text = f"must have exactly one of `directory`, `configMap` and `path`, has {found}"
-        yield Problem(
-            where, text, "leave out all but one" if given else "leave out `source` to use the image alone"
-        )
+        yield Problem(where, text, "leave out all but one" if given else "leave out `source` to use the image alone")
 
 
 def _quantities(where: str, quantities: Mapping[str, int | str]) -> Iterator[Problem]:
@@ -89,9 +107,7 @@ def _quantities(where: str, quantities: Mapping[str, int | str]) -> Iterator[Pro
         try:
             resource_set({name: quantity})
         except ValueError as error:
-            yield Problem(
-                f"{where}.{name}", f"is wrong: {error}", 'write for example 2, "0.5", "500m" or "4Gi"'
-            )
+            yield Problem(f"{where}.{name}", f"is wrong: {error}", 'write for example 2, "0.5", "500m" or "4Gi"')
 
 
 def _template(where: str, template: Mapping[str, Any] | None) -> Iterator[Problem]:

@@ -113,9 +113,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         index=_index(pod_labels.get(labels.REPLICA_INDEX, "")),
         template_hash=pod_labels.get(labels.TEMPLATE_HASH, ""),
         phase=status.get("phase") or "Pending",
-        ready=any(
-            c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []
-        ),
+        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         ip=status.get("podIP") or "",
         created=timestamp(metadata.get("creationTimestamp")),
         deleting_since=timestamp(metadata.get("deletionTimestamp")),

@@ -81,9 +81,7 @@ def cluster_status(observed: ClusterObservation, plan: Plan, now: datetime) -> d
     )
 
 
-def invalid_cluster_status(
-    document: dict[str, Any], problems: Sequence[Problem], now: datetime
-) -> dict[str, Any]:
+def invalid_cluster_status(document: dict[str, Any], problems: Sequence[Problem], now: datetime) -> dict[str, Any]:
     """The ``status`` of an object that cannot even be read (``ComputeCluster.parse`` raised)."""
     return invalid_status(ComputeClusterStatus, document, problems, now)
 
@@ -95,9 +93,7 @@ def invalid_status(
     metadata = document.get("metadata") or {}
     generation = int(metadata.get("generation") or 0)
     text = "; ".join(str(problem) for problem in problems)
-    before = ComputeClusterStatus.model_validate(
-        {"conditions": (document.get("status") or {}).get("conditions") or []}
-    )
+    before = ComputeClusterStatus.model_validate({"conditions": (document.get("status") or {}).get("conditions") or []})
     facts = [
         Fact(ConditionType.INVALID_SPEC, TRUE, Reason.INVALID_SPEC, text),
     ]
@@ -190,9 +186,7 @@ def _facts(
     return facts
 
 
-def _ready(
-    assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]
-) -> Fact:
+def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]) -> Fact:
     kind = ConditionType.READY
     if assessment.problems:
         text = "; ".join(str(problem) for problem in assessment.problems)
@@ -208,9 +202,7 @@ def _ready(
         if ready < group.min_replicas:
             text = f"group `{group.name}` has {ready} of at least {group.min_replicas} workers"
             return Fact(kind, FALSE, Reason.WAITING_FOR_WORKERS, text)
-    return Fact(
-        kind, TRUE, Reason.ALL_READY, "the head answers and every group has its least number of workers"
-    )
+    return Fact(kind, TRUE, Reason.ALL_READY, "the head answers and every group has its least number of workers")
 
 
 def _head_ready(assessment: Assessment) -> Fact:
@@ -251,9 +243,7 @@ def _head_reachable(observed: ClusterObservation) -> Fact:
 def _demand_satisfied(assessment: Assessment) -> Fact:
     kind, scaling = ConditionType.DEMAND_SATISFIED, assessment.scaling
     if assessment.head is None:
-        return Fact(
-            kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer"
-        )
+        return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer")
     for verdict, reason in _VERDICTS.items():
         texts = [unmet.message for unmet in scaling.unmet if unmet.verdict is verdict]
         if texts:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from shoal_operator.api.job import CleanupRule
 from shoal_operator.domain import conditions
+from shoal_operator.domain.job.figures import PROGRESS_SECONDS, are_outdated
 from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
 from shoal_operator.domain.job.progress import Progress, Stage, judge, owns_cluster, submission_id
 from shoal_operator.domain.labels import APPLIED_HASH, JOB
@@ -32,8 +33,6 @@ from shoal_operator.engines import shoal
 
 SUBMIT_RETRY_SECONDS: Final = 5.0
 """A submission that has not shown up in the head's table is repeated after this time."""
-PROGRESS_SECONDS: Final = 2.0
-"""Least time between two updates of task counts and output in the status."""
 REQUEUE_SECONDS_MIN: Final = 0.2
 
 
@@ -52,12 +51,13 @@ def plan_job(observed: JobObservation, now: datetime) -> Plan:
         return Plan()
     if progress.is_recorded:
         return _clean_up(observed, progress, now)
-    stops = _stops(observed, progress)
+    stops = tuple(_stops(observed, progress))
     events = tuple(_events(observed, progress))
     if progress.stage in {Stage.INVALID, Stage.COMPLETE, Stage.FAILED}:
-        return Plan(head_commands=tuple(stops), events=events)
+        return Plan(head_commands=stops, events=events)
     if progress.stage is Stage.SUSPENDED:
-        return Plan(delete=tuple(_own_cluster(observed)), head_commands=tuple(stops))
+        clusters = tuple(_own_cluster(observed))
+        return Plan(delete=clusters, head_commands=() if clusters else stops)
     return Plan(
         apply=tuple(_outdated_cluster(observed)),
         head_commands=(*stops, *_submission(observed, progress)),
@@ -82,7 +82,7 @@ def _clean_up(observed: JobObservation, progress: Progress, now: datetime) -> Pl
         clusters = ()
     return Plan(
         delete=clusters,
-        head_commands=tuple(_stops(observed, progress)),
+        head_commands=() if clusters else tuple(_stops(observed, progress)),
         requeue_after_seconds=max(REQUEUE_SECONDS_MIN, min(waits)) if waits else None,
     )
 
@@ -160,11 +160,9 @@ def _requeue_after(observed: JobObservation, progress: Progress) -> float | None
     waits = [] if progress.wake_seconds is None else [progress.wake_seconds]
     if progress.stage is Stage.SUBMITTING:
         waits.append(SUBMIT_RETRY_SECONDS)
-    status, row = observed.job.status, progress.row
-    if row is not None and progress.stage is Stage.RUNNING:
-        tasks = status.tasks
-        if tasks is None or row.tasks_finished != tasks.finished or row.output_tail != status.output_tail:
-            waits.append(PROGRESS_SECONDS)
+    row = progress.row
+    if row is not None and progress.stage is Stage.RUNNING and are_outdated(observed.job.status, row):
+        waits.append(PROGRESS_SECONDS)
     return max(REQUEUE_SECONDS_MIN, min(waits)) if waits else None
 
 

@@ -95,9 +95,7 @@ def judge(observed: JobObservation, now: datetime) -> Progress:
     problems = tuple(validate_job(job.spec))
     if problems:
         text = "; ".join(str(problem) for problem in problems)
-        return replace(
-            start, stage=Stage.INVALID, reason=Reason.INVALID_SPEC, message=text, problems=problems
-        )
+        return replace(start, stage=Stage.INVALID, reason=Reason.INVALID_SPEC, message=text, problems=problems)
     if job.spec.suspend:
         return _suspended(start, observed)
     return _with_deadlines(_current(start, observed, now), job, now)
@@ -107,9 +105,7 @@ def _recorded(start: Progress, job: ComputeJob) -> Progress | None:
     for kind, stage in ((ConditionType.COMPLETE, Stage.COMPLETE), (ConditionType.FAILED, Stage.FAILED)):
         condition = conditions.find(job.status.conditions, kind)
         if condition is not None and condition.status == conditions.TRUE:
-            return replace(
-                start, stage=stage, reason=condition.reason, message=condition.message, is_recorded=True
-            )
+            return replace(start, stage=stage, reason=condition.reason, message=condition.message, is_recorded=True)
     return None
 
 
@@ -131,9 +127,7 @@ def _current(start: Progress, observed: JobObservation, now: datetime) -> Progre
     row = _row(observed, start.attempt)
     head = observed.head
     if row is not None and head is not None:
-        seen = replace(
-            start, row=row, head_incarnation=head.incarnation, start_time=_start_time(start, row, now)
-        )
+        seen = replace(start, row=row, head_incarnation=head.incarnation, start_time=_start_time(start, row, now))
         return _by_row(seen, row, head, observed)
     if start.head_incarnation is not None and head is not None and head.reachable:
         text = (
@@ -146,9 +140,7 @@ def _current(start: Progress, observed: JobObservation, now: datetime) -> Progre
 
 def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservation) -> Progress:
     if row.state is JobState.SUCCEEDED:
-        return replace(
-            seen, stage=Stage.COMPLETE, reason=Reason.SUCCEEDED, message="the program ended with success"
-        )
+        return replace(seen, stage=Stage.COMPLETE, reason=Reason.SUCCEEDED, message="the program ended with success")
     if row.state is JobState.STOPPED:
         text = row.message or "the program was stopped on request"
         return replace(seen, stage=Stage.FAILED, reason=row.reason or Reason.STOPPED, message=text)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
-from shoal_operator.api.job import ComputeJobStatus, TaskCounts
+from shoal_operator.api.job import ComputeJobStatus
 from shoal_operator.api.problems import Problem
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.status import dump, invalid_status
 from shoal_operator.domain.conditions import FALSE, TRUE, Fact
+from shoal_operator.domain.job.figures import PROGRESS_SECONDS, are_outdated, read_figures
 from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
-from shoal_operator.domain.job.plan import PROGRESS_SECONDS
 from shoal_operator.domain.job.progress import Progress, Stage, judge, submission_id
 from shoal_operator.domain.plan import Plan
 from shoal_operator.domain.reasons import ConditionType, Reason
-
-OUTPUT_TAIL_BYTES: Final = 4096
 
 
 def job_status(observed: JobObservation, plan: Plan, now: datetime) -> dict[str, Any]:  # noqa: ARG001 - one shape
@@ -58,35 +56,21 @@ def job_status(observed: JobObservation, plan: Plan, now: datetime) -> dict[str,
     return dump(status.model_copy(update=_running_figures(observed, progress, now)))
 
 
-def invalid_job_status(
-    document: dict[str, Any], problems: Sequence[Problem], now: datetime
-) -> dict[str, Any]:
+def invalid_job_status(document: dict[str, Any], problems: Sequence[Problem], now: datetime) -> dict[str, Any]:
     """The ``status`` of an object that cannot even be read (``ComputeJob.parse`` raised)."""
     return invalid_status(ComputeJobStatus, document, problems, now)
-
-
-def output_tail(text: str) -> str:
-    """The last part of ``text`` that is at most 4 KiB of UTF-8, from the start of a line if possible."""
-    data = text.encode()
-    if len(data) <= OUTPUT_TAIL_BYTES:
-        return text
-    cut = data[-OUTPUT_TAIL_BYTES:].decode(errors="ignore")
-    return cut.split("\n", 1)[1] if "\n" in cut[:-1] else cut
 
 
 def _running_figures(observed: JobObservation, progress: Progress, now: datetime) -> dict[str, Any]:
     """Task counts and output; the old ones while they were brought up to date just now."""
     old, row = observed.job.status, progress.row
     kept = {"tasks": old.tasks, "output_tail": old.output_tail, "progress_time": old.progress_time}
-    if row is None:
-        return kept
-    tasks = TaskCounts(submitted=row.tasks_submitted, finished=row.tasks_finished, failed=row.tasks_failed)
-    tail = output_tail(row.output_tail) or None
-    if (tasks, tail) == (old.tasks, old.output_tail):
+    if row is None or not are_outdated(old, row):
         return kept
     fresh = old.progress_time is not None and now - old.progress_time < timedelta(seconds=PROGRESS_SECONDS)
     if fresh and progress.stage is Stage.RUNNING and old.summary == Stage.RUNNING:
         return kept
+    tasks, tail = read_figures(row)
     return {"tasks": tasks, "output_tail": tail, "progress_time": conditions.whole_second(now)}
 
 

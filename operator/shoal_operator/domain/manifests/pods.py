@@ -73,9 +73,7 @@ def worker_builder(cluster: ComputeCluster, group: WorkerGroup) -> Callable[[int
     return build
 
 
-def _pod(
-    cluster: ComputeCluster, name: str, component: str, own: dict[str, str], template: dict[str, Any]
-) -> Manifest:
+def _pod(cluster: ComputeCluster, name: str, component: str, own: dict[str, str], template: dict[str, Any]) -> Manifest:
     given = template.get("metadata") or {}
     merged = {
         **(given.get("labels") or {}),
@@ -116,9 +114,7 @@ def _fill_container(container: dict[str, Any], image: str, arguments: list[str],
     container["volumeMounts"] = _merge(container.get("volumeMounts"), [token], "mountPath")
     for key, probe in shoal.probes(head=head).items():
         container.setdefault(key, probe)
-    container.setdefault(
-        "securityContext", {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    )
+    container.setdefault("securityContext", {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}})
 
 
 def _fill_pod_spec(spec: dict[str, Any], token_secret: str) -> None:

@@ -1,0 +1,191 @@
+"""The planner on small, readable questions: what is added, what goes, and what is said about the rest."""
+
+from __future__ import annotations
+
+import time
+from itertools import permutations
+
+import pytest
+
+from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import (
+    Addition,
+    ComingNode,
+    Demand,
+    Group,
+    Limits,
+    Node,
+    ScalingRequest,
+    Verdict,
+)
+from shoal_operator.autoscaler.plan import plan_workers
+
+
+def res(**units: float) -> ResourceSet:
+    return ResourceSet.from_units(units)
+
+
+SMALL = Group("small", res(CPU=2), max_nodes=4, idle_timeout_seconds=10)
+BIG = Group("big", res(CPU=16, GPU=1), max_nodes=2, idle_timeout_seconds=10)
+
+
+def node(name: str, group: Group = SMALL, free: ResourceSet | None = None, idle: float = 0.0) -> Node:
+    return Node(f"n-{name}", name, group.name, group.resources, group.resources if free is None else free, idle)
+
+
+@pytest.mark.parametrize(
+    ("demands", "groups", "nodes", "coming", "added"),
+    [
+        pytest.param([Demand(res(CPU=1), 3)], [SMALL], [], [], {"small": 2}, id="whole gap at once"),
+        pytest.param([Demand(res(CPU=1), 100)], [SMALL], [], [], {"small": 4}, id="up to the maximum"),
+        pytest.param([Demand(res(CPU=1), 2)], [SMALL], [node("a", idle=1)], [], {}, id="free node takes it"),
+        pytest.param(
+            [Demand(res(CPU=1), 2)], [SMALL], [node("a", free=res(CPU=1))], [], {"small": 1}, id="half-free node"
+        ),
+        pytest.param(
+            [Demand(res(CPU=1), 4)], [SMALL], [], [ComingNode("a", "small")], {"small": 1}, id="coming counts"
+        ),
+        pytest.param([Demand(res(GPU=1), 1)], [SMALL, BIG], [], [], {"big": 1}, id="the only group that fits"),
+        pytest.param([Demand(res(CPU=1), 2)], [SMALL, BIG], [], [], {"small": 1}, id="least waste"),
+        pytest.param(
+            [Demand(res(CPU=1), 2)],
+            [SMALL, Group("first", res(CPU=16), priority=5)],
+            [],
+            [],
+            {"first": 1},
+            id="priority before waste",
+        ),
+        pytest.param(
+            [Demand(res(CPU=1), 10), Demand(res(GPU=1), 1)],
+            [SMALL, BIG],
+            [],
+            [],
+            {"big": 1},
+            id="small work in the rest of a big node",
+        ),
+        pytest.param([], [Group("kept", res(CPU=1), min_nodes=3)], [], [], {"kept": 3}, id="minimum"),
+        pytest.param([Demand(res(), 50)], [SMALL], [], [], {"small": 1}, id="work that needs nothing"),
+        pytest.param(
+            [Demand(res(CPU=1), 1)],
+            [SMALL, BIG],
+            [],
+            [ComingNode("a", "small", blocked_reason="ImagePullBackOff")],
+            {"big": 1},
+            id="next group when pods do not start",
+        ),
+    ],
+)
+def test_adds(
+    demands: list[Demand], groups: list[Group], nodes: list[Node], coming: list[ComingNode], added: dict[str, int]
+) -> None:
+    plan = plan_workers(ScalingRequest(tuple(demands), tuple(groups), tuple(nodes), tuple(coming)))
+    assert {addition.group: addition.count for addition in plan.add} == added
+
+
+def test_shape_that_no_group_can_hold_is_infeasible_and_says_what_is_offered() -> None:
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=8), 5, examples=("train",)),), (SMALL,)))
+    (unmet,) = plan.unmet
+    assert unmet.verdict is Verdict.INFEASIBLE
+    assert unmet.message == "task `train` needs 8 CPU, group `small` offers at most 2"
+    assert (unmet.count, plan.add) == (5, ())
+
+
+def test_infeasible_names_each_failing_dimension() -> None:
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=8, GPU=1), 1),), (SMALL,)))
+    assert plan.unmet[0].message == "a task needs 8 CPU, 1 GPU, group `small` offers at most 2 CPU and no GPU"
+
+
+def test_full_group_is_a_limit_and_not_infeasible() -> None:
+    full = tuple(node(f"a{i}", free=res()) for i in range(4))
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 5),), (SMALL, BIG, BIG), full))
+    assert not plan.unmet
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 5),), (SMALL,), full))
+    assert plan.unmet[0].verdict is Verdict.LIMIT_REACHED
+    assert "group `small` is at its maxReplicas (4)" in plan.unmet[0].message
+
+
+def test_limit_over_all_groups_is_named() -> None:
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=2), 3),), (SMALL,), limits=Limits(max_nodes=2)))
+    assert plan.add == (Addition("small", 2, "Demand"),)
+    assert "no more than 2 workers" in plan.unmet[0].message
+
+
+def test_blocked_pod_explains_itself() -> None:
+    coming = (ComingNode("demo-small-0", "small", 3, "ImagePullBackOff", "no such image"),)
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 1),), (SMALL,), (), coming))
+    assert plan.unmet[0].verdict is Verdict.BLOCKED
+    assert "pod demo-small-0 of group `small` does not start: ImagePullBackOff: no such image" in plan.unmet[0].message
+    assert not plan.cancel
+
+
+def test_label_selector_that_no_group_has_is_infeasible() -> None:
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 1, (("zone", "a"),)),), (SMALL,)))
+    assert plan.unmet[0].verdict is Verdict.INFEASIBLE
+    assert "group `small` has no label zone=a" in plan.unmet[0].message
+
+
+def test_head_capacity_counts_and_the_head_is_never_drained() -> None:
+    head = Node("h", "demo-head", "head", res(CPU=1), res(CPU=1), idle_seconds=999, removable=False)
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 1),), (SMALL,), (head,)))
+    assert (plan.add, plan.drain, plan.unmet) == ((), (), ())
+
+
+def test_idle_nodes_are_drained_longest_first_and_never_below_the_minimum() -> None:
+    group = Group("small", res(CPU=2), min_nodes=1, max_nodes=4, idle_timeout_seconds=10)
+    nodes = (node("a", idle=11), node("b", idle=30), node("c", idle=20))
+    plan = plan_workers(ScalingRequest((), (group,), nodes))
+    assert [removal.pod_name for removal in plan.drain] == ["b", "c"]
+
+
+def test_node_that_waiting_work_would_land_on_is_not_drained() -> None:
+    nodes = (node("a", idle=100), node("b", idle=200))
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 1),), (SMALL,), nodes))
+    assert [removal.pod_name for removal in plan.drain] == ["b"]
+    assert not plan.add
+
+
+def test_next_check_is_when_the_first_node_has_been_idle_long_enough() -> None:
+    plan = plan_workers(ScalingRequest((), (SMALL,), (node("a", idle=4), node("b", idle=7))))
+    assert plan.next_check_seconds == pytest.approx(3)
+    assert not plan.drain
+
+
+def test_pods_that_have_not_joined_go_first_when_demand_vanished() -> None:
+    coming = (ComingNode("old", "small", 50), ComingNode("young", "small", 11), ComingNode("new", "small", 1))
+    group = Group("small", res(CPU=2), min_nodes=1, max_nodes=4, idle_timeout_seconds=10)
+    plan = plan_workers(ScalingRequest((), (group,), (), coming))
+    assert [removal.pod_name for removal in plan.cancel] == ["young", "old"]
+
+
+def test_lowered_maximum_removes_idle_nodes_at_once_and_leaves_busy_ones() -> None:
+    group = Group("small", res(CPU=2), max_nodes=1, idle_timeout_seconds=1000)
+    plan = plan_workers(ScalingRequest((), (group,), (node("a"), node("b", idle=1), node("c"))))
+    assert [(removal.pod_name, removal.reason) for removal in plan.drain] == [("b", "OverLimit")]
+
+
+def test_nodes_of_a_group_that_is_gone_are_drained() -> None:
+    plan = plan_workers(ScalingRequest((), (), (node("a", idle=1),)))
+    assert [removal.pod_name for removal in plan.drain] == ["a"]
+
+
+def test_order_of_the_question_does_not_matter() -> None:
+    demands = [Demand(res(CPU=1), 7), Demand(res(CPU=2), 3), Demand(res(GPU=1), 1)]
+    answers = {plan_workers(ScalingRequest(tuple(order), (BIG, SMALL))) for order in permutations(demands)}
+    answers |= {plan_workers(ScalingRequest(tuple(demands), (SMALL, BIG)))}
+    assert len(answers) == 1
+
+
+def test_100_000_tasks_are_decided_at_once_and_quickly() -> None:
+    group = Group("small", res(CPU=4), max_nodes=1000)
+    demands = tuple(Demand(res(CPU=1, memory=i), 1000) for i in range(1, 101))
+    group = Group("small", res(CPU=4, memory=1000), max_nodes=1000)
+    started = time.perf_counter()
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 100_000),), (group,)))
+    single = time.perf_counter() - started
+    started = time.perf_counter()
+    many = plan_workers(ScalingRequest(demands, (group,)))
+    mixed = time.perf_counter() - started
+    assert plan.add == (Addition("small", 1000, "Demand"),)
+    assert many.add == (Addition("small", 1000, "Demand"),)
+    assert single < 0.1
+    assert mixed < 0.5

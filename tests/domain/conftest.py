@@ -1,0 +1,286 @@
+"""A model world: just enough of an API server, a kubelet and a head to carry plans out and look again.
+
+It is strict: a plan that names a wrong UID, creates what is there, or annotates what is gone fails the test.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from shoal.resources import ResourceSet
+from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.api.job import ComputeJob
+from shoal_operator.domain.cluster.observed import ClusterObservation, child_view, pod_view
+from shoal_operator.domain.cluster.plan import plan_cluster
+from shoal_operator.domain.cluster.status import cluster_status
+from shoal_operator.domain.head import DemandView, DrainState, HeadView, JobState, JobView, NodeView
+from shoal_operator.domain.job.observed import JobObservation
+from shoal_operator.domain.job.plan import plan_job
+from shoal_operator.domain.job.status import job_status
+from shoal_operator.domain.plan import DrainNode, Plan, StopJob, SubmitJob
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cpus(amount: float) -> ResourceSet:
+    return ResourceSet.from_units({"CPU": amount})
+
+
+@dataclass
+class ClusterWorld:
+    """One cluster, its objects, and its head."""
+
+    spec: dict[str, Any]
+    status: dict[str, Any] = field(default_factory=dict)
+    now: datetime = START
+    name: str = "demo"
+    pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    nodes: dict[str, NodeView] = field(default_factory=dict)
+    demands: tuple[DemandView, ...] = ()
+    head_answers: bool = False
+    incarnation: str = "one"
+    refuses_drains: bool = False
+    tokens: int = 0
+    uids: Any = field(default_factory=lambda: count(1))
+    events: list[Any] = field(default_factory=list)
+
+    def cluster(self) -> ComputeCluster:
+        metadata = {"name": self.name, "namespace": "ns", "uid": "cluster-uid", "generation": 1}
+        return ComputeCluster.parse({"metadata": metadata, "spec": self.spec, "status": self.status})
+
+    def observe(self) -> ClusterObservation:
+        head = None
+        if self.head_answers:
+            nodes = tuple(self.nodes.values())
+            head = HeadView(self.incarnation, self.now, nodes=nodes, demands=self.demands)
+        return ClusterObservation(
+            cluster=self.cluster(),
+            pods=tuple(pod_view(pod) for pod in self.pods.values()),
+            services=tuple(child_view(service) for service in self.services.values()),
+            secrets=frozenset(self.secrets),
+            head=head,
+        )
+
+    def new_token(self) -> str:
+        self.tokens += 1
+        return f"secret-{self.tokens}"
+
+    def plan(self) -> Plan:
+        return plan_cluster(self.observe(), self.now, new_token=self.new_token)
+
+    def reconcile(self) -> Plan:
+        """One pass: plan, status, carry out."""
+        observed = self.observe()
+        plan = plan_cluster(observed, self.now, new_token=self.new_token)
+        self.status = cluster_status(observed, plan, self.now)
+        self.carry_out(plan)
+        return plan
+
+    def settle(self, passes: int = 6) -> list[Plan]:
+        """Passes until one is empty, at a standing clock; fails when there is no end."""
+        plans = []
+        for _ in range(passes):
+            plans.append(self.reconcile())
+            if plans[-1].is_empty:
+                return plans
+        raise AssertionError(f"does not come to rest: {plans[-2:]}")
+
+    def carry_out(self, plan: Plan) -> None:
+        for deletion in plan.delete_pods:
+            assert self.pods[deletion.name]["metadata"]["uid"] == deletion.uid
+            del self.pods[deletion.name]
+            self.nodes.pop(deletion.name, None)
+        for annotation in plan.annotate_pods:
+            metadata = self.pods[annotation.name]["metadata"]
+            assert metadata["uid"] == annotation.uid
+            merged = {**metadata.get("annotations", {}), **annotation.annotations}
+            metadata["annotations"] = {key: value for key, value in merged.items() if value is not None}
+        for secret in plan.create:
+            assert secret["metadata"]["name"] not in self.secrets
+            self.secrets[secret["metadata"]["name"]] = secret
+        for service in plan.apply:
+            self.services[service["metadata"]["name"]] = service
+        for pod in plan.create_pods:
+            self._create(pod)
+        for command in plan.head_commands:
+            assert isinstance(command, DrainNode)
+            assert command.deadline_seconds > 0
+            node = self.nodes[command.pod_name]
+            assert node.node_id == command.node_id
+            if node.idle_seconds > 0 and not self.refuses_drains:
+                self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINED)
+        self.events += plan.events
+
+    def _create(self, pod: dict[str, Any]) -> None:
+        name = pod["metadata"]["name"]
+        assert name not in self.pods, f"pod {name} is there already"
+        created = copy.deepcopy(pod)
+        created["metadata"] |= {"uid": f"pod-{next(self.uids)}", "creationTimestamp": text(self.now)}
+        created["status"] = {"phase": "Pending"}
+        self.pods[name] = created
+
+    def start_pods(self) -> None:
+        """Every pending pod runs and joins; the head answers."""
+        for name, pod in self.pods.items():
+            if pod["status"]["phase"] == "Pending":
+                ready = [{"type": "Ready", "status": "True"}]
+                pod["status"] = {"phase": "Running", "conditions": ready, "podIP": "127.0.0.2"}
+                if pod["metadata"]["labels"]["shoal.dev/role"] == "worker":
+                    self._join(name, pod)
+        self.head_answers = True
+
+    def _join(self, name: str, pod: dict[str, Any]) -> None:
+        arguments = pod["spec"]["containers"][0]["args"]
+        total = ResourceSet.from_units(json.loads(arguments[arguments.index("--resources") + 1]))
+        group = pod["metadata"]["labels"]["shoal.dev/group"]
+        self.nodes[name] = NodeView(f"node-{name}-{next(self.uids)}", name, group, total, total)
+
+    def end_pod(self, name: str, reason: str = "Evicted") -> None:
+        self.pods[name]["status"] = {"phase": "Failed", "reason": reason, "message": "the host needs memory"}
+        self.nodes.pop(name, None)
+
+    def hold_up_pod(self, name: str, reason: str, message: str) -> None:
+        waiting = {"waiting": {"reason": reason, "message": message}}
+        self.pods[name]["status"] = {
+            "phase": "Pending",
+            "containerStatuses": [{"name": "shoal", "ready": False, "state": waiting}],
+        }
+
+    def busy(self, name: str) -> None:
+        self.nodes[name] = replace(self.nodes[name], available=ResourceSet(), idle_seconds=0.0)
+
+    def idle(self, name: str, seconds: float) -> None:
+        node = self.nodes[name]
+        self.nodes[name] = replace(node, available=node.total, idle_seconds=seconds)
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def workers(self) -> list[str]:
+        return sorted(n for n, p in self.pods.items() if p["metadata"]["labels"]["shoal.dev/role"] == "worker")
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next(c for c in self.status["conditions"] if c["type"] == kind)
+
+
+@dataclass
+class JobWorld:
+    """One job, its cluster object, and the job table of that cluster's head."""
+
+    spec: dict[str, Any]
+    status: dict[str, Any] = field(default_factory=dict)
+    now: datetime = START
+    cluster: dict[str, Any] | None = None
+    head_ready: bool = False
+    incarnation: str = "one"
+    reachable: bool = True
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    deleted: bool = False
+    submissions: list[SubmitJob] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
+    loses_status: bool = False
+    uids: Any = field(default_factory=lambda: count(1))
+
+    def job(self) -> ComputeJob:
+        metadata = {
+            "name": "census",
+            "namespace": "ns",
+            "uid": "job-uid",
+            "generation": 1,
+            "creationTimestamp": text(START),
+        }
+        return ComputeJob.parse({"metadata": metadata, "spec": self.spec, "status": self.status})
+
+    def observe(self) -> JobObservation:
+        head = None
+        if self.cluster is not None and self.head_ready:
+            head = HeadView(self.incarnation, self.now, reachable=self.reachable, jobs=tuple(self.jobs.values()))
+        cluster = ComputeCluster.parse(self.cluster) if self.cluster else None
+        return JobObservation(self.job(), cluster, head)
+
+    def reconcile(self) -> Plan:
+        observed = self.observe()
+        plan = plan_job(observed, self.now)
+        if not self.loses_status:
+            self.status = job_status(observed, plan, self.now)
+        self.carry_out(plan)
+        return plan
+
+    def settle(self, passes: int = 6) -> list[Plan]:
+        """Passes until one is empty, at a standing clock; fails when there is no end."""
+        plans = []
+        for _ in range(passes):
+            plans.append(self.reconcile())
+            if plans[-1].is_empty:
+                return plans
+        raise AssertionError(f"does not come to rest: {plans[-2:]}")
+
+    def carry_out(self, plan: Plan) -> None:
+        for manifest in plan.apply:
+            uid = self.cluster["metadata"]["uid"] if self.cluster else f"cluster-{next(self.uids)}"
+            status = self.cluster.get("status", {}) if self.cluster else {}
+            self.cluster = {**copy.deepcopy(manifest), "status": status}
+            self.cluster["metadata"]["uid"] = uid
+        for ref in plan.delete:
+            if ref.kind == "ComputeCluster":
+                assert self.cluster is not None
+                assert self.cluster["metadata"]["uid"] == ref.uid
+                self.cluster, self.head_ready, self.jobs = None, False, {}
+            else:
+                assert ref.uid == "job-uid"
+                self.deleted = True
+        for command in plan.head_commands:
+            assert self.head_ready, "a command to a head that is not there"
+            if isinstance(command, SubmitJob):
+                self.submissions.append(command)
+                pending = JobView(command.submission_id, JobState.PENDING)
+                self.jobs.setdefault(command.submission_id, pending)
+            elif isinstance(command, StopJob):
+                row = self.jobs[command.submission_id]
+                self.jobs[command.submission_id] = replace(row, state=JobState.STOPPED)
+        self.events += plan.events
+
+    def start_head(self, incarnation: str = "one") -> None:
+        """The head of the cluster is ready and answers; a new incarnation knows no jobs."""
+        assert self.cluster is not None
+        condition = {"type": "HeadReady", "status": "True", "reason": "HeadRunning"}
+        self.cluster["status"] = {"conditions": [condition | {"lastTransitionTime": text(self.now)}]}
+        if incarnation != self.incarnation:
+            self.jobs = {}
+        self.head_ready, self.incarnation = True, incarnation
+
+    def row(self, attempt: int = 1, **changes: Any) -> None:
+        key = f"job-uid-{attempt}"
+        self.jobs[key] = replace(self.jobs[key], **changes)
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next(c for c in self.status["conditions"] if c["type"] == kind)
+
+
+@pytest.fixture(scope="session")
+def cluster_world() -> Callable[..., ClusterWorld]:
+    """Make a world for a cluster spec: ``cluster_world(workerGroups=[...])``."""
+    return lambda **spec: ClusterWorld(spec)
+
+
+@pytest.fixture(scope="session")
+def job_world() -> Callable[..., JobWorld]:
+    """Make a world for a job spec; the entrypoint is ``python main.py`` unless given."""
+    return lambda **spec: JobWorld({"entrypoint": "python main.py", **spec})
