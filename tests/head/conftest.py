@@ -7,10 +7,11 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+
 from shoal.head.control import ControlPlane
 from shoal.head.service import HeadService
 from shoal.jobs.manager import JobManager
-from shoal.jobs.packages import PackageStore
+from shoal.jobs.package_store import PackageStore
 from shoal.protocol import PROTOCOL_VERSION, auth, head_pb2, head_pb2_grpc, node_pb2, node_pb2_grpc
 from shoal.resources import ResourceSet
 

@@ -4,6 +4,7 @@ import queue
 import threading
 
 import pytest
+
 from shoal.head.control import ControlPlane
 from shoal.node.head_session import HeadSession
 from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2

@@ -4,6 +4,7 @@ import socket
 
 import grpc
 import pytest
+
 from shoal.protocol import auth, head_pb2, node_pb2
 
 
@@ -21,7 +22,7 @@ async def test_a_node_joins_and_is_seen(head, channel, FakeAgent, amounts, wait_
         seen = await wait_for(lambda s: s.nodes and s.nodes[0].activity == "1 lease")
         node = seen.nodes[0]
         assert (node.pod_name, node.group, node.alive) == ("demo-small-0", "small", True)
-        assert node.total == amounts(CPU=4) and node.available == amounts(CPU=3)
+        assert (node.total, node.available) == (amounts(CPU=4), amounts(CPU=3))
         assert node.drain_state == head_pb2.DRAIN_STATE_ACTIVE
 
 

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from shoal.jobs.manager import JobHooks, JobManager, SubmitError
-from shoal.jobs.packages import PackageStore
+from shoal.jobs.package_store import PackageStore
 from shoal.protocol import head_pb2
 
 SUCCEEDED, FAILED = head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED
@@ -197,14 +198,14 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from shoal.jobs.manager import JobHooks, JobManager
-from shoal.jobs.packages import PackageStore
+from shoal.jobs.package_store import PackageStore
 from shoal.protocol import head_pb2
 directory = Path(sys.argv[1])
 manager = JobManager(directory, "", PackageStore(directory / "head"), JobHooks(lambda: None, lambda job: None))
-manager.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=
-    "echo $$ > pids; setsid sleep 1000 & echo $! >> pids; python -c 'import os; os.setsid(); os.execlp(\\"sleep\\", \\"sleep\\", \\"1000\\")' & echo $! >> pids; wait"))
+manager.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=sys.argv[3]))
 time.sleep(1000)
 """
+LEAVES = "echo $$ > pids; setsid sleep 1000 & echo $! >> pids; sleep 1000 & echo $! >> pids; wait"
 
 
 def running(pid: int) -> bool:
@@ -215,7 +216,7 @@ def running(pid: int) -> bool:
 
 
 def test_kill_9_of_the_head_kills_drivers_and_all_they_started(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HEAD_PROCESS, str(tmp_path), "runtime"])
+    process = subprocess.Popen([sys.executable, "-c", HEAD_PROCESS, str(tmp_path), "runtime", LEAVES])
     pids_file = tmp_path / "jobs/j/work/pids"
     until(lambda: pids_file.exists() and len(pids_file.read_text().split()) == 3)
     pids = [int(pid) for pid in pids_file.read_text().split()]

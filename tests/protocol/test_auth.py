@@ -4,6 +4,7 @@ import concurrent.futures
 
 import grpc
 import pytest
+
 from shoal.protocol import auth, head_pb2, head_pb2_grpc, node_pb2, node_pb2_grpc
 
 TOKEN = b"correct horse"

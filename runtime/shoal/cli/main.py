@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "local": ("shoal.cli.local", "local"),
     "start": ("shoal.cli.start", "start"),
     "job": ("shoal.cli.job", "job"),
+    "status": ("shoal.cli.status", "status"),
 }
 """Command name to module and attribute."""
 

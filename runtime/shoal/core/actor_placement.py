@@ -1,6 +1,7 @@
 """On which node an actor goes: a pure choice over the head's view of the nodes.
 
-Invariant: the same view gives the same choice; a node that lacks the resources, drains or is out of touch is never chosen.
+Invariant: the same view gives the same choice; a node that lacks the resources, drains or is out of touch
+is never chosen.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Candidate:
 def choose(need: ResourceSet, nodes: Sequence[Candidate], prefer: str = "") -> str | None:
     """The node for an actor that needs ``need`` free at its start; None when none has it free now.
 
-    The owner's node (``prefer``) wins while it is as good as any; an actor that needs nothing goes where the fewest actors are.
+    The owner's node (``prefer``) wins while it is as good as any; an actor that needs nothing goes where
+    the fewest actors are.
     """
     fitting = [node for node in nodes if need.fits(node.available)]
     if not fitting:
@@ -40,12 +42,11 @@ def choose(need: ResourceSet, nodes: Sequence[Candidate], prefer: str = "") -> s
 
 
 def _use_after(need: ResourceSet, node: Candidate) -> float:
-    """The used share of the node's scarcest resource once ``need`` is taken; 0 up to the packing threshold."""
-    shares = [
-        1.0 - (node.available[name] - need[name]) / amount
-        for name, amount in node.total.items()
-        if amount > 0
-    ]
+    """The used share of the node's scarcest resource once ``need`` is taken;
+
+    0 up to the packing threshold.
+    """
+    shares = [1.0 - (node.available[name] - need[name]) / amount for name, amount in node.total.items() if amount > 0]
     highest = max(shares, default=0.0)
     return 0.0 if highest <= PACK_THRESHOLD else highest
 

@@ -1,9 +1,11 @@
 """The life of every actor, as the head keeps it: events in, instructions out.
 
-PENDING -> ALIVE <-> RESTARTING, and any of them -> DEAD. An actor has a ``node_id`` from the moment its start was sent there.
+PENDING -> ALIVE <-> RESTARTING, and any of them -> DEAD. An actor has a ``node_id`` from the moment its
+start was sent there.
 
-Invariant: an actor lives on at most one node that the head believes in; DEAD is final and frees the name; what a node says of
-an actor that is not assigned to it changes nothing, except that a stray live one is told to stop.
+Invariant: an actor lives on at most one node that the head believes in; DEAD is final and frees the name;
+what a node says of an actor that is not assigned to it changes nothing, except that a stray live one is
+told to stop.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ RESTARTABLE: Final = frozenset({"WorkerDied", "NodeDied"})
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """What was asked for. ``placement`` must be free at the start, ``resources`` is held for life; ``max_restarts`` -1: no limit."""
+    """What was asked for.
+
+    ``placement`` must be free at the start, ``resources`` is held for life; ``max_restarts`` -1: no
+    limit.
+    """
 
     actor_id: str
     job_id: str
@@ -54,7 +60,10 @@ class ActorSpec:
 
 @dataclass
 class Actor:
-    """One actor's state. ``worker`` is its encoded address while ALIVE; reason, message and error say why it ended last."""
+    """One actor's state.
+
+    ``worker`` is its encoded address while ALIVE; reason, message and error say why it ended last.
+    """
 
     spec: ActorSpec
     state: ActorState = "PENDING"
@@ -151,7 +160,10 @@ class ActorTable:
         return total
 
     def create(self, spec: ActorSpec) -> str:
-        """Take a new actor, to be placed by ``place``. Returns why not, or an empty text. The same id again is no error."""
+        """Take a new actor, to be placed by ``place``.
+
+        Returns why not, or an empty text. The same id again is no error.
+        """
         if spec.actor_id in self._actors:
             return ""
         if len(self._actors) - len(self._dead) >= self._max_live:
@@ -166,7 +178,10 @@ class ActorTable:
         return ""
 
     def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
-        """Give waiting actors to nodes that have the resources free now. ``candidates`` have promises taken out."""
+        """Give waiting actors to nodes that have the resources free now.
+
+        ``candidates`` have promises taken out.
+        """
         nodes = {node.node_id: node for node in candidates}
         hopeless: set[ResourceSet] = set()
         instructions: list[Instruction] = []
@@ -191,7 +206,7 @@ class ActorTable:
     def started(self, node_id: str, actor_id: str, worker: bytes) -> list[Instruction]:
         """A node says that the actor runs."""
         actor = self._actors.get(actor_id)
-        if actor is None or actor.state == "DEAD" or actor.node_id != node_id:
+        if actor is None or not _is_on(actor, node_id):
             return [Stop(node_id, actor_id, "Killed", True)]
         if actor.state == "ALIVE" and actor.worker == worker:
             return []
@@ -201,9 +216,12 @@ class ActorTable:
     def failed(
         self, node_id: str, actor_id: str, reason: str, message: str, error: bytes, now: float
     ) -> list[Instruction]:
-        """A node says that the actor could not start or ended. Reasons: see ActorFailed in node.proto, and NodeDied."""
+        """A node says that the actor could not start or ended.
+
+        Reasons: see ActorFailed in node.proto, and NodeDied.
+        """
         actor = self._actors.get(actor_id)
-        if actor is None or actor.state == "DEAD" or actor.node_id != node_id:
+        if actor is None or not _is_on(actor, node_id):
             return []
         if reason == "NoResources":
             actor.not_before = now + REFUSED_PAUSE_SECONDS
@@ -239,29 +257,37 @@ class ActorTable:
     def job_ended(self, job_id: str, reason: str = "OwnerDied") -> list[Instruction]:
         """The job's driver is gone: its actors go, detached ones stay."""
         live = [
-            a
-            for a in self._actors.values()
-            if a.spec.job_id == job_id and a.state != "DEAD" and not a.spec.detached
+            a for a in self._actors.values() if a.spec.job_id == job_id and a.state != "DEAD" and not a.spec.detached
         ]
         return [instruction for actor in live for instruction in self._end(actor, reason, force=True)]
 
     def node_died(self, node_id: str, message: str, now: float) -> list[Instruction]:
-        """Every actor there has ended."""
-        for actor in self._actors.values():
+        """Every actor there has ended, and so has every owner there:
+
+        what those owned and is not detached goes too.
+        """
+        instructions: list[Instruction] = []
+        for actor in list(self._actors.values()):
             actor.subscribers.discard(node_id)
-        return [
-            instruction
-            for actor in self.on_node(node_id)
-            for instruction in self.failed(node_id, actor.spec.actor_id, "NodeDied", message, b"", now)
-        ]
+            owned = actor.spec.owner_node_id == node_id and not actor.spec.detached
+            if owned and actor.state != "DEAD" and actor.node_id != node_id:
+                instructions += self._end(actor, "OwnerDied", force=True)
+        for actor in self.on_node(node_id):
+            owned = actor.spec.owner_node_id == node_id and not actor.spec.detached
+            reason = "OwnerDied" if owned else "NodeDied"
+            instructions += self.failed(node_id, actor.spec.actor_id, reason, message, b"", now)
+        return instructions
 
     def node_registered(self, node_id: str, live_actor_ids: Iterable[str], now: float) -> list[Instruction]:
-        """A node is back (or new) and says which actors it has; what the broken session swallowed is made up for."""
+        """A node is back (or new) and says which actors it has;
+
+        what the broken session swallowed is made up for.
+        """
         live = set(live_actor_ids)
         instructions: list[Instruction] = []
         for actor_id in sorted(live):
             actor = self._actors.get(actor_id)
-            if actor is None or actor.state == "DEAD" or actor.node_id != node_id:
+            if actor is None or not _is_on(actor, node_id):
                 instructions.append(Stop(node_id, actor_id, "Killed", True))
         for actor in self.on_node(node_id):
             actor_id = actor.spec.actor_id
@@ -323,6 +349,10 @@ _END_WORDS: Final = {
     "OwnerDied": "the actor is dead because its owner has died",
     "Killed": "the actor was killed",
 }
+
+
+def _is_on(actor: Actor, node_id: str) -> bool:
+    return actor.state != "DEAD" and bool(actor.node_id) and actor.node_id == node_id
 
 
 def _restarts_left(actor: Actor) -> bool:

@@ -1,6 +1,7 @@
 """What waits in the whole cluster, grouped by shape: the autoscaler's input.
 
-Invariant: counts are exact sums; however many shapes wait, the list is bounded and says how much it leaves out.
+Invariant: counts are exact sums; however many shapes wait, the list is bounded and says how much it
+leaves out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ MAX_EXAMPLE_LENGTH: Final = 200
 class NodeDemand:
     """``count`` units of work that each need ``shape``, waiting in one place.
 
-    ``kind`` is ``task``, ``actor`` or ``job`` (``other``: the summary of shapes beyond the bound); ``examples`` are names for people.
+    ``kind`` is ``task``, ``actor`` or ``job`` (``other``: the summary of shapes beyond the bound);
+    ``examples`` are names for people.
     """
 
     shape: ResourceSet
@@ -36,10 +38,11 @@ def selector(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def aggregate(demands: Iterable[NodeDemand], max_shapes: int = MAX_SHAPES) -> list[NodeDemand]:
-    """Sum demands of equal shape, kind and selector; largest count first, then by shape, so that equal worlds give equal lists.
+    """Sum demands of equal shape, kind and selector; equal worlds give equal lists.
 
-    Beyond ``max_shapes`` the rest is one entry of kind ``other`` with an empty shape, the sum of the counts, and how many shapes
-    it stands for as its example.
+    Sorted by count, largest first, then by shape.
+    Beyond ``max_shapes`` the rest is one entry of kind ``other`` with an empty shape, the sum of the
+    counts, and how many shapes it stands for as its example.
 
     Example:
         >>> one_cpu = ResourceSet.from_units({"CPU": 1})

@@ -2,8 +2,8 @@
 
 PENDING -> RUNNING -> SUCCEEDED | FAILED | STOPPED; a job can also fail or be stopped before it runs.
 
-Invariant: a terminal state is final; a submission id names one job for as long as the head remembers it; what the job said last is
-kept in at most ``TAIL_BYTES`` of valid UTF-8.
+Invariant: a terminal state is final; a submission id names one job for as long as the head remembers it;
+what the job said last is kept in at most ``TAIL_BYTES`` of valid UTF-8.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ NOT_FOUND: Final = 127
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What was submitted. ``entrypoint`` is a shell command line; ``package`` the hash of the working directory, or empty."""
+    """What was submitted.
+
+    ``entrypoint`` is a shell command line; ``package`` the hash of the working directory, or empty.
+    """
 
     submission_id: str
     job_id: str
@@ -147,7 +150,7 @@ class JobTable:
         return True
 
     def counted(self, job_id: str, node_id: str, counts: tuple[int, int, int]) -> bool:
-        """The drivers of a job on one node have submitted, finished and failed so many tasks since the start."""
+        """The totals of tasks submitted, finished and failed by the drivers of a job on one node."""
         job = self._by_job_id.get(job_id)
         if job is None or job.counts.get(node_id) == counts:
             return False
@@ -189,11 +192,11 @@ def _exit_words(entrypoint: str, exit_code: int) -> str:
 
 
 def last_lines(data: bytes, limit: int = TAIL_BYTES) -> str:
-    """The end of ``data`` as text of at most ``limit`` bytes in UTF-8, cut at a line's start where there is one.
+    r"""The end of ``data`` as text of at most ``limit`` bytes in UTF-8, from a line's start if possible.
 
     Example:
-        >>> last_lines(b"one\\ntwo\\n", 6)
-        'two\\n'
+        >>> last_lines(b"one\ntwo\n", 6)
+        'two\n'
     """
     text = data.decode("utf-8", "replace").replace("\x00", "\ufffd")
     encoded = text.encode("utf-8")

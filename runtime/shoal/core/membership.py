@@ -3,8 +3,8 @@
 A node is a member from its registration until its session said goodbye or stayed broken for the grace period.
 A node id that died is never a member again: its actors may live elsewhere by now, so the process has to end.
 
-Invariant: messages of a session that was replaced change nothing; a dead node stays dead; a drain never goes back to
-active within one node's life unless the node itself says so.
+Invariant: messages of a session that was replaced change nothing; a dead node stays dead; a drain never
+goes back to active within one node's life unless the node itself says so.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class MembershipError(Exception):
 
 
 class Membership:
-    """All nodes that are or were members. Time is an argument: seconds of any clock that only goes forward."""
+    """All nodes that are or were members.
+
+    Time is an argument: seconds of any clock that only goes forward.
+    """
 
     def __init__(self, grace_seconds: float = GRACE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
         self._members: dict[str, Member] = {}
@@ -122,9 +125,7 @@ class Membership:
                 "Dead", f"node {info.node_id[:8]} was declared dead ({known.reason}); start it again to join"
             )
         if known is None and len(self.alive()) >= self._max_sessions:
-            raise MembershipError(
-                "Full", f"the cluster has {self._max_sessions} nodes already, the most a head takes"
-            )
+            raise MembershipError("Full", f"the cluster has {self._max_sessions} nodes already, the most a head takes")
         self._sessions += 1
         if known is None:
             known = Member(info, self._sessions, NodeStatus(info.total), now)
@@ -173,9 +174,7 @@ class Membership:
             if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace
         ]
         for node_id in died:
-            self.declare_dead(
-                node_id, f"its connection broke and did not come back within {self._grace:g} s", now
-            )
+            self.declare_dead(node_id, f"its connection broke and did not come back within {self._grace:g} s", now)
         self._forget(now)
         return died
 

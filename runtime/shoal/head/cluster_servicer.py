@@ -1,7 +1,7 @@
 """The ``Cluster`` service: sessions and calls of node agents on other machines.
 
-Invariant: a session that the servicer opened is closed exactly once, as a goodbye when the agent ended its stream, at once when the
-agent's process is known to be gone, and with grace otherwise.
+Invariant: a session that the servicer opened is closed exactly once, as a goodbye when the agent ended
+its stream, at once when the agent's process is known to be gone, and with grace otherwise.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             reader.cancel()
             self._closed(session, register.address)
 
-    async def _registration(
-        self, requests: AsyncIterator[node_pb2.NodeMessage], context: Any
-    ) -> node_pb2.RegisterNode:
+    async def _registration(self, requests: AsyncIterator[node_pb2.NodeMessage], context: Any) -> node_pb2.RegisterNode:
         try:
             first = await asyncio.wait_for(anext(aiter(requests), None), REGISTER_SECONDS)
         except TimeoutError:
@@ -79,9 +77,7 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             raise ValueError("no registration")
         return first.register
 
-    async def _read(
-        self, session: NodeSession, requests: AsyncIterator[node_pb2.NodeMessage], outbox: Outbox
-    ) -> None:
+    async def _read(self, session: NodeSession, requests: AsyncIterator[node_pb2.NodeMessage], outbox: Outbox) -> None:
         try:
             async for message in requests:
                 if message.HasField("goodbye"):
@@ -101,7 +97,10 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             task.add_done_callback(self._probes.discard)
 
     async def _probe(self, session: NodeSession, ip: str, port: int) -> None:
-        """A node whose own port refuses connections twice has no process any more: no need to wait out the grace."""
+        """A node whose own port refuses connections twice has no process any more:
+
+        no need to wait out the grace.
+        """
         for _ in range(PROBES_REFUSED):
             await asyncio.sleep(PROBE_SECONDS)
             if not await _refuses(ip, port):

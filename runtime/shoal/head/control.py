@@ -1,7 +1,7 @@
 """The head's gRPC server: one asyncio loop on one thread, every call authenticated.
 
-Invariant: the port is this server's alone (a port in use is an error at start), and no servicer is reachable without the
-interceptor that checks the token.
+Invariant: the port is this server's alone (a port in use is an error at start), and no servicer is
+reachable without the interceptor that checks the token.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class ControlPlane:
 
     async def _serve(self, ready: concurrent.futures.Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(
-            interceptors=[auth.aio_server_interceptor(self._token)], options=auth.SERVER_OPTIONS
-        )
+        server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(self._token)], options=auth.SERVER_OPTIONS)
         head_pb2_grpc.add_HeadServicer_to_server(HeadServicer(self._service), server)
         node_pb2_grpc.add_ClusterServicer_to_server(ClusterServicer(self._service), server)
         host = f"[{self._ip}]" if ":" in self._ip else self._ip
@@ -80,7 +78,9 @@ class ControlPlane:
             port = server.add_insecure_port(f"{host}:{self._wanted_port}")
             await server.start()
         except RuntimeError:  # all that grpc says
-            words = f"cannot listen on {host}:{self._wanted_port}: is the port in use? Choose another with --control-port"
+            words = (
+                f"cannot listen on {host}:{self._wanted_port}: is the port in use? Choose another with --control-port"
+            )
             ready.set_exception(ControlPortError(words))
             await server.stop(None)
             return

@@ -1,6 +1,7 @@
 """Between the messages of the control plane and the values that the pure cores work with.
 
-Invariant: nothing but translation happens here; a malformed message raises ``ValueError`` with the field's name.
+Invariant: nothing but translation happens here; a malformed message raises ``ValueError`` with the
+field's name.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ def node_info(message: node_pb2.RegisterNode) -> NodeInfo:
 def node_status(message: node_pb2.NodeReport) -> NodeStatus:
     """Raises ValueError for negative amounts."""
     demands = tuple(
-        NodeDemand(
-            resources(d.shape), d.count, d.kind or "task", selector(d.label_selector), tuple(d.examples)
-        )
+        NodeDemand(resources(d.shape), d.count, d.kind or "task", selector(d.label_selector), tuple(d.examples))
         for d in message.demands
     )
     return NodeStatus(

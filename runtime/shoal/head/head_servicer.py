@@ -1,7 +1,7 @@
 """The ``Head`` service: what the operator and the command line see of a cluster.
 
-Invariant: a watcher gets the current snapshot at once, then one within ``COALESCE_SECONDS`` of any change and at least one every
-``HEARTBEAT_SECONDS``; nothing here ever waits while it holds the head's lock.
+Invariant: a watcher gets the current snapshot at once, then one within ``COALESCE_SECONDS`` of any change
+and at least one every ``HEARTBEAT_SECONDS``; nothing here ever waits while it holds the head's lock.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ _SUBMIT_STATUS: Final = {
     "Full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "Closing": grpc.StatusCode.UNAVAILABLE,
 }
-_ENDED: Final = frozenset(
-    {head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_STOPPED}
-)
+_ENDED: Final = frozenset({head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_STOPPED})
 
 
 class _Changes:
@@ -72,9 +70,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
         self._service = service
         self._streams = 0
 
-    async def Watch(
-        self, request: head_pb2.WatchRequest, context: Any
-    ) -> AsyncIterator[head_pb2.HeadSnapshot]:
+    async def Watch(self, request: head_pb2.WatchRequest, context: Any) -> AsyncIterator[head_pb2.HeadSnapshot]:
         """See head.proto."""
         await self._admit(context)
         changes = _Changes(self._service)

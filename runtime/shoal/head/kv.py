@@ -1,6 +1,7 @@
 """The cluster's key-value pairs, by namespace: small facts that processes share.
 
-Invariant: no value is larger than ``MAX_VALUE_BYTES`` and all together never exceed ``MAX_TOTAL_BYTES`` and ``MAX_KEYS``.
+Invariant: no value is larger than ``MAX_VALUE_BYTES`` and all together never exceed ``MAX_TOTAL_BYTES``
+and ``MAX_KEYS``.
 """
 
 from __future__ import annotations
@@ -51,9 +52,7 @@ class KvStore:
             return True
         grown = len(value) - len(old or b"")
         if self._bytes + grown > self._max_bytes or (old is None and self._count >= self._max_keys):
-            raise KvError(
-                "TooLarge", f"the store is full: {self._count} keys, {self._bytes} bytes; delete some first"
-            )
+            raise KvError("TooLarge", f"the store is full: {self._count} keys, {self._bytes} bytes; delete some first")
         self._values.setdefault(namespace, {})[key] = value
         self._bytes += grown
         self._count += old is None

@@ -1,6 +1,7 @@
 """The link between the head and the agent of its own process: direct calls, no network, no grpc import.
 
-Invariant: as with the remote link, the agent hears everything on its reactor and in order, and no method blocks for long.
+Invariant: as with the remote link, the agent hears everything on its reactor and in order, and no method
+blocks for long.
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ class LocalLink:
         if self._session is not None:
             self._session.receive(message)
 
-    def call(
-        self, method: Method, request: Any, timeout_seconds: float = CALL_TIMEOUT_SECONDS
-    ) -> Future[Any]:
+    def call(self, method: Method, request: Any, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> Future[Any]:
         """Call the head; the future is done when this returns."""
         future: Future[Any] = Future()
         try:

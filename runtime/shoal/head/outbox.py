@@ -1,7 +1,7 @@
 """What waits to be sent on one session's stream.
 
-Invariant: it never grows without bound: only the newest view waits, log lines are dropped (and counted) when the peer is slow, and a peer
-so slow that ``MAX_WAITING`` other messages wait has its session ended.
+Invariant: it never grows without bound: only the newest view waits, log lines are dropped (and counted)
+when the peer is slow, and a peer so slow that ``MAX_WAITING`` other messages wait has its session ended.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
 """The head itself: a thread-safe shell around the pure cores, without any network in it.
 
-Sessions of agents, local or remote, bring messages in; instructions of the cores go out over the same sessions; watchers
-are told that the version grew and fetch a snapshot when they like.
+Sessions of agents, local or remote, bring messages in; instructions of the cores go out over the same
+sessions; watchers are told that the version grew and fetch a snapshot when they like.
 
-Invariant: all state changes happen under one lock, and nothing that can block is called while it is held; ``version`` grows with
-every change that a snapshot shows.
+Invariant: all state changes happen under one lock, and nothing that can block is called while it is held;
+``version`` grows with every change that a snapshot shows.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.actor_placement import Candidate, explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
@@ -24,11 +24,13 @@ from shoal.head.drains import DrainDone, PendingDrains
 from shoal.head.kv import KvError, KvStore
 from shoal.head.sessions import Deliver, Session, SessionBook
 from shoal.head.ticker import Ticker
-from shoal.jobs.manager import JobHooks, JobManager
-from shoal.jobs.packages import PackageError, PackageStore
+from shoal.jobs.package_store import PackageError, PackageStore
 from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
 from shoal.protocol.link import HeadCallError
 from shoal.resources import ResourceSet
+
+if TYPE_CHECKING:
+    from shoal.jobs.manager import JobHooks, JobManager
 
 VIEW_SECONDS: Final = 0.05
 NODES_PER_VIEW_INTERVAL: Final = 50
@@ -71,7 +73,7 @@ class HeadService:
     """
 
     def __init__(self, packages: PackageStore, membership: Membership | None = None) -> None:
-        self.incarnation: Final = secrets.token_hex(8)
+        self.incarnation: Final = os.urandom(8).hex()
         self._lock = threading.Lock()
         self._version = 1
         self._members = membership or Membership()
@@ -92,11 +94,16 @@ class HeadService:
 
     def job_hooks(self) -> JobHooks:
         """What a ``JobManager`` of this head must call."""
+        from shoal.jobs.manager import JobHooks
+
         return JobHooks(self._job_changed, self.job_ended)
 
     @property
     def jobs(self) -> JobManager:
-        """The jobs. Raises HeadCallError when this head runs none (a local session without a control port)."""
+        """The jobs.
+
+        Raises HeadCallError when this head runs none (a local session without a control port).
+        """
         if self._jobs is None:
             raise HeadCallError("SubmitJob", "Refused", "this head runs no submitted jobs")
         return self._jobs
@@ -379,7 +386,7 @@ class HeadService:
             if member is None or member.status.drain_state != "active":
                 done(True, "it drains already")
                 return
-            drain_id = secrets.token_hex(8)
+            drain_id = os.urandom(8).hex()
             member.drain_requested = True
             self._drains.add(drain_id, request.node_id, done, now)
             drain = node_pb2.Drain(

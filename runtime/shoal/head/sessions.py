@@ -1,7 +1,7 @@
 """The open sessions of node agents and what is routed over them.
 
-Invariant: a node has at most one session; a message goes to the newest session or nowhere. Delivery only queues, so it may happen
-under the head's lock.
+Invariant: a node has at most one session; a message goes to the newest session or nowhere. Delivery only
+queues, so it may happen under the head's lock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Session:
 
 
 class SessionBook:
-    """Sessions by node, and which nodes have a driver of which job. Not thread-safe: the head's lock guards it."""
+    """Sessions by node, and which nodes have a driver of which job.
+
+    Not thread-safe: the head's lock guards it.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}

@@ -1,6 +1,7 @@
 """One thread that does the head's timed work: grace periods, coalesced views, retries.
 
-Invariant: it sleeps until the earliest time that the head named or until it is woken; an idle head uses no CPU.
+Invariant: it sleeps until the earliest time that the head named or until it is woken; an idle head uses
+no CPU.
 """
 
 from __future__ import annotations

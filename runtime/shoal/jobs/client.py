@@ -1,7 +1,7 @@
 """Submits jobs to a head over gRPC and reads what they say: what ``shoal job`` and ``shoal local`` use.
 
-Invariant: every call has a deadline or is a stream that the head keeps alive; a failure comes as ``JobClientError`` with
-the head's own words.
+Invariant: every call has a deadline or is a stream that the head keeps alive; a failure comes as
+``JobClientError`` with the head's own words.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Runs one driver and outlives nothing: the process between the head and a job's entrypoint.
 
-Executed by path (``python -I -S launcher.py``), so it imports only the standard library. It starts the entrypoint in
-its own session and process group and then watches three things: the entrypoint, the control socket to the head, and
-the death of its own parent.
+Executed by path (``python -I -S launcher.py``), so it imports only the standard library. It starts the
+entrypoint in its own session and process group and then watches three things: the entrypoint, the control
+socket to the head, and the death of its own parent.
 
-Invariant: when this process ends in any way but SIGKILL, no process that the entrypoint started is left, also none that
-made a session of its own (this process is their subreaper); after SIGKILL the entrypoint itself dies with it.
+Invariant: when this process ends in any way but SIGKILL, no process that the entrypoint started is left,
+also none that made a session of its own (this process is their subreaper); after SIGKILL the entrypoint
+itself dies with it.
 
 Control socket, head to launcher: ``stop <grace seconds>``; end of file means kill. Launcher to head:
 ``started <pid>``, ``failed <words>``, ``exited <code as a shell has it>``.
@@ -86,9 +87,7 @@ def _own_children() -> list[int]:
 
 def _sweep(pid: int) -> int:
     """Kill whatever is left, reap everything; returns the entrypoint's exit code."""
-    _signal_group(
-        pid, signal.SIGKILL
-    )  # before the reaping: until then the group's number cannot be another's
+    _signal_group(pid, signal.SIGKILL)  # before the reaping: until then the group's number cannot be another's
     code: int | None = None
     while True:
         others = [child for child in _own_children() if child != pid]
@@ -100,6 +99,10 @@ def _sweep(pid: int) -> int:
         if ended == pid:
             exit_code = os.waitstatus_to_exitcode(status)
             code = exit_code if exit_code >= 0 else 128 - exit_code
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """A handler of Python's own, so that the signal reaches the wake-up pipe."""
 
 
 class _Watch:
@@ -138,7 +141,7 @@ def main(control_fd: int, parent_pid: int, directory: str, entrypoint: str) -> i
     os.set_inheritable(control_fd, False)
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # its byte in the pipe is what counts
+    signal.signal(signal.SIGTERM, _ignore)  # its byte in the pipe is what counts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

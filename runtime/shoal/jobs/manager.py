@@ -1,7 +1,7 @@
 """The head's jobs: takes submissions, prepares their directories, runs their drivers, tells their state.
 
-Invariant: a submission id is run at most once by one head process; every job that was taken ends in a terminal state, at
-the latest when the head closes.
+Invariant: a submission id is run at most once by one head process; every job that was taken ends in a
+terminal state, at the latest when the head closes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.jobs import packages
+from shoal.jobs.package_store import PackageError, PackageStore
 from shoal.jobs.supervisor import DriverEvents, DriverLaunch, DriverSupervisor
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class JobManager:
         self,
         session_directory: Path,
         node_socket: str,
-        package_store: packages.PackageStore,
+        package_store: PackageStore,
         hooks: JobHooks,
         echo: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -164,7 +165,7 @@ class JobManager:
         try:
             package, archive = packages.pack(directory)
             self._packages.put(package, archive)
-        except packages.PackageError as error:
+        except PackageError as error:
             raise SubmitError(error.kind, str(error)) from error
         return package, archive
 
@@ -176,9 +177,7 @@ class JobManager:
             return
         log_path = self.log_path(spec.submission_id)
         environment = self._environment(spec)
-        self._supervisor.start(
-            DriverLaunch(spec.submission_id, spec.entrypoint, directory, environment, log_path)
-        )
+        self._supervisor.start(DriverLaunch(spec.submission_id, spec.entrypoint, directory, environment, log_path))
 
     def _prepare(self, spec: JobSpec, archive: bytes) -> str:
         own = self._directory(spec.submission_id)
@@ -244,13 +243,9 @@ def _check(submission_id: str, entrypoint: str) -> None:
             "and begin with a letter or digit",
         )
     if not entrypoint.strip():
-        raise SubmitError(
-            "Invalid", "the job has no entrypoint: give a shell command, such as `python main.py`"
-        )
+        raise SubmitError("Invalid", "the job has no entrypoint: give a shell command, such as `python main.py`")
     if len(entrypoint) > MAX_ENTRYPOINT_LENGTH or "\0" in entrypoint:
-        raise SubmitError(
-            "Invalid", f"the entrypoint must be at most {MAX_ENTRYPOINT_LENGTH} characters, without NUL"
-        )
+        raise SubmitError("Invalid", f"the entrypoint must be at most {MAX_ENTRYPOINT_LENGTH} characters, without NUL")
 
 
 def _snapshot(job: Job) -> head_pb2.JobSnapshot:
@@ -259,7 +254,7 @@ def _snapshot(job: Job) -> head_pb2.JobSnapshot:
     submitted, finished, failed = job.totals()
     return head_pb2.JobSnapshot(
         submission_id=job.spec.submission_id,
-        state=head_pb2.JobState.Value(f"JOB_STATE_{job.state}"),
+        state=f"JOB_STATE_{job.state}",
         reason=job.reason,
         message=job.message,
         exit_code=job.exit_code or 0,

@@ -9,30 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-MAX_PACKAGE_BYTES: Final = 64 * 1024 * 1024
+from shoal.jobs.package_store import MAX_PACKAGE_BYTES, PackageError
+
 MAX_SOURCE_BYTES: Final = 512 * 1024 * 1024
 MAX_FILES: Final = 20_000
-MAX_STORED_BYTES: Final = 2 * 1024 * 1024 * 1024
 EXCLUDED_DIRECTORIES: Final = frozenset({".git", ".venv", "__pycache__"})
 EXCLUDED_SUFFIX: Final = ".pyc"
-_HASH: Final = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-
-
-class PackageError(ValueError):
-    """A directory cannot be packaged or a package cannot be kept. ``kind``: Unreadable, TooLarge, BadHash, Full."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 def pack(directory: str) -> tuple[str, bytes]:
@@ -75,13 +64,9 @@ def _too_large(directory: str) -> PackageError:
 def check_readable(directory: str) -> None:
     """Raises PackageError when the directory is missing or cannot be listed."""
     if not os.path.isdir(directory):
-        raise PackageError(
-            "Unreadable", f"working directory {directory} is not a directory that the head can see"
-        )
+        raise PackageError("Unreadable", f"working directory {directory} is not a directory that the head can see")
     if not os.access(directory, os.R_OK | os.X_OK):
-        raise PackageError(
-            "Unreadable", f"working directory {directory} cannot be read by the head: check its mode"
-        )
+        raise PackageError("Unreadable", f"working directory {directory} cannot be read by the head: check its mode")
 
 
 def _files(directory: str) -> Iterator[tuple[str, Path]]:
@@ -94,7 +79,10 @@ def _files(directory: str) -> Iterator[tuple[str, Path]]:
 
 
 def unpack(data: bytes, directory: Path) -> None:
-    """Write the files of an archive below ``directory`` (made, 0700). Raises zipfile.BadZipFile or OSError."""
+    """Write the files of an archive below ``directory`` (made, 0700).
+
+    Raises zipfile.BadZipFile or OSError.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
@@ -102,55 +90,3 @@ def unpack(data: bytes, directory: Path) -> None:
             mode = info.external_attr >> 16 & 0o777
             if mode and not info.is_dir():
                 os.chmod(written, mode)
-
-
-class PackageStore:
-    """Archives on the head's disk, by hash.
-
-    Args:
-        directory: made with mode 0700.
-        max_bytes: the sum of all archives; the one unused longest goes first.
-    """
-
-    def __init__(self, directory: Path, max_bytes: int = MAX_STORED_BYTES) -> None:
-        self._directory, self._max_bytes = directory, max_bytes
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def put(self, digest: str, data: bytes) -> None:
-        """Keep an archive; the same hash again costs nothing. Raises PackageError (BadHash, TooLarge)."""
-        path = self._path(digest)
-        if len(data) > MAX_PACKAGE_BYTES:
-            raise PackageError(
-                "TooLarge", f"package {digest} has {len(data)} bytes, at most {MAX_PACKAGE_BYTES} are taken"
-            )
-        if path.exists():
-            os.utime(path)
-            return
-        self._make_room(len(data))
-        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, path)
-
-    def get(self, digest: str) -> bytes | None:
-        """The archive, or None when it is not kept. Raises PackageError (BadHash)."""
-        path = self._path(digest)
-        try:
-            data = path.read_bytes()
-            os.utime(path)
-        except FileNotFoundError:
-            return None
-        return data
-
-    def _path(self, digest: str) -> Path:
-        if not _HASH.fullmatch(digest):
-            raise PackageError("BadHash", f"{digest[:200]!r} is not the hash of a package")
-        return self._directory / f"{digest}.zip"
-
-    def _make_room(self, size: int) -> None:
-        kept = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._directory.glob("*.zip"))
-        total = sum(entry[1] for entry in kept)
-        for _, entry_size, path in kept:
-            if total + size <= self._max_bytes:
-                return
-            path.unlink(missing_ok=True)
-            total -= entry_size

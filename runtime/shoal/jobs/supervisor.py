@@ -1,10 +1,10 @@
 """Starts drivers, reads what they write and hears how they end: one permanent thread for all jobs of a head.
 
-Every driver runs under its own ``launcher`` process. The launchers are spawned by this one thread because the kernel
-ties a parent-death signal to the thread that created the child.
+Every driver runs under its own ``launcher`` process. The launchers are spawned by this one thread because
+the kernel ties a parent-death signal to the thread that created the child.
 
-Invariant: every started driver is reported exactly once as started or failed and, once started, exactly once as exited, after
-all it wrote was handed on; closing leaves no driver, no pipe and no thread.
+Invariant: every started driver is reported exactly once as started or failed and, once started, exactly
+once as exited, after all it wrote was handed on; closing leaves no driver, no pipe and no thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _LIMIT_WORDS: Final = b"\n[shoal] the log reached its limit; later output is onl
 
 @dataclass(frozen=True)
 class DriverLaunch:
-    """What to run: ``directory`` is where, ``environment`` the whole environment, ``log_path`` gets its output."""
+    """What to run:
+
+    ``directory`` is where, ``environment`` the whole environment, ``log_path`` gets its output.
+    """
 
     submission_id: str
     entrypoint: str
@@ -140,8 +143,10 @@ class DriverSupervisor:
         try:
             log_fd = os.open(launch.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             launcher = subprocess.Popen(
-                [sys.executable, "-I", "-S", _LAUNCHER, str(theirs.fileno()), str(os.getpid())]
-                + [launch.directory, launch.entrypoint],
+                [
+                    *(sys.executable, "-I", "-S", _LAUNCHER, str(theirs.fileno()), str(os.getpid())),
+                    *(launch.directory, launch.entrypoint),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
@@ -246,9 +251,7 @@ class DriverSupervisor:
         driver.control.close()
         code = driver.launcher.wait()
         if driver.exit_code is None and driver.started:
-            driver.exit_code = (
-                137 if code else 0
-            )  # the launcher itself was killed, and the entrypoint with it
+            driver.exit_code = 137 if code else 0  # the launcher itself was killed, and the entrypoint with it
         while driver.output_fd >= 0 and self._read_output(driver):
             pass
         if driver.line:

@@ -1,7 +1,8 @@
 """What an agent has to tell the head, kept over breaks of the session.
 
-Invariant: it is bounded however long the head is away; the newest report replaces older ones; what a broken session may have swallowed
-(started and failed actors, task totals) is told again, and the head takes all of that twice without harm.
+Invariant: it is bounded however long the head is away; the newest report replaces older ones; what a
+broken session may have swallowed (started and failed actors, task totals) is told again, and the head
+takes all of that twice without harm.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class Backlog:
         return report
 
     def complete(self, register: node_pb2.RegisterNode, now: float) -> None:
-        """A session begins: add to its registration what failed meanwhile, and queue what has to be told again."""
+        """A session begins:
+
+        add to its registration what failed meanwhile, and queue what has to be told again.
+        """
         live = set(register.live_actor_ids)
         for actor_id, (failed, sent_at) in self._failed.items():
             if actor_id not in live and (sent_at is None or now - sent_at < UNSURE_SECONDS):

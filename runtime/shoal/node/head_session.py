@@ -1,7 +1,8 @@
 """The agent's link to a head on another machine: one gRPC session that comes back by itself.
 
-Invariant: at most one session is open; the head's messages reach the agent's reactor in order; the link never gives up on an absent head (who
-runs the node decides when it is too long), but does on one that refuses the node.
+Invariant: at most one session is open; the head's messages reach the agent's reactor in order; the link
+never gives up on an absent head (who runs the node decides when it is too long), but does on one that
+refuses the node.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ LAST_PAUSE_SECONDS: Final = 2.0
 WELCOME_SECONDS: Final = 10.0
 GOODBYE_SECONDS: Final = 1.0
 TOKEN_TRIES: Final = 5
-"""A wrong token may be a Secret that was just replaced, or a head that just started: worth a few tries, not more."""
+"""A wrong token may be a Secret that was just replaced, or a head that just started:
+
+worth a few tries, not more.
+"""
 _KINDS: Final = {
     grpc.StatusCode.UNAVAILABLE: "Unavailable",
     grpc.StatusCode.DEADLINE_EXCEEDED: "Unavailable",
@@ -95,9 +99,12 @@ class HeadSession:
 
     def close(self) -> None:
         """Say goodbye; waits at most ``GOODBYE_SECONDS`` for the head to hear it. Idempotent."""
-        self._in_loop(lambda: self._closing.set())
+        self._in_loop(self._set_closing)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(GOODBYE_SECONDS * 3)
+
+    def _set_closing(self) -> None:
+        self._closing.set()
 
     def _in_loop(self, action: Callable[[], None]) -> None:
         if self._loop is None:
@@ -217,7 +224,7 @@ class HeadSession:
         def run() -> None:
             try:
                 result.set_result(function())
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the waiting loop has to hear it
                 result.set_exception(error)
 
         self._call_soon(run)

@@ -5,8 +5,8 @@ HMAC-SHA256 of the method, the time and the nonce under the token. The server co
 refuses clocks that are off by more than ``SKEW_SECONDS`` and refuses a nonce it saw before.
 
 Invariant: no servicer method starts for a call whose proof was not checked, and no proof is taken twice.
-Nothing of the request is read before the check, unknown methods are refused the same way, and only holders of the
-token can make the server remember anything.
+Nothing of the request is read before the check, unknown methods are refused the same way, and only
+holders of the token can make the server remember anything.
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ class Verifier:
         version, _, rest = text[:512].partition(" ")
         parts = rest.split(" ")
         if version != _VERSION or len(parts) != 3:
-            raise AuthError(
-                "the call's proof of the token has an unknown form: client and head differ in version"
-            )
+            raise AuthError("the call's proof of the token has an unknown form: client and head differ in version")
         stamp, nonce, mac = parts
         if not hmac.compare_digest(_mac(self._token, method, stamp, nonce).encode(), mac.encode()):
             raise AuthError("the call was made with another token than this cluster's")
@@ -121,14 +119,12 @@ class Verifier:
     def _check_time_and_nonce(self, timestamp: float, nonce: str, now: float) -> None:
         if not abs(now - timestamp) <= SKEW_SECONDS:  # not-a-number included
             raise AuthError(
-                f"the caller's clock is {timestamp - now:+.0f} s off this head's (at most {SKEW_SECONDS:.0f} s are taken)"
+                f"the caller's clock is {timestamp - now:+.0f} s off this head's; {SKEW_SECONDS:.0f} s are taken"
             )
         with self._lock:
             self._forget(now)
             if timestamp < self._floor:
-                raise AuthError(
-                    "the call's proof is older than what this head can check for replays: call again"
-                )
+                raise AuthError("the call's proof is older than what this head can check for replays: call again")
             bucket = self._buckets[int(timestamp // _BUCKET_SECONDS)]
             if nonce in bucket:
                 raise AuthError("this call was seen before (a replay)")
@@ -192,9 +188,7 @@ class _AioInterceptor:
     def __init__(self, token: bytes) -> None:
         self._token = token
 
-    async def _intercept(
-        self, continuation: Callable[..., Awaitable[Any]], details: Any, request: Any
-    ) -> Any:
+    async def _intercept(self, continuation: Callable[..., Awaitable[Any]], details: Any, request: Any) -> Any:
         metadata = details.metadata if details.metadata is not None else grpc.aio.Metadata()
         metadata.add(*_signed(details, self._token))
         return await continuation(details._replace(metadata=metadata), request)
@@ -221,17 +215,13 @@ def channel(target: str, token: bytes) -> grpc.Channel:
 
     A proof ages while a call waits for a connection: do not wait for readiness longer than ``SKEW_SECONDS``.
     """
-    return grpc.intercept_channel(
-        grpc.insecure_channel(target, options=_CHANNEL_OPTIONS), _SyncInterceptor(token)
-    )
+    return grpc.intercept_channel(grpc.insecure_channel(target, options=_CHANNEL_OPTIONS), _SyncInterceptor(token))
 
 
 def aio_channel(target: str, token: bytes) -> grpc.aio.Channel:
     """The same for asyncio; call it in the loop that will use it."""
     kinds = (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)
-    return grpc.aio.insecure_channel(
-        target, options=_CHANNEL_OPTIONS, interceptors=[kind(token) for kind in kinds]
-    )
+    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS, interceptors=[kind(token) for kind in kinds])
 
 
 def _proof(details: Any) -> str | bytes | None:
@@ -252,7 +242,7 @@ class _ServerInterceptor(grpc.ServerInterceptor):
         except AuthError as error:
             words = str(error)
 
-            def refuse(requests: Any, context: Any) -> None:
+            def refuse(_requests: Any, context: Any) -> None:
                 context.abort(grpc.StatusCode.UNAUTHENTICATED, words)
 
             return grpc.stream_stream_rpc_method_handler(refuse)
@@ -270,7 +260,7 @@ class _AioServerInterceptor(grpc.aio.ServerInterceptor):
             words = str(error)
 
             # A stream handler answers any kind of call at once, without reading a request first.
-            async def refuse(requests: Any, context: Any) -> None:
+            async def refuse(_requests: Any, context: Any) -> None:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, words)
 
             return grpc.stream_stream_rpc_method_handler(refuse)

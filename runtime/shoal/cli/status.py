@@ -1,0 +1,49 @@
+"""``shoal status``: the nodes of a running cluster, what waits, and the jobs.
+
+Invariant: it prints one snapshot of the head and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from shoal.cli.connect import head_options
+from shoal.resources import describe
+
+if TYPE_CHECKING:
+    from shoal.jobs.client import JobClient
+    from shoal.protocol import head_pb2
+
+
+@click.command()
+@head_options
+def status(client: JobClient) -> None:
+    """Show a running cluster: nodes, waiting work, jobs."""
+    click.echo(render(client.snapshot()))
+
+
+def render(snapshot: head_pb2.HeadSnapshot) -> str:
+    """The text for people."""
+    from shoal.protocol import head_pb2
+
+    alive = [node for node in snapshot.nodes if node.alive]
+    lines = [f"nodes: {len(alive)}"]
+    for node in alive:
+        drain = head_pb2.DrainState.Name(node.drain_state).removeprefix("DRAIN_STATE_").lower()
+        state = node.activity or (f"idle for {node.idle_seconds:.0f} s" if node.idle_seconds else "busy")
+        words = [node.pod_name or node.node_id[:8], node.address]
+        words.append(f"{describe(node.available.amounts)} free of {describe(node.total.amounts)}")
+        lines.append("  " + "  ".join([*words, state if drain == "active" else f"{drain}: {state}"]))
+    lines.append(f"waiting: {sum(d.count for d in snapshot.demands) or 'nothing'}")
+    for demand in snapshot.demands:
+        names = f" ({', '.join(demand.examples)})" if demand.examples else ""
+        lines.append(f"  {demand.count} x {describe(demand.shape.amounts)} for a {demand.kind}{names}")
+    lines.append(f"jobs: {len(snapshot.jobs) or 'none'}")
+    for job in snapshot.jobs:
+        state = head_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
+        lines.append(
+            f"  {job.submission_id}  {state}  {job.tasks_finished}/{job.tasks_submitted} tasks  {job.message}".rstrip()
+        )
+    return "\n".join(lines)
