@@ -98,6 +98,21 @@ class ApiClient:
             ApiError: any status of 400 or above; code 0 when the server could not be reached.
         """
         data = None if body is None else json.dumps(body).encode()
+        text = await self._send(method, path, data, query, content_type)
+        parsed: Object = json.loads(text) if text else {}
+        return parsed
+
+    async def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """GET something that is no JSON: a log.
+
+        Raises:
+            ApiError: as for ``request``.
+        """
+        return await self._send("GET", path, None, query, "")
+
+    async def _send(
+        self, method: str, path: str, data: bytes | None, query: Mapping[str, str] | None, content_type: str
+    ) -> str:
         headers = {"Content-Type": content_type} if data is not None else {}
         try:
             async with self._session.request(
@@ -106,8 +121,7 @@ class ApiClient:
                 text = await response.text()
                 if response.status >= 400:
                     raise _error(response.status, text)
-                parsed: Object = json.loads(text) if text else {}
-                return parsed
+                return text
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
 

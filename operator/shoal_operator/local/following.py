@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from shoal_operator.local.client import ApiClient, Change, Reflector
+from shoal_operator.local.client import ApiClient, ApiError, Change, Reflector
 from shoal_operator.local.operations import collection
 from shoal_operator.local.output import OutputReader, ReadOutput, head_of
-from shoal_operator.local.progress import Snapshot, condition, failure_text, outcome, pods_of, render
+from shoal_operator.local.progress import Snapshot, condition, crashed, failure_text, outcome, pods_of, render
 
 _SETTLE_SECONDS: Final = 0.1
 _OUTPUT_SECONDS: Final = 3.0
+_LAST_LINES: Final = 5
 _GROUP: Final = "shoal.dev/v1alpha1"
 
 
@@ -83,7 +84,10 @@ class Follower:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            before = self._told
             self.tell()
+            for name in crashed(before, self._told):
+                await self._last_words(name)
             for name, job in self._told.jobs.items():
                 await self._open_output(name, job)
             await asyncio.sleep(_SETTLE_SECONDS)
@@ -94,6 +98,18 @@ class Follower:
         for line in render(self._told, current):
             self._say(line)
         self._told = current
+
+    async def _last_words(self, name: str) -> None:
+        """The end of the log of a pod whose container crashed."""
+        path = f"{collection('v1', 'pods', self._namespace)}/{name}/log"
+        text = ""
+        for query in ({"previous": "true"}, {}):
+            try:
+                text = text or await self._client.text(path, {"tailLines": str(_LAST_LINES), **query})
+            except ApiError:
+                continue
+        for line in text.splitlines():
+            self._say(f"pod {name}: | {line}")
 
     async def _open_output(self, name: str, job: Mapping[str, Any]) -> None:
         """Begin to show a program's output once it runs."""

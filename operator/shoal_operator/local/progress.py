@@ -56,8 +56,9 @@ def render(previous: Snapshot, current: Snapshot) -> list[str]:
     lines: list[str] = []
     for name, job in current.jobs.items():
         lines.extend(_job(name, previous.jobs.get(name), job))
+    said = {_status(job, "message") for job in current.jobs.values()}
     for name, cluster in current.clusters.items():
-        lines.extend(_cluster(name, previous.clusters.get(name), cluster))
+        lines.extend(_cluster(name, previous.clusters.get(name), cluster, said))
     for name, pod in current.pods.items():
         lines.extend(_pod(name, previous.pods.get(name), pod))
     for name in previous.pods:
@@ -107,8 +108,9 @@ def _waiting(title: str, before: Object | None, item: Object) -> list[str]:
     return [f"{title}: waits: {_sentence({'reason': now[0], 'message': now[1]})}"]
 
 
-def _cluster(name: str, before: Object | None, cluster: Object) -> list[str]:
-    lines = _waiting(f"cluster {name}", before, cluster)
+def _cluster(name: str, before: Object | None, cluster: Object, said: set[Any]) -> list[str]:
+    # A job that waits for its cluster says the same: once is enough.
+    lines = [] if _status(cluster, "message") in said else _waiting(f"cluster {name}", before, cluster)
     ready, was_ready = condition(cluster, "Ready"), condition(before, "Ready")
     if ready is not None and ready.get("status") == "True" and (was_ready or {}).get("status") != "True":
         lines.append(f"cluster {name}: ready")
@@ -136,7 +138,7 @@ def pod_word(pod: Object) -> str:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _BAD_WAITS:
             last = (container.get("lastState") or {}).get("terminated") or {}
-            detail = last.get("message") or waiting.get("message") or ""
+            detail = last.get("message") or (last and f"exit code {last.get('exitCode')}") or waiting.get("message")
             return f"waits: {waiting['reason']}" + (f": {detail}" if detail else "")
     ready = condition(pod, "Ready")
     if ready is not None and ready.get("status") == "True":
@@ -156,6 +158,19 @@ def _pod(name: str, before: Object | None, pod: Object) -> list[str]:
     if now > then:
         lines.append(f"pod {name}: restarted ({now} so far)")
     return lines
+
+
+def crashed(previous: Snapshot, current: Snapshot) -> list[str]:
+    """The pods whose containers have crashed since: their last words are worth showing."""
+    return [
+        name for name, pod in current.pods.items() if _crashes(pod) > _crashes(previous.pods.get(name))
+    ]
+
+
+def _crashes(pod: Object | None) -> int:
+    statuses = _status(pod, "containerStatuses") or []
+    ended = [(one.get("state") or {}).get("terminated") or {} for one in statuses]
+    return _restarts(pod) + sum(1 for one in ended if one.get("exitCode"))
 
 
 def _restarts(pod: Object | None) -> int:

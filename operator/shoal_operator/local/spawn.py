@@ -99,6 +99,11 @@ class Child:
             except ProcessLookupError:
                 return
 
+    def signal(self, number: int) -> None:
+        """Send ``number`` to the process itself."""
+        if self.running:
+            os.kill(self.pid, number)
+
     async def wait(self, timeout_seconds: float | None = None) -> int | None:
         """The exit status (negative: the signal that ended it); None when the time is over first."""
         done, _ = await asyncio.wait({self.exited}, timeout=timeout_seconds)

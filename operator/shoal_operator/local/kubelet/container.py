@@ -89,8 +89,8 @@ class Run:
         return status
 
     def terminate(self) -> None:
-        """Ask the process group to end."""
-        self.child.signal_group(signal.SIGTERM)
+        """Ask the main process to end; what it started is its own business, as in a real container."""
+        self.child.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End every process of the run now."""

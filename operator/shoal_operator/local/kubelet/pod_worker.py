@@ -371,6 +371,9 @@ class PodWorker:
         final = copy.deepcopy(dict(self.pod))
         final["spec"]["restartPolicy"] = "Never"
         await self._write_status(final)
+        # As with a real kubelet, the object goes last: whoever sees it gone finds nothing of the pod any more.
+        if self._place is not None:
+            remove_tree(self._place.directory)
         metadata = self.pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         body = {
