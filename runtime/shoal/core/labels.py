@@ -1,0 +1,31 @@
+"""Label selectors of tasks and actors: which nodes they allow.
+
+Invariant: an expression means the same here and in the head: ``"v"`` equals, ``"!v"`` differs or is absent, ``"in(a,b)"`` one of,
+``"!in(a,b)"`` none of. All keys of a selector must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Selector = tuple[tuple[str, str], ...]
+
+
+def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
+    """Whether a node with these labels may be used.
+
+    Example:
+        >>> matches((("zone", "in(a,b)"), ("kind", "!spot")), {"zone": "a"})
+        True
+    """
+    return all(_holds(expression.strip(), labels.get(key)) for key, expression in selector)
+
+
+def _holds(expression: str, value: str | None) -> bool:
+    negated = expression.startswith("!")
+    body = expression[1:] if negated else expression
+    if body.startswith("in(") and body.endswith(")"):
+        allowed = {part.strip() for part in body[3:-1].split(",")}
+    else:
+        allowed = {body}
+    return (value in allowed) is not negated

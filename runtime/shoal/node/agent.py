@@ -1,0 +1,387 @@
+"""The node agent: the shell that holds the parts of a node together on one reactor.
+
+Everything here runs in the reactor's thread, except ``start`` (before the reactor runs) and ``stop`` (which only hops there).
+
+Invariants: a closed connection ends everything that was bound to it (leases, objects, subscriptions, jobs); after ``on_stopped`` no
+process, descriptor or socket of the node is left.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from shoal.core.scheduler import LeaseScheduler
+from shoal.node.actors import Actors
+from shoal.node.clients import LOCAL_KINDS, Client
+from shoal.node.config import NodeConfig
+from shoal.node.leases import Leases
+from shoal.node.packages import PackageCache
+from shoal.node.peers import Peers
+from shoal.node.reports import Activity, Reporter, State
+from shoal.node.services import Services, TaskCounts
+from shoal.node.store_service import StoreService
+from shoal.node.worker_pool import Worker, WorkerPool
+from shoal.protocol.link import HeadLink, LinkEvents
+from shoal.wire.connection import Connection
+from shoal.wire.frames import Message
+from shoal.wire.handshake import ServerHandshake
+from shoal.wire.reactor import Reactor
+from shoal.wire.rpc import Caller
+from shoal.wire.sockets import listen_tcp, listen_unix
+
+if TYPE_CHECKING:
+    from shoal.protocol import node_pb2
+
+POLL_SECONDS: Final = 0.02
+MakeLink = Callable[[LinkEvents], HeadLink]
+
+
+class NodeAgent:
+    """One node.
+
+    Args:
+        reactor: the caller runs it (``run_forever``) in the thread that calls ``start``, its main thread.
+        config: of the node.
+        make_link: makes the link to the head from the agent's side of it; not started yet.
+        on_stopped: called with the reason when the node has stopped of its own accord or by ``stop``; stop the reactor then.
+            The text begins with "refused: " when the head will not have this node.
+
+    Example:
+        >>> agent = NodeAgent(reactor, config, lambda events: LocalLink(head, events, reactor.call_soon), done)
+        >>> agent.start()
+        >>> reactor.run_forever()
+    """
+
+    def __init__(
+        self, reactor: Reactor, config: NodeConfig, make_link: MakeLink, on_stopped: Callable[[str], None]
+    ) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.port = 0
+        self.clients: dict[str, Client] = {}  # local ones, by process id
+        self._connections: set[Client] = set()
+        self._on_stopped = on_stopped
+        self._listeners: list[socket.socket] = []
+        self._stopping = False
+        self._stopped = False
+        self._drain_state = "active"
+        self._known_nodes: set[str] = set()
+        session = Path(config.session_dir)
+        self.scheduler = LeaseScheduler(config.node_id, config.total, config.labels)
+        self.packages = PackageCache(reactor, session / "packages", lambda: self.link)
+        self.pool = WorkerPool(reactor, config, self.packages, self._worker_ended, self._worker_printed)
+        self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
+        self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
+        self.peers = Peers(reactor, config.token, {"process_id": config.node_id, "pid": os.getpid(), "job": {}})
+        self.store = StoreService(reactor, config, self.peers, self.clients, self.changed)
+        self.counts = TaskCounts(self._send_counts)
+        refresh = config.frames_port is not None
+        self.reporter = Reporter(reactor, lambda: self.link, self._state, refresh=refresh)
+        self._services = Services(self)
+        self.link = make_link(
+            LinkEvents(self._registration, self._on_head_message, self._on_connected, self._on_refused)
+        )
+
+    # Life
+
+    @property
+    def socket_path(self) -> str:
+        """Where drivers and workers of this node connect."""
+        return os.path.join(self.config.session_dir, "node.sock")
+
+    def start(self) -> None:
+        """Listen, start the template process, begin to connect to the head.
+
+        Raises:
+            OSError: a socket cannot be bound; the text names it.
+        """
+        _raise_descriptor_limit()
+        session = Path(self.config.session_dir)
+        for directory in (session, session / "logs", session / "packages"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._listen(listen_unix(self.socket_path), network=False)
+        if self.config.frames_port is not None:
+            try:
+                listener = listen_tcp(self.config.ip, self.config.frames_port)
+            except OSError as error:
+                self._close_listeners()
+                where = f"{self.config.ip}:{self.config.frames_port}"
+                raise OSError(f"cannot listen for frames on {where}: {error}") from error
+            self.port = int(listener.getsockname()[1])
+            self._listen(listener, network=True)
+        self.peers.hello["node"] = (self.config.node_id, self.config.ip, self.port)
+        self.pool.start()
+        self.link.start()
+
+    def _listen(self, listener: socket.socket, *, network: bool) -> None:
+        self._listeners.append(listener)
+        self.reactor.add_listener(listener, lambda sock: self._accept(sock, network=network))
+
+    def stop(self, reason: str, grace_seconds: float) -> None:
+        """Grant nothing any more, give what runs its grace, end everything; ``on_stopped`` follows. Thread-safe.
+
+        A second call makes it immediate.
+        """
+        self.reactor.call_soon(lambda: self._stop(reason, grace_seconds))
+
+    def _stop(self, reason: str, grace_seconds: float) -> None:
+        if self._stopping:
+            self._finish(reason)
+            return
+        self._stopping = True
+        self._drain_state = "draining"
+        self.leases.drain()
+        for worker in list(self.pool.workers.values()):
+            if worker.state == "idle":
+                self.pool.stop(worker, reason, force=False, grace_seconds=grace_seconds)
+        self._wait_for_end(reason, time.monotonic() + grace_seconds)
+
+    def _wait_for_end(self, reason: str, deadline: float) -> None:
+        if self._stopped:
+            return
+        if not self.pool.workers or time.monotonic() >= deadline:
+            self._finish(reason)
+        else:
+            self.reactor.call_later(POLL_SECONDS, lambda: self._wait_for_end(reason, deadline))
+
+    def _finish(self, reason: str) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self.reporter.close()
+        self._close_listeners()
+        self.link.close()
+        self.pool.close()
+        self.peers.close()
+        for client in list(self._connections):
+            client.connection.close(reason)
+        self.store.close()
+        self._on_stopped(reason)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            self.reactor.unregister(listener.fileno())
+            listener.close()
+        if self._listeners:
+            Path(self.socket_path).unlink(missing_ok=True)
+        self._listeners.clear()
+
+    # Connections
+
+    def _accept(self, sock: socket.socket, *, network: bool) -> None:
+        handshake = None
+        if network:
+            assert self.config.token is not None
+            handshake = ServerHandshake(self.config.token, os.urandom(32))
+        connection = Connection(self.reactor, sock, self._on_frame, self._on_closed, handshake)
+        client = Client(connection, Caller(connection), network)
+        connection.attachment = client
+        self._connections.add(client)
+
+    def _on_frame(self, connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
+        self._services.receive(connection.attachment, message, payload, fds)
+
+    def introduce(self, client: Client, kind: Any, info: dict[str, Any]) -> dict[str, Any]:
+        """A hello: who the client is. Returns what it should know."""
+        first = not client.kind
+        client.kind = kind
+        client.process_id = str(info["process_id"])
+        client.pid = int(info.get("pid", 0))
+        job = info.get("job") or {}
+        if kind == "driver" and not job.get("id"):
+            job["id"] = client.job_id or os.urandom(4).hex()
+        client.job = job
+        client.address = tuple(info["address"]) if info.get("address") else None
+        if kind == "agent":
+            client.node = tuple(info["node"])
+        if kind in LOCAL_KINDS:
+            self.clients[client.process_id] = client
+        if kind == "driver" and first:
+            self._driver_started(client)
+        if kind == "worker" and client.address is not None and not self.pool.introduce(client):
+            client.connection.close("this agent did not start that worker")
+        return {
+            "node_id": self.config.node_id,
+            "ip": self.config.ip,
+            "frames_port": self.port,
+            "token": None if client.network else self.config.token,
+            "session_dir": self.config.session_dir,
+            "multi_node": self.config.frames_port is not None,
+            "total": dict(self.config.total),
+            "head": self.config.is_head,
+            "job_id": client.job_id,
+        }
+
+    def _driver_started(self, client: Client) -> None:
+        from shoal.protocol import node_pb2
+
+        started = node_pb2.DriverStarted(job_id=client.job_id)
+        self.link.send(node_pb2.NodeMessage(driver_started=started))
+
+    def _on_closed(self, connection: Connection, reason: str) -> None:
+        client: Client = connection.attachment
+        self._connections.discard(client)
+        client.caller.fail_all(reason)
+        self.leases.client_gone(client)
+        self.actors.client_gone(client)
+        if self.clients.get(client.process_id) is client:
+            del self.clients[client.process_id]
+            self.store.client_gone(client)
+        if client.kind == "worker":
+            worker = self.pool.workers.get(client.process_id)
+            if worker is not None:
+                self.pool.disconnected(worker)
+        if client.kind == "driver" and not self._stopped:
+            self._driver_exited(client)
+
+    def _driver_exited(self, client: Client) -> None:
+        from shoal.protocol import node_pb2
+
+        exited = node_pb2.DriverExited(job_id=client.job_id)
+        self.link.send(node_pb2.NodeMessage(driver_exited=exited))
+        if not any(c.kind == "driver" and c.job_id == client.job_id for c in self.clients.values()):
+            idle = [w for w in self.pool.workers.values() if w.job_id == client.job_id and w.state == "idle"]
+            for worker in idle:
+                self.pool.stop(worker, "its driver has exited", force=True)
+
+    # Workers
+
+    def _worker_ended(self, worker: Worker) -> None:
+        self.leases.worker_ended(worker)
+        self.actors.worker_ended(worker)
+        self.changed()
+
+    def _worker_printed(self, worker: Worker, lines: list[str], is_err: bool) -> None:
+        source = f"({worker.title} pid={worker.pid}, ip={self.config.ip})"
+        if not self._show(worker.job_id, source, lines, is_err=is_err) and not self._stopped:
+            from shoal.protocol import node_pb2
+
+            message = node_pb2.LogLines(job_id=worker.job_id, source=source, lines=lines, is_err=is_err)
+            self.link.send(node_pb2.NodeMessage(log_lines=message))
+
+    def _show(self, job_id: str, source: str, lines: list[str], *, is_err: bool) -> bool:
+        """Hand lines to the job's drivers here; False when there is none."""
+        drivers = [c for c in self.clients.values() if c.kind == "driver" and c.job_id == job_id]
+        for driver in drivers:
+            driver.caller.cast("log", source, lines, is_err)
+        return bool(drivers)
+
+    # The head
+
+    def _registration(self) -> node_pb2.RegisterNode:
+        from shoal.node.head_messages import registration
+
+        return registration(self.config, self.port, list(self.actors.actors))
+
+    def _on_connected(self, connected: bool) -> None:
+        if connected:
+            self.reporter.forget()
+
+    def _on_refused(self, reason: str) -> None:
+        self._stop(f"refused: {reason}", 0.0)
+
+    def _on_head_message(self, message: node_pb2.HeadMessage) -> None:
+        match message.WhichOneof("body"):
+            case "view":
+                self._take_view(message.view)
+            case "start_actor":
+                self.actors.start(message.start_actor)
+            case "stop_actor":
+                order = message.stop_actor
+                self.actors.stop(order.actor_id, order.reason, force=order.force)
+            case "actor_update":
+                self.actors.update(message.actor_update)
+            case "drain":
+                self._drain(message.drain)
+            case "job_ended":
+                self._job_ended(message.job_ended.job_id)
+            case "log_lines":
+                lines = message.log_lines
+                self._show(lines.job_id, lines.source, list(lines.lines), is_err=lines.is_err)
+            case "shutdown":
+                self._stop(message.shutdown.reason, 5.0)
+
+    def _take_view(self, message: node_pb2.ClusterView) -> None:
+        from shoal.node.head_messages import views
+
+        nodes = views(message)
+        alive = {view.node[0] for view in nodes if view.alive}
+        for node_id in self._known_nodes - alive:
+            self.peers.drop(node_id)
+            for client in self.clients.values():
+                client.caller.cast("node_lost", node_id)
+        self._known_nodes = alive
+        self.leases.update_view(nodes)
+
+    def _job_ended(self, job_id: str) -> None:
+        self.leases.job_ended(job_id)
+        self.pool.end_job(job_id, "its job has ended", self.actors.owns)
+        self.store.job_ended(job_id)
+        self.counts.job_ended(job_id)
+
+    def _send_counts(self, job_id: str, counts: tuple[int, int, int]) -> None:
+        from shoal.protocol import node_pb2
+
+        submitted, finished, failed = counts
+        message = node_pb2.TaskCounts(job_id=job_id, submitted=submitted, finished=finished, failed=failed)
+        self.link.send(node_pb2.NodeMessage(task_counts=message))
+
+    # Drain and reports
+
+    def _drain(self, order: node_pb2.Drain) -> None:
+        from shoal.protocol import node_pb2
+
+        activity = self._activity()
+        accepted = self._drain_state != "active" or not order.only_if_idle or activity.idle
+        answer = node_pb2.DrainAnswer(
+            drain_id=order.drain_id, accepted=accepted, message="" if accepted else str(activity)
+        )
+        self.link.send(node_pb2.NodeMessage(drain_answer=answer))
+        if accepted and self._drain_state == "active":
+            self._drain_state = "draining"
+            self.leases.drain()
+            self.reactor.call_later(max(0.0, order.deadline_seconds), self._drain_deadline)
+            self._check_drained()
+            self.reporter.send()
+
+    def _drain_deadline(self) -> None:
+        if self._drain_state == "draining":
+            print("shoal node: the drain's deadline is over with " + str(self._activity()), file=sys.stderr)
+            self._drain_state = "drained"
+            self.reporter.send()
+
+    def _check_drained(self) -> None:
+        if self._drain_state == "draining" and not self._stopping and self._activity().idle:
+            self._drain_state = "drained"
+
+    def _activity(self) -> Activity:
+        owned = sum(worker.owned for worker in self.pool.workers.values())
+        return Activity(
+            len(self.leases), len(self.actors), self.store.index.primaries, owned, self.scheduler.waiting_here
+        )
+
+    def changed(self) -> None:
+        """Something of the node's state may have changed."""
+        if not self._stopped:
+            self._check_drained()
+            self.reporter.changed()
+
+    def _state(self) -> State:
+        self._check_drained()
+        demands = tuple(self.scheduler.demand())
+        return State(self.scheduler.available, demands, self._activity(), self._drain_state)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every segment of shared memory is a descriptor of the agent."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
