@@ -7,45 +7,12 @@ environment variable.
 from __future__ import annotations
 
 import functools
-import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
-MIN_TOKEN_BYTES: Final = 16
-
-
-class TokenError(ValueError):
-    """The token file cannot be used; the text says why and what to do."""
-
-
-def read_token(path: str) -> bytes:
-    """The token in a file, without the line end.
-
-    Raises:
-        TokenError: the file is missing, unreadable, or the token too short.
-    """
-    try:
-        token = Path(path).read_bytes().strip()
-    except OSError as error:
-        raise TokenError(f"cannot read the token file {path}: {error.strerror}") from error
-    if len(token) < MIN_TOKEN_BYTES:
-        raise TokenError(
-            f"the token in {path} has {len(token)} bytes, at least {MIN_TOKEN_BYTES} are needed: "
-            "make one with `openssl rand -hex 32`"
-        )
-    return token
-
-
-def others_can_read(path: str) -> bool:
-    """Whether the file's mode lets other users of the machine read it (mounted Secrets may:
-
-    the pod is the border).
-    """
-    return bool(os.stat(path).st_mode & stat.S_IROTH)
+from shoal.cli.token_file import TokenError, read_token
 
 
 def head_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -45,12 +45,24 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
     def __init__(self, service: HeadService) -> None:
         self._service = service
         self._probes: set[asyncio.Task[None]] = set()
+        self._outboxes: set[Outbox] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """End every session, so that the server can stop; agents will look for the next head."""
+        self._closed = True
+        for outbox in self._outboxes:
+            outbox.end("the head is shutting down")
+        for probe in self._probes:
+            probe.cancel()
 
     async def Session(
         self, requests: AsyncIterator[node_pb2.NodeMessage], context: Any
     ) -> AsyncIterator[node_pb2.HeadMessage]:
         """See node.proto."""
         register = await self._registration(requests, context)
+        if self._closed:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the head is shutting down")
         outbox = Outbox(asyncio.get_running_loop())
         try:
             session = self._service.open_session(register, outbox.put, outbox.end)
@@ -58,6 +70,7 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             await context.abort(_REFUSAL_STATUS[refused.kind], str(refused))
             raise
         reader = asyncio.create_task(self._read(session, requests, outbox))
+        self._outboxes.add(outbox)
         try:
             while True:
                 yield await outbox.get()
@@ -65,7 +78,8 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             await context.abort(grpc.StatusCode.ABORTED, str(ended))
         finally:
             reader.cancel()
-            self._closed(session, register.address)
+            self._outboxes.discard(outbox)
+            self._session_closed(session, register.address)
 
     async def _registration(self, requests: AsyncIterator[node_pb2.NodeMessage], context: Any) -> node_pb2.RegisterNode:
         try:
@@ -89,9 +103,9 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
             return
         outbox.end("goodbye")  # also when the stream just ends: a cancelled one looks the same here
 
-    def _closed(self, session: NodeSession, address: node_pb2.NodeAddress) -> None:
+    def _session_closed(self, session: NodeSession, address: node_pb2.NodeAddress) -> None:
         session.broke()
-        if address.port:
+        if address.port and not self._closed:
             task = asyncio.create_task(self._probe(session, address.ip, address.port))
             self._probes.add(task)
             task.add_done_callback(self._probes.discard)

@@ -71,8 +71,9 @@ class ControlPlane:
     async def _serve(self, ready: concurrent.futures.Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(self._token)], options=auth.SERVER_OPTIONS)
-        head_pb2_grpc.add_HeadServicer_to_server(HeadServicer(self._service), server)
-        node_pb2_grpc.add_ClusterServicer_to_server(ClusterServicer(self._service), server)
+        head, cluster = HeadServicer(self._service), ClusterServicer(self._service)
+        head_pb2_grpc.add_HeadServicer_to_server(head, server)
+        node_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
         host = f"[{self._ip}]" if ":" in self._ip else self._ip
         try:
             port = server.add_insecure_port(f"{host}:{self._wanted_port}")
@@ -86,4 +87,6 @@ class ControlPlane:
             return
         ready.set_result(port)
         await self._stop.wait()
+        head.close()
+        cluster.close()
         await server.stop(STOP_GRACE_SECONDS)

@@ -58,6 +58,10 @@ class _Changes:
         except TimeoutError:
             return
 
+    def wake(self) -> None:
+        """End the wait that is under way."""
+        self._event.set()
+
     def close(self) -> None:
         """Stop listening."""
         self._end()
@@ -68,28 +72,43 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
 
     def __init__(self, service: HeadService) -> None:
         self._service = service
-        self._streams = 0
+        self._streams: set[_Changes] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Let every stream send its last and end, so that the server can stop."""
+        self._closed = True
+        for changes in self._streams:
+            changes.wake()
 
     async def Watch(self, request: head_pb2.WatchRequest, context: Any) -> AsyncIterator[head_pb2.HeadSnapshot]:
         """See head.proto."""
-        await self._admit(context)
-        changes = _Changes(self._service)
+        changes = await self._admit(context)
         try:
             while True:
+                last = self._closed
                 changes.clear()
                 sent_at = time.monotonic()
                 yield self._service.snapshot()
-                await changes.wait(HEARTBEAT_SECONDS)
-                await asyncio.sleep(sent_at + COALESCE_SECONDS - time.monotonic())
+                if last:
+                    return
+                if not self._closed:
+                    await changes.wait(HEARTBEAT_SECONDS)
+                    await asyncio.sleep(sent_at + COALESCE_SECONDS - time.monotonic())
         finally:
-            self._streams -= 1
-            changes.close()
+            self._release(changes)
 
-    async def _admit(self, context: Any) -> None:
-        if self._streams >= MAX_STREAMS:
+    async def _admit(self, context: Any) -> _Changes:
+        if len(self._streams) >= MAX_STREAMS:
             words = f"{MAX_STREAMS} streams are open already, the most a head serves"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
-        self._streams += 1
+        changes = _Changes(self._service)
+        self._streams.add(changes)
+        return changes
+
+    def _release(self, changes: _Changes) -> None:
+        self._streams.discard(changes)
+        changes.close()
 
     async def SubmitJob(self, request: head_pb2.SubmitJobRequest, context: Any) -> Any:
         """See head.proto."""
@@ -118,8 +137,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
         if jobs.snapshot(request.submission_id) is None:
             words = f"there is no job {request.submission_id[:200]}"
             await context.abort(grpc.StatusCode.NOT_FOUND, words)
-        await self._admit(context)
-        changes, offset = _Changes(self._service), max(0, request.offset)
+        changes, offset = await self._admit(context), max(0, request.offset)
         path = jobs.log_path(request.submission_id)
         try:
             while True:
@@ -129,12 +147,11 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
                 while data := _read(path, offset):
                     yield head_pb2.JobOutput(offset=offset, data=data)
                     offset += len(data)
-                if ended or not request.follow:
+                if ended or self._closed or not request.follow:
                     return
                 await changes.wait(HEARTBEAT_SECONDS)
         finally:
-            self._streams -= 1
-            changes.close()
+            self._release(changes)
 
     async def DrainNode(self, request: head_pb2.DrainNodeRequest, context: Any) -> Any:
         """See head.proto."""
