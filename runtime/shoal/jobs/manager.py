@@ -191,7 +191,9 @@ class JobManager:
         return str(work)
 
     def _environment(self, spec: JobSpec) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
+        # A job starts afresh, but keeps the marks by which local mode finds the processes of a pod.
+        kept = ("SHOAL_SESSION", "SHOAL_CONTAINER")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_") or k in kept}
         own_programs = os.path.dirname(sys.executable)
         path = environment.get("PATH", os.defpath)
         if own_programs not in path.split(os.pathsep):
