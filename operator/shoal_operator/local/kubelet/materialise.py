@@ -10,9 +10,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from shoal_operator.local.kubelet.environment import ConfigError
 from shoal_operator.local.kubelet.volumes import VolumePlan
+
+
+MAX_HOME_LENGTH: Final = 68
 
 
 def lay_down(plan: VolumePlan, pod_directory: Path) -> str:
@@ -65,8 +69,23 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     os.replace(beside, path)
 
 
+def make_home(pod_directory: Path) -> str:
+    """A private directory for sockets, in the pod's own directory or, where that is too deep, reached by a link.
+
+    A Unix socket's path has at most 107 bytes, and programs add directories of their own.
+    """
+    home = pod_directory / "volumes" / ".home"
+    if len(str(home)) <= MAX_HOME_LENGTH:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return str(home)
+    if not home.is_symlink():
+        home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.symlink_to(tempfile.mkdtemp(prefix="shoal-pod-"))
+    return str(home.readlink())
+
+
 def remove_tree(pod_directory: Path) -> None:
-    """Remove a pod's directory, its in-memory volumes included."""
+    """Remove a pod's directory, and what is reached from it by a link: in-memory volumes, the home."""
     volumes = pod_directory / "volumes"
     if volumes.is_dir():
         for entry in volumes.iterdir():

@@ -16,7 +16,7 @@ from shoal_operator.local.kubelet.environment import Context, Sources
 from shoal_operator.local.kubelet.events import EventRecorder
 from shoal_operator.local.kubelet.lifecycle import RestartPolicy
 from shoal_operator.local.kubelet.logs import LogLimits
-from shoal_operator.local.kubelet.materialise import lay_down
+from shoal_operator.local.kubelet.materialise import lay_down, make_home
 from shoal_operator.local.kubelet.proxy import ServiceAddresses
 from shoal_operator.local.kubelet.rewrite import Rewriter
 from shoal_operator.local.kubelet.translate import Host, PodPlace
@@ -111,7 +111,8 @@ def make_place(pod: Object, node: NodeContext, context: Context, pod_ip: str) ->
         OSError: the disk refuses.
     """
     metadata = pod["metadata"]
-    directory = node.root / "pods" / metadata["uid"]
+    # Half of the uid is unique enough here, and keeps paths short enough for Unix sockets.
+    directory = node.root / "pods" / str(metadata["uid"]).replace("-", "")[:12]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     spec = pod["spec"]
     for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
@@ -120,7 +121,7 @@ def make_place(pod: Object, node: NodeContext, context: Context, pod_ip: str) ->
         volume["name"]: lay_down(plan_volume(volume, context), directory)
         for volume in spec.get("volumes") or []
     }
-    return PodPlace(directory, log_directory(node.root, pod), pod_ip, volume_paths)
+    return PodPlace(directory, log_directory(node.root, pod), pod_ip, volume_paths, make_home(directory))
 
 
 def log_directory(root: Path, pod: Object) -> Path:

@@ -32,6 +32,9 @@ PASSED_ON: Final = (
 )
 """What a local process gets of the environment that the kubelet was started with, besides ``SHOAL_*``."""
 
+HOME_VARIABLE: Final = "SHOAL_HOME"
+"""Where Shoal's processes keep sockets: one place a pod, so that they go with it."""
+
 
 @dataclass(frozen=True)
 class Host:
@@ -45,12 +48,13 @@ class Host:
 
 @dataclass(frozen=True)
 class PodPlace:
-    """Where a pod lives: its directory, its log directory, its address, and its laid-down volumes."""
+    """Where a pod lives: its directory, log directory, address, laid-down volumes, and ``SHOAL_HOME``."""
 
     directory: Path
     log_directory: Path
     pod_ip: str
     volume_paths: Mapping[str, str]
+    home: str = ""
 
     def container_directory(self, name: str) -> Path:
         """The working directory of a container that names none."""
@@ -109,7 +113,7 @@ def process_spec(
     """
     own = context_for(pod, context, container, place)
     declared = variables(container, own)
-    environment = {**base_environment(pod, host), **declared}
+    environment = {**base_environment(pod, host), HOME_VARIABLE: place.home, **declared}
     return ProcessSpec(
         container_id=container_id,
         command=command_line(container, own, environment),
