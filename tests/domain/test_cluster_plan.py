@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.resources import ResourceSet
+from shoal_operator.domain.cluster.plan import plan_cluster
+from shoal_operator.domain.cluster.status import cluster_status
 from shoal_operator.domain.head import DemandView, DrainState
 from shoal_operator.domain.plan import DrainNode
 
@@ -275,6 +278,27 @@ def test_invalid_spec_changes_nothing_and_says_why(cluster_world: MakeWorld) -> 
     assert "spec.workerGroups[0].minReplicas must be less than or equal to maxReplicas (4)" in condition["message"]
     assert [event.reason for event in world.events] == ["InvalidSpec"]
     assert world.reconcile().is_empty
+
+
+def test_refused_write_is_the_first_thing_said(cluster_world: MakeWorld) -> None:
+    world = cluster_world(workerGroups=[])
+    observed = world.observe()
+    text = "cannot create pod demo-head: exceeded quota"
+    status = cluster_status(observed, world.plan(), world.now, refusals=[text])
+    assert (status["reason"], status["message"]) == ("WriteRefused", text)
+    ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "WriteRefused")
+
+
+def test_thousand_workers_are_decided_quickly(cluster_world: MakeWorld) -> None:
+    world = cluster_world(workerGroups=[{**SMALL, "minReplicas": 1000, "maxReplicas": 2000}])
+    world.settle()
+    world.start_pods()
+    world.demands = (demand(100_000),)
+    started = time.perf_counter()
+    plan = plan_cluster(world.observe(), world.now, new_token=world.new_token)
+    assert len(plan.create_pods) == 1000
+    assert time.perf_counter() - started < 2
 
 
 def test_another_controllers_cluster_is_left_alone(cluster_world: MakeWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 from shoal_operator.domain.head import JobState
 from shoal_operator.domain.job.figures import output_tail
+from shoal_operator.domain.job.observed import SubmissionRefusal
+from shoal_operator.domain.job.plan import plan_job
+from shoal_operator.domain.job.status import job_status
 
 MakeWorld = Callable[..., Any]
 
@@ -135,6 +139,30 @@ def test_head_that_is_silent_is_no_verdict(job_world: MakeWorld) -> None:
     world.settle()
     assert world.condition("Running")["status"] == "True"
     assert world.status["reason"] == "HeadUnreachable"
+
+
+def test_head_not_heard_of_yet_is_no_verdict_either(job_world: MakeWorld) -> None:
+    """An operator that has just started knows no head."""
+    world = started(job_world())
+    world.head_ready = False
+    world.settle()
+    assert world.condition("Running")["status"] == "True"
+    assert len(world.submissions) == 1
+
+
+@pytest.mark.parametrize(("is_final", "failed", "summary"), [(True, "True", "Failed"), (False, "False", "Submitting")])
+def test_refused_submission_is_explained(job_world: MakeWorld, is_final: bool, failed: str, summary: str) -> None:
+    world = job_world(backoffLimit=3)
+    world.settle()
+    world.start_head()
+    refusal = SubmissionRefusal("job-uid-1", "there is no directory /nowhere", is_final)
+    observed = replace(world.observe(), refusal=refusal)
+    status: Any = job_status(observed, plan_job(observed, world.now), world.now)
+    assert (status["summary"], status["reason"]) == (summary, "SubmissionRefused")
+    assert "there is no directory /nowhere" in status["message"]
+    assert next(c for c in status["conditions"] if c["type"] == "Failed")["status"] == failed
+    other = replace(observed, refusal=replace(refusal, submission_id="job-uid-7"))
+    assert job_status(other, plan_job(other, world.now), world.now)["reason"] == "Submitting"
 
 
 def test_deleted_cluster_is_made_again_and_counts_as_a_lost_head(job_world: MakeWorld) -> None:

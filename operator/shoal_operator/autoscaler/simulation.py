@@ -77,21 +77,14 @@ def _start(request: ScalingRequest) -> Simulation:
     present = Counter(node.group for node in request.nodes if node.removable)
     present.update(node.group for node in request.coming)
     stuck = stuck_groups(request.coming)
-    room = {
-        name: 0 if name in stuck else max(0, group.max_nodes - present[name])
-        for name, group in groups.items()
-    }
+    room = {name: 0 if name in stuck else max(0, group.max_nodes - present[name]) for name, group in groups.items()}
     limit = request.limits.max_nodes
     total_room = sum(room.values()) if limit is None else max(0, limit - sum(present.values()))
-    return Simulation(
-        groups, room, total_room, _joined_bins(request.nodes, groups), _coming_bins(request, groups)
-    )
+    return Simulation(groups, room, total_room, _joined_bins(request.nodes, groups), _coming_bins(request, groups))
 
 
 def _joined_bins(nodes: tuple[Node, ...], groups: dict[str, Group]) -> list[Bin]:
-    usable = sorted(
-        (n for n in nodes if not n.draining), key=lambda n: (n.idle_seconds, n.pod_name, n.node_id)
-    )
+    usable = sorted((n for n in nodes if not n.draining), key=lambda n: (n.idle_seconds, n.pod_name, n.node_id))
     return [
         Bin(
             node.group,

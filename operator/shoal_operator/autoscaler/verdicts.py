@@ -55,9 +55,7 @@ def _refusal(demand: Demand, group: Group, stuck: ComingNode | None, request: Sc
         return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` offers {offer}")
     if stuck is not None:
         detail = f": {stuck.blocked_message}" if stuck.blocked_message else ""
-        message = (
-            f"pod {stuck.pod_name} of group `{group.name}` does not start: {stuck.blocked_reason}{detail}"
-        )
+        message = f"pod {stuck.pod_name} of group `{group.name}` does not start: {stuck.blocked_reason}{detail}"
         return GroupRefusal(group.name, Verdict.BLOCKED, message)
     return GroupRefusal(group.name, Verdict.LIMIT_REACHED, _limit_text(group, request))
 

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SUSPENDING = "Suspending"
     INVALID_SPEC = "InvalidSpec"
     VALID = "Valid"
+    WRITE_REFUSED = "WriteRefused"
     # Jobs
     WAITING_FOR_CLUSTER = "WaitingForCluster"
     WAITING_FOR_HEAD = "WaitingForHead"
@@ -57,6 +58,7 @@ class Reason(StrEnum):
     CLUSTER_NAME_TAKEN = "ClusterNameTaken"
     CLUSTER_SUSPENDED = "ClusterSuspended"
     SUBMITTING = "Submitting"
+    SUBMISSION_REFUSED = "SubmissionRefused"
     JOB_RUNNING = "JobRunning"
     RETRYING = "Retrying"
     SUCCEEDED = "Succeeded"

@@ -103,8 +103,7 @@ def to_numbers(resources: Mapping[str, int]) -> dict[str, int | float]:
         {'CPU': 1, 'GPU': 0.5}
     """
     return {
-        name: amount // UNITS if amount % UNITS == 0 else amount / UNITS
-        for name, amount in sorted(resources.items())
+        name: amount // UNITS if amount % UNITS == 0 else amount / UNITS for name, amount in sorted(resources.items())
     }
 
 

@@ -97,7 +97,12 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         key=lambda pod: (pod.group, pod.index, pod.name),
     )
     head = observed.head if observed.head and observed.head.reachable and not cluster.spec.suspend else None
-    workers = tuple(_worker(pod, head, now) for pod in own if _is_live(pod, ROLE_WORKER))
+    alive = {node.pod_name: node for node in (head.nodes if head else ()) if node.alive}
+    workers = tuple(
+        Worker(pod, alive.get(pod.name), read_drain(pod.drain), age_seconds(pod, now))
+        for pod in own
+        if pod.role == ROLE_WORKER and not pod.is_deleting and not pod.has_ended
+    )
     ended = tuple(pod for pod in own if pod.has_ended and not pod.is_deleting)
     name = head_pod_name(cluster.metadata.name)
     if problems or cluster.spec.suspend:
@@ -127,16 +132,6 @@ def blocking_reason(pod: PodView) -> PodReason | None:
     return next((reason for reason in pod.reasons if reason.reason in BLOCKING_REASONS), None)
 
 
-def _is_live(pod: PodView, role: str) -> bool:
-    return pod.role == role and not pod.is_deleting and not pod.has_ended
-
-
-def _worker(pod: PodView, head: HeadView | None, now: datetime) -> Worker:
-    nodes = head.nodes if head else ()
-    node = next((node for node in nodes if node.alive and node.pod_name == pod.name), None)
-    return Worker(pod, node, read_drain(pod.drain), age_seconds(pod, now))
-
-
 def _request(
     cluster: ComputeCluster,
     workers: tuple[Worker, ...],
@@ -151,7 +146,8 @@ def _request(
         for n in (head.nodes if head else ())
         if n.alive and n.group == HEAD_GROUP
     ]
-    coming = [_coming(worker, head) for worker in workers if not worker.node]
+    known = frozenset(node.pod_name for node in head.nodes) if head else None
+    coming = [_coming(worker, known) for worker in workers if not worker.node]
     for pod in ended:
         age = age_seconds(pod, now)
         if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS:
@@ -180,13 +176,13 @@ def _node(worker: Worker, node: NodeView, waited: float) -> Node:
     )
 
 
-def _coming(worker: Worker, head: HeadView | None) -> ComingNode:
+def _coming(worker: Worker, known: frozenset[str] | None) -> ComingNode:
+    """A worker without a live node. ``known``: pods that the head has heard of; None without a head."""
     pod = worker.pod
     reason = blocking_reason(pod)
     if reason is not None:
         return ComingNode(pod.name, pod.group, worker.age_seconds, reason.reason, reason.message)
-    known = head is not None and any(node.pod_name == pod.name for node in head.nodes)
-    if head is not None and not known and worker.age_seconds >= JOIN_TIMEOUT_SECONDS:
+    if known is not None and pod.name not in known and worker.age_seconds >= JOIN_TIMEOUT_SECONDS:
         text = f"it has not joined within {JOIN_TIMEOUT_SECONDS:g} s; see `kubectl logs {pod.name}`"
         return ComingNode(pod.name, pod.group, worker.age_seconds, "NotJoined", text)
     return ComingNode(pod.name, pod.group, worker.age_seconds)

@@ -32,6 +32,8 @@ from shoal_operator.domain.reasons import ConditionType, Reason
 MESSAGES_MAX = 3
 """Shapes of work that one condition message explains."""
 
+_MADE_OF_PODS = frozenset({ConditionType.READY, ConditionType.PROGRESSING})
+
 _VERDICTS = {
     Verdict.INFEASIBLE: Reason.INFEASIBLE,
     Verdict.BLOCKED: Reason.WORKERS_BLOCKED,
@@ -39,13 +41,16 @@ _VERDICTS = {
 }
 
 
-def cluster_status(observed: ClusterObservation, plan: Plan, now: datetime) -> dict[str, Any]:
+def cluster_status(
+    observed: ClusterObservation, plan: Plan, now: datetime, *, refusals: Sequence[str] = ()
+) -> dict[str, Any]:
     """The whole ``status`` of the cluster as camelCase JSON.
 
     Args:
         observed: the world that ``plan`` was made from.
         plan: what this pass does; pods it creates count as pending already.
         now: the current time, timezone-aware.
+        refusals: what the API server refused of this plan for good (a bad template, a quota), in its words.
 
     Returns:
         The value of ``status``. Write it only when it differs from what the object has.
@@ -56,6 +61,8 @@ def cluster_status(observed: ClusterObservation, plan: Plan, now: datetime) -> d
         return dump(old)
     groups = tuple(_group_counts(assessment))
     facts = _facts(observed, assessment, plan, groups)
+    if refusals:
+        facts = [_refused(fact, refusals[0]) if fact.type in _MADE_OF_PODS else fact for fact in facts]
     merged = conditions.merge(old.conditions, facts, now, observed.cluster.metadata.generation)
     blocking = first_blocking(merged)
     name = observed.cluster.metadata.name
@@ -126,12 +133,22 @@ def first_blocking(facts: Sequence[Condition]) -> Condition | None:
     suspended = conditions.find(facts, ConditionType.SUSPENDED)
     if suspended and suspended.status == TRUE:
         return suspended
+    progressing = conditions.find(facts, ConditionType.PROGRESSING)
+    if progressing and progressing.reason == Reason.WRITE_REFUSED:
+        return progressing
     for kind in (ConditionType.HEAD_READY, ConditionType.HEAD_REACHABLE):
         condition = conditions.find(facts, kind)
         if condition and condition.status != TRUE:
             return condition
     demand = conditions.find(facts, ConditionType.DEMAND_SATISFIED)
     return demand if demand and demand.status == FALSE else None
+
+
+def _refused(fact: Fact, message: str) -> Fact:
+    """``fact`` in the light of a write that the API server refuses: what is not there will not come."""
+    if fact.type is ConditionType.PROGRESSING or fact.status == FALSE:
+        return Fact(fact.type, FALSE, Reason.WRITE_REFUSED, message)
+    return fact
 
 
 def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:

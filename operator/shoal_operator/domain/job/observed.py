@@ -13,6 +13,16 @@ from shoal_operator.domain.head import HeadView
 
 
 @dataclass(frozen=True, slots=True)
+class SubmissionRefusal:
+    """The last answer to a submission that was not taken."""
+
+    submission_id: str
+    message: str
+    is_final: bool
+    """True: the head refuses this program whenever it is asked (no such directory, ...); the job fails."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobObservation:
     """Everything that a decision about one job may depend on.
 
@@ -21,11 +31,13 @@ class JobObservation:
         cluster: the ComputeCluster that the job runs on (``cluster_name_of(job)`` in its namespace), with its
             status; None when there is none.
         head: the last word of that cluster's head; None before the first, or without a cluster.
+        refusal: the last submission of this job that failed, while none has been taken since.
     """
 
     job: ComputeJob
     cluster: ComputeCluster | None = None
     head: HeadView | None = None
+    refusal: SubmissionRefusal | None = None
 
 
 def cluster_name_of(job: ComputeJob) -> str:

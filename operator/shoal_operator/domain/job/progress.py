@@ -129,13 +129,23 @@ def _current(start: Progress, observed: JobObservation, now: datetime) -> Progre
     if row is not None and head is not None:
         seen = replace(start, row=row, head_incarnation=head.incarnation, start_time=_start_time(start, row, now))
         return _by_row(seen, row, head, observed)
-    if start.head_incarnation is not None and head is not None and head.reachable:
+    if start.head_incarnation is not None and (head is None or not head.reachable):
+        return _out_of_sight(start, observed)
+    if start.head_incarnation is not None:
         text = (
             "the head was lost while the program ran, and the new head does not know the program; "
             "raise spec.backoffLimit to have it started again"
         )
         return _failed_attempt(start, observed, Reason.HEAD_LOST, text)
     return _before_submission(start, observed)
+
+
+def _out_of_sight(start: Progress, observed: JobObservation) -> Progress:
+    """A submitted program whose head says nothing now: silence is no verdict, what was said stands."""
+    waits = _before_submission(start, observed)
+    if observed.cluster is None or not conditions.is_true(observed.job.status.conditions, ConditionType.RUNNING):
+        return waits
+    return replace(waits, stage=Stage.RUNNING)
 
 
 def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservation) -> Progress:
@@ -175,6 +185,11 @@ def _before_submission(start: Progress, observed: JobObservation) -> Progress:
     reason, message = _missing_cluster(observed)
     if reason:
         return replace(start, stage=Stage.WAITING, reason=reason, message=message)
+    refusal = observed.refusal
+    if refusal is not None and refusal.submission_id == submission_id(observed.job, start.attempt):
+        stage = Stage.FAILED if refusal.is_final else Stage.SUBMITTING
+        text = f"the head did not take the program: {refusal.message}"
+        return replace(start, stage=stage, reason=Reason.SUBMISSION_REFUSED, message=text)
     text = "the program is being handed to the head"
     return replace(start, stage=Stage.SUBMITTING, reason=Reason.SUBMITTING, message=text)
 
