@@ -103,6 +103,8 @@ async def open_session(options: Options, say: Callable[[str], None]) -> AsyncIte
         async with ApiClient(Access.from_kubeconfig(session.kubeconfig)) as client:
             await apply_crds(client, _crds())
             command = [*options.operator, "--kubeconfig", str(session.kubeconfig), "--all-namespaces"]
+            # There is one operator, and a restarted one must not wait for the lease of the one that was killed.
+            command.append("--no-leader-election")
             operator = OperatorProcess(session, command, say)
             local = LocalSession(session, node, operator, client)
             operator.start()
