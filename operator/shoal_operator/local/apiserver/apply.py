@@ -245,7 +245,8 @@ def _drop_abandoned(merged: Document, abandoned: FieldSet, others: Sequence[Entr
     owned_elsewhere = frozenset().union(*(entry.fields for entry in others)) if others else frozenset()
     # Whoever owns a field in a list item needs that item, and the keys that identify it.
     needed = {path[: i + 1] for path in owned_elsewhere for i, part in enumerate(path) if part.startswith("k:")}
-    for path in sorted(abandoned - owned_elsewhere, key=len, reverse=True):
+    # Items before their fields: without its key fields an item could not be found.
+    for path in sorted(abandoned - owned_elsewhere, key=len):
         if path in needed or (path[:-1] in needed and _is_key_field(path)):
             continue
         fieldsets.remove(merged, path, schema)

@@ -158,31 +158,31 @@ def dotted(path: Path) -> str:
     return text
 
 
-def remove(document: Document, path: Path, schema: Document) -> None:
-    """Take the value at `path` out of `document`, and whatever maps and lists that empties."""
-    _remove(document, path, schema)
+def remove(value: Any, path: Path, schema: Document) -> bool:
+    """Take what is at `path` out of `value`, and the maps and lists that this empties.
 
-
-def _remove(value: Any, path: Path, schema: Document) -> None:
+    Returns whether there was something to take out.
+    """
     element, rest = path[0], path[1:]
     if element.startswith("f:") and isinstance(value, dict):
         name = element[2:]
         if name not in value:
-            return
+            return False
         if rest:
             known = METADATA_SCHEMA if name == "metadata" else schemas.child(schema, name) or {}
-            _remove(value[name], rest, known)
-            if value[name] not in ({}, []):
-                return
+            if not remove(value[name], rest, known):
+                return False
+            if value[name]:
+                return True
         del value[name]
-    elif isinstance(value, list):
-        index = _index_of(value, element, schema)
-        if index is None:
-            return
-        if rest:
-            _remove(value[index], rest, schema.get("items") or {})
-        else:
-            del value[index]
+        return True
+    index = _index_of(value, element, schema) if isinstance(value, list) else None
+    if index is None:
+        return False
+    if rest:
+        return remove(value[index], rest, schema.get("items") or {})
+    del value[index]
+    return True
 
 
 def _index_of(value: list[Any], element: str, schema: Document) -> int | None:

@@ -30,10 +30,17 @@ class Collector:
         self._dependents: dict[str, set[Key]] = defaultdict(set)
         self._queue: deque[Key] = deque()
         self._queued: set[Key] = set()
+        for collection in list(context.store.collections()):
+            for key, document in context.store.scan(collection):
+                self._observe(Change("ADDED", key, 0, document, None))
         context.store.subscribe(self._observe)
 
     def pending(self) -> bool:
         return bool(self._queue)
+
+    def statistics(self) -> dict[str, int]:
+        """How much the collector holds: known objects, those with owners, and those to look at."""
+        return {"objects": len(self._uids), "dependents": len(self._dependents), "queued": len(self._queue)}
 
     def run(self) -> bool:
         """Look at up to BATCH objects; returns whether more are waiting."""

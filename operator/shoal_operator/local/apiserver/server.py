@@ -117,7 +117,7 @@ class ApiServer:
         server = web.Server(
             self._dispatcher, request_factory=_limited_request, handler_cancellation=True, access_log=None
         )
-        self._runner = web.ServerRunner(server)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
         await self._runner.setup()
         try:
             site = web.TCPSite(
@@ -125,7 +125,6 @@ class ApiServer:
                 host,
                 port,
                 ssl_context=certificate.ssl_context(directory),
-                shutdown_timeout=_STOP_SECONDS,
             )
             await site.start()
         except BaseException:
