@@ -346,6 +346,7 @@ class Dispatcher:
             wanted.tail_lines,
             wanted.since_seconds,
             wanted.previous,
+            wanted.timestamps,
         )
         return await _stream_log(request, chunks, wanted.limit_bytes)
 

@@ -30,6 +30,7 @@ class LogSource(Protocol):
         tail_lines: int | None,
         since_seconds: int | None,
         previous: bool,
+        timestamps: bool,
     ) -> AsyncIterator[bytes]: ...
 
 
@@ -43,6 +44,7 @@ class LogRequest:
     tail_lines: int | None = None
     since_seconds: int | None = None
     limit_bytes: int | None = None
+    timestamps: bool = False
 
 
 def read_request(pod: Document, query: Mapping[str, str], now: datetime) -> LogRequest:
@@ -67,6 +69,7 @@ def read_request(pod: Document, query: Mapping[str, str], now: datetime) -> LogR
         tail_lines=_number(query, "tailLines"),
         since_seconds=since,
         limit_bytes=_number(query, "limitBytes"),
+        timestamps=query.get("timestamps") in ("true", "1"),
     )
     _refuse_unstarted(pod, request)
     return request
