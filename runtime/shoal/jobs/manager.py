@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_ENTRYPOINT_LENGTH: Final = 100_000
 CLOSE_SECONDS: Final = 3.0
+MOUNTED_SOURCE: Final = "/var/run/shoal/source"
+"""Where the operator mounts a job's ConfigMap in the head pod, and what it says in a submission."""
 
 
 class SubmitError(ValueError):
@@ -90,12 +92,13 @@ class JobManager:
         known = self.snapshot(submission_id)
         if known is not None:
             return known, False
-        package, archive = self._pack(request.working_directory)
+        directory = _as_seen_here(request.working_directory)
+        package, archive = self._pack(directory)
         spec = JobSpec(
             submission_id=submission_id,
             job_id=secrets.token_hex(4),
             entrypoint=request.entrypoint,
-            working_directory=request.working_directory,
+            working_directory=directory,
             run_in_place=request.run_in_place,
             environment=dict(request.environment),
             metadata=dict(request.metadata),
@@ -235,6 +238,11 @@ class JobManager:
         if job is not None and changed:
             self._hooks.ended(job.spec.job_id)
             self._hooks.changed()
+
+
+def _as_seen_here(directory: str) -> str:
+    """Processes without a mount namespace (``shoal local``) learn by environment where the mount really is."""
+    return os.environ.get("SHOAL_SOURCE_DIRECTORY", directory) if directory == MOUNTED_SOURCE else directory
 
 
 def _check(submission_id: str, entrypoint: str) -> None:
