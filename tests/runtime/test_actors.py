@@ -11,7 +11,17 @@ import pytest
 import shoal
 from shoal.exceptions import ActorDiedError, ActorError, TaskError
 
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [
+    pytest.mark.usefixtures("session"),
+    pytest.mark.leaks(
+        "processes",
+        "fds",
+        "sockets",
+        "shm",
+        "threads",
+        reason="the module's session lives on; test_session checks its end",
+    ),
+]
 
 
 @shoal.remote

@@ -175,19 +175,27 @@ def _job() -> dict[str, Any]:
     script = getattr(main, "__file__", None)
     paths = [os.path.dirname(os.path.abspath(script))] if script else [os.getcwd()]
     paths += [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    package = os.environ.get("SHOAL_JOB_PACKAGE", "")
     return {
         "id": os.environ.get("SHOAL_JOB_ID", ""),
-        "package": os.environ.get("SHOAL_JOB_PACKAGE", ""),
-        "paths": [os.path.abspath(path) for path in paths],
+        "package": package,
+        # The package is the same everywhere; a path may be another program's on another node.
+        "paths": [] if package else [os.path.abspath(path) for path in paths],
         "cwd": os.getcwd(),
         "env": {},
     }
 
 
 def _join(socket_path: str) -> _Session:
-    process = OwnerProcess(socket_path, "driver", os.urandom(16), _job(), _from_agent, _agent_lost)
+    process = _driver(socket_path)
     set_process(process)
     return _Session(process, "", True, pid=os.getpid())
+
+
+def _driver(socket_path: str) -> OwnerProcess:
+    process = OwnerProcess(socket_path, "driver", os.urandom(16), _job(), _from_agent, _agent_lost)
+    process.open()
+    return process
 
 
 def _start(given: dict[str, Any]) -> _Session:
@@ -223,7 +231,7 @@ def _start(given: dict[str, Any]) -> _Session:
     os.close(ready_write)
     try:
         ready = _read_ready(ready_read, node)
-        process = OwnerProcess(ready["socket"], "driver", os.urandom(16), _job(), _from_agent, _agent_lost)
+        process = _driver(ready["socket"])
     except BaseException:
         os.close(lifeline_write)
         _stop_node(node)

@@ -87,24 +87,36 @@ class OwnerProcess:
         self.agent = Caller(self._agent_connection)
         self.store = StoreClient(self.agent, self.reactor)
         self.job = job
-        self.info = self._hello(kind, job)
+        self.info: dict[str, Any] = self._hello(None)
+        if not job.get("id"):
+            job["id"] = self.info["job_id"]
         self.node_id: str = self.info["node_id"]
         self.node: RawNode = (self.node_id, self.info["ip"], self.info["frames_port"] or 0)
         self.tasks = Tasks(self)
         self.actors = Actors(self)
         self.borrowing = Borrowing(self)
+        self.peers, self.address = self._listen(self.info)
+
+    def open(self) -> None:
+        """Tell the agent where this process listens: from now on it can be found, so its shell must be complete.
+
+        Raises:
+            SystemFailureError: the agent does not answer.
+        """
+        self.info = self._hello(self.address)
         self.reactor.call_later(TICK_SECONDS, self._tick)
         self.reactor.start_io_thread()
 
-    def _hello(self, kind: str, job: dict[str, Any]) -> dict[str, Any]:
-        # The listener has to exist before the agent learns its address, but the network's ip and token come with the
-        # answer: so the first greeting asks, and the second one tells the address.
-        base = {"process_id": self.process_id, "pid": os.getpid(), "job": job}
-        info = self.ask("hello", kind, {**base, "address": None}, timeout_seconds=HELLO_SECONDS)
-        if not job.get("id"):
-            job["id"] = info["job_id"]
+    def _hello(self, address: RawAddress | None) -> dict[str, Any]:
+        # Twice: the listener has to exist before the agent learns its address, but the network's ip and token come
+        # with the first answer.
+        told = {"process_id": self.process_id, "pid": os.getpid(), "job": self.job, "address": address}
+        answer: dict[str, Any] = self.ask("hello", self.kind, told, timeout_seconds=HELLO_SECONDS)
+        return answer
+
+    def _listen(self, info: dict[str, Any]) -> tuple[Peers, RawAddress]:
         path = os.path.join(info["session_dir"], f"p-{self.process_id[:12]}")
-        self.peers = Peers(
+        peers = Peers(
             self.reactor,
             self.process_id,
             info["node_id"],
@@ -112,10 +124,8 @@ class OwnerProcess:
             self._from_peer,
             self._peer_lost,
         )
-        self.address: RawAddress = self.peers.listen(path, info["ip"], info["multi_node"])
-        self.peers.hello["job"] = job
-        answer: dict[str, Any] = self.ask("hello", kind, {**base, "address": self.address})
-        return answer
+        peers.hello["job"] = self.job
+        return peers, peers.listen(path, info["ip"], info["multi_node"])
 
     # Asking the agent
 

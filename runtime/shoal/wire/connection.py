@@ -11,6 +11,7 @@ import array
 import os
 import socket
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -195,6 +196,10 @@ class Connection:
             self._close_now(str(error))
         except OSError as error:
             self._close_now(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            # A handler's bug: the peer must not wait for an answer that will never come.
+            traceback.print_exc()
+            self._close_now(f"a message could not be handled: {type(error).__name__}: {error}")
 
     def _read(self) -> None:
         for _ in range(READS_PER_TURN):

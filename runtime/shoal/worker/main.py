@@ -54,6 +54,7 @@ class Worker:
         )
         set_process(self.process)
         self.executor = Executor(self.process, setup.get("ip", ""))
+        self.process.open()
 
     # What arrives
 

@@ -1,0 +1,140 @@
+"""Sessions: starting, ending, and leaving nothing behind, also after kill -9 (the leak fixture looks after each test)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shoal
+from shoal.exceptions import SystemFailureError
+
+PROGRAM = """
+import os, sys, time
+import numpy as np
+import shoal
+shoal.init(num_cpus=2)
+@shoal.remote
+def child():
+    return os.getpid()
+@shoal.remote
+class Actor:
+    def pid(self):
+        return os.getpid()
+actor = Actor.remote()
+refs = [shoal.put(np.ones(1_000_000)), child.remote()]
+print(shoal.get(actor.pid.remote()), shoal.get(refs[1]), flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def wait_until(condition: object, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:  # type: ignore[operator]
+        os.sched_yield()
+    return bool(condition())  # type: ignore[operator]
+
+
+def test_start_work_and_end_leave_nothing() -> None:
+    with shoal.init(num_cpus=2) as context:
+        assert shoal.is_initialized()
+        assert shoal.cluster_resources()["CPU"] == 2
+        directory = context.address_info["session_dir"]
+
+        @shoal.remote
+        def one() -> int:
+            return 1
+
+        assert shoal.get(one.remote()) == 1
+        assert Path(directory).stat().st_mode & 0o777 == 0o700
+    assert not shoal.is_initialized()
+    assert not Path(directory).exists()
+    shoal.shutdown()
+
+
+def test_a_second_init_is_refused_or_ignored() -> None:
+    shoal.init(num_cpus=1)
+    with pytest.raises(RuntimeError, match="twice"):
+        shoal.init()
+    shoal.init(ignore_reinit_error=True)
+    shoal.shutdown()
+    shoal.init(num_cpus=1)
+    shoal.shutdown()
+
+
+def test_references_of_an_ended_session_say_so() -> None:
+    shoal.init(num_cpus=1)
+    ref = shoal.put(1)
+    shoal.shutdown()
+    shoal.init(num_cpus=1)
+    with pytest.raises(shoal.exceptions.ObjectLostError, match="session that has ended"):
+        shoal.get(ref)
+    shoal.shutdown()
+
+
+def test_what_is_not_supported_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_cpu"):
+        shoal.init(num_cpu=1)
+    with pytest.raises(ConnectionError, match="no running node"):
+        shoal.init(address="auto")
+    with pytest.raises(SystemFailureError, match="not been started"):
+        shoal.nodes()
+    assert not shoal.is_initialized()
+
+
+@pytest.mark.parametrize("victim", ["driver", "node"])
+@pytest.mark.leaks("sockets", reason="a killed node cannot remove its socket files; they are in its own directory")
+def test_kill_9_leaves_no_process(victim: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    home = Path(f"/tmp/shoal-test-{os.getpid()}")
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "SHOAL_HOME": str(home)},
+    )
+    try:
+        assert driver.stdout is not None
+        assert driver.stdout.readline()
+        family = descendants(driver.pid)
+        assert len(family) >= 4  # node, template, a worker, an actor
+        node = int(Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()[0])
+        os.kill(driver.pid if victim == "driver" else node, signal.SIGKILL)
+        assert wait_until(lambda: not any(alive(pid) for pid in family))
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
+        subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def test_a_killed_template_does_not_end_the_session() -> None:
+    shoal.init(num_cpus=1)
+
+    @shoal.remote(max_retries=-1)
+    def pid() -> tuple[int, int]:
+        return os.getpid(), os.getppid()
+
+    _worker, template = shoal.get(pid.remote())
+    os.kill(template, signal.SIGKILL)
+    assert wait_until(lambda: not alive(template))
+    assert shoal.get(pid.remote(), timeout=30)[1] != template
+    shoal.shutdown()
