@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from shoal import exceptions
 from shoal.exceptions import ShoalError, TaskError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shoal.core.objects import FAILED, INLINE, RELEASED, STORED, Free, ObjectTable, StopBorrowing
 
 NODE_A = ("a", "127.0.0.2", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shoal.core.submission import (
     LINGER_SECONDS,
     RECLAIM_SECONDS,

@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+
 import shoal
 from shoal.exceptions import ActorDiedError, ActorError, TaskError
 
@@ -45,7 +46,7 @@ class Counter:
 
 def gone(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+        with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True

@@ -1,4 +1,4 @@
-"""Sessions: starting, ending, and leaving nothing behind, also after kill -9 (the leak fixture looks after each test)."""
+"""Sessions: start, end, and leaving nothing behind, also after kill -9 (the leak fixture looks after each test)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 import shoal
 from shoal.exceptions import SystemFailureError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import shoal
 from shoal.exceptions import GetTimeoutError, TaskError, WorkerCrashedError
 

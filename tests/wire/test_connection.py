@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from shoal.wire.connection import Connection, ConnectionClosedError
 from shoal.wire.handshake import ClientHandshake, ServerHandshake
 from shoal.wire.reactor import Reactor
