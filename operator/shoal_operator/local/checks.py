@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from shoal_operator.api.meta import GROUP
-from shoal_operator.api.unknown import check_types
+from shoal_operator.domain.validation import check_document
 from shoal_operator.local.errors import UsageProblem
 from shoal_operator.local.manifest import Document, located, parse_manifest
 
@@ -46,5 +46,5 @@ def problems_of(document: Document) -> list[tuple[str, str]]:
         return []
     return [
         (problem.path, f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}")
-        for problem in check_types(document.body)
+        for problem in check_document(document.body)
     ]
