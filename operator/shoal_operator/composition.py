@@ -23,7 +23,6 @@ from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
-from shoal_operator.handlers import KopfThread
 from shoal_operator.heads.address import HeadAddress
 from shoal_operator.heads.pool import HeadPool
 from shoal_operator.kube.access import ApiAccess
@@ -40,6 +39,7 @@ from shoal_operator.wiring import Wiring
 if TYPE_CHECKING:
     import grpc.aio
 
+    from shoal_operator.handlers import KopfThread
     from shoal_operator.heads.commands import CommandFailure
 
 Tasks = list[asyncio.Task[None]]
@@ -63,6 +63,7 @@ class Operator:
         rng: for all jitter.
         new_token: makes a cluster's token.
         die: ends the process at once; called with the reason.
+        kopf: what watches our kinds as well; None: nothing does (the informers suffice).
         clock: the time.
     """
 
@@ -75,10 +76,10 @@ class Operator:
         rng: random.Random,
         new_token: Callable[[], str],
         die: Callable[[str], Any],
+        kopf: KopfThread | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
-        self._access = access
         self._rng = rng
         self._die = die
         self._clock = clock or SystemClock()
@@ -107,7 +108,7 @@ class Operator:
             clock=self._clock,
             rng=rng,
         )
-        self._kopf: KopfThread | None = None
+        self._kopf = kopf
         self._publish()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -126,6 +127,8 @@ class Operator:
                 try:
                     await self._lead(stop, group, background)
                 finally:
+                    if self._kopf is not None:
+                        self._kopf.ask_to_stop()
                     for task in background:
                         task.cancel()
 
@@ -137,7 +140,9 @@ class Operator:
             background.append(group.create_task(self._keep_lease(), name="lease"))
         self.metrics.leader.set(1)
         workers = [group.create_task(each.run(), name=each.name) for each in self._controllers]
-        self._start_kopf()
+        if self._kopf is not None:
+            loop = asyncio.get_running_loop()
+            self._kopf.start(lambda *what: _call_soon(loop, self._wiring.enqueue, *what))
         logger.info(
             "working on %d clusters, %d jobs, %d pods",
             *(len(store) for store in (self.world.clusters, self.world.jobs, self.world.pods)),
@@ -156,7 +161,7 @@ class Operator:
 
     async def _end(self, workers: Tasks) -> None:
         if self._kopf is not None:
-            await self._kopf.stop()
+            self._kopf.ask_to_stop()
         for controller in self._controllers:
             controller.queue.close()
         _, late = await asyncio.wait(workers, timeout=self._settings.shutdown_seconds)
@@ -207,16 +212,6 @@ class Operator:
             for resource, store, selector in self.world.feeds()
             for namespace in (self._settings.namespaces or (None,))
         )
-
-    def _start_kopf(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._kopf = KopfThread(
-            lambda *what: _call_soon(loop, self._wiring.enqueue, *what),
-            self._access,
-            namespaces=self._settings.namespaces,
-            on_end=lambda reason: _call_soon(loop, self._die, reason),
-        )
-        self._kopf.start()
 
     async def _open_channel(self, address: HeadAddress, namespace: str, fresh: bool) -> grpc.aio.Channel:
         from shoal.protocol.auth import aio_channel

@@ -35,6 +35,7 @@ Enqueue = Callable[[Resource, str, str], None]
 KINDS: Final = (COMPUTE_CLUSTERS, COMPUTE_JOBS)
 LOGIN_SECONDS: Final = 600
 EXIT_SECONDS: Final = 5.0
+RESTART_SECONDS: Final = 15.0
 
 
 def build_registry(enqueue: Enqueue, access: ApiAccess) -> kopf.OperatorRegistry:
@@ -71,6 +72,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.enforce_retry_after = True
+    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 5, 10, 20)
     settings.queueing.idle_timeout = 1.0
     settings.execution.max_workers = 2
     settings.process.ultimate_exiting_timeout = 2 * EXIT_SECONDS
@@ -82,58 +84,57 @@ def build_settings() -> kopf.OperatorSettings:
 
 
 class KopfThread:
-    """Runs kopf until ``stop``.
+    """Runs kopf until it is asked to stop.
+
+    When kopf ends for another reason (it takes some errors of a watch for fatal, and gives up after a
+    minute without a server), it is started again after a while: it only wakes keys that the informers
+    wake too.
 
     Args:
+        access: the API server.
         namespaces: where to watch; empty: everywhere.
-        on_end: called from kopf's thread when kopf ended without being asked to, with the reason.
     """
 
-    def __init__(
-        self,
-        enqueue: Enqueue,
-        access: ApiAccess,
-        *,
-        namespaces: Sequence[str],
-        on_end: Callable[[str], None],
-    ) -> None:
-        self._enqueue = enqueue
+    def __init__(self, access: ApiAccess, namespaces: Sequence[str]) -> None:
         self._access = access
-        self._namespaces = tuple(namespaces)
-        self._on_end = on_end
+        self._scope: dict[str, Any] = {"namespaces": tuple(namespaces)} if namespaces else {"clusterwide": True}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Import kopf and start watching, in the background."""
+    def start(self, enqueue: Enqueue) -> None:
+        """Import kopf and start watching, in the background; ``enqueue`` is called in that thread."""
+        self._thread = threading.Thread(target=self._run, args=(enqueue,), name="kopf", daemon=True)
         self._thread.start()
 
-    async def stop(self) -> None:
-        """End kopf; gives up waiting after ``EXIT_SECONDS``."""
+    def ask_to_stop(self) -> None:
+        """Let kopf end, without waiting for it."""
         self._stop.set()
-        await asyncio.to_thread(self._thread.join, EXIT_SECONDS)
-        if self._thread.is_alive():
-            logger.warning("kopf did not end within %.0f s; leaving it behind", EXIT_SECONDS)
 
-    def _run(self) -> None:
+    async def join(self, timeout_seconds: float) -> bool:
+        """Wait for its end. Returns whether it ended in time; a daemon thread may be left behind."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, timeout_seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self, enqueue: Enqueue) -> None:
         import kopf
 
         # It says that signals are ignored outside of the main thread: they are handled there.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-        scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-        reason = "it ended by itself"
-        try:
-            kopf.run(
-                registry=build_registry(self._enqueue, self._access),
-                settings=build_settings(),
-                standalone=True,
-                stop_flag=self._stop,
-                **scope,
-            )
-        except Exception as error:  # noqa: BLE001  (handed on: the process ends with it)
-            reason = repr(error)
-        if not self._stop.is_set():
-            self._on_end(f"kopf is gone: {reason}")
+        while not self._stop.is_set():
+            try:
+                kopf.run(
+                    registry=build_registry(enqueue, self._access),
+                    settings=build_settings(),
+                    standalone=True,
+                    stop_flag=self._stop,
+                    **self._scope,
+                )
+            except Exception as error:  # said below, and started again
+                logger.debug("kopf failed", exc_info=error)
+            if not self._stop.is_set():
+                logger.warning("kopf ended by itself; starting it again in %.0f s", RESTART_SECONDS)
+                self._stop.wait(RESTART_SECONDS)
 
 
 def _connection(access: ApiAccess) -> kopf.ConnectionInfo:

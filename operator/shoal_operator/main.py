@@ -1,7 +1,7 @@
 """The operator's process: everything is made and joined here, and only here.
 
 Order of a start: settings, API client, informers and lease at the same time, then the workers, then kopf in
-its thread. Order of an end: kopf, workers (passes under way may finish), events, heads, lease.
+its thread. Order of an end: workers (passes under way may finish), events, heads, lease, kopf.
 
 Invariant: workers run only after every informer has synced and while the lease is held; when the lease is
 lost, or anything that should run for ever ends, the process ends at once and its successor starts from what
@@ -47,26 +47,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(settings: Settings, access: ApiAccess) -> int:
-    from shoal_operator.composition import Operator  # after the arguments are known to be right
+    # After the arguments are known to be right: these take time.
+    from shoal_operator.composition import Operator
+    from shoal_operator.handlers import EXIT_SECONDS, KopfThread
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, functools.partial(_on_signal, number, stop))
-    rng = random.Random(settings.seed)
+    kopf = KopfThread(access, settings.namespaces)
     operator = Operator(
         settings,
         access,
         identity=f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}",
-        rng=rng,
+        rng=random.Random(settings.seed),
         new_token=functools.partial(secrets.token_urlsafe, 32),
         die=_die,
+        kopf=kopf,
     )
     try:
         await operator.run(stop)
     except ExceptionGroup as group:
         logger.error("the operator ends: %s", group, exc_info=group)
         return EXIT_LOST
+    if not await kopf.join(EXIT_SECONDS):
+        _die("kopf does not end", 0)
     return 0
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import InvalidObjectError
 from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
+from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
-from shoal_operator.domain.labels import ROLE_HEAD
-from shoal_operator.domain.names import head_service_name, token_secret_name
+from shoal_operator.domain.names import token_secret_name
 
 
 class ClusterController:
@@ -48,10 +49,15 @@ class ClusterController:
             status = invalid_cluster_status(document, error.problems, shell.clock.now())
             await shell.apply_status(document, status)
             return Result()
+        if cluster.spec.managed_by != MANAGED_BY_SHOAL:
+            self._forget(key)
+            return Result()
         return await self._pass(key, document, cluster)
 
     async def _pass(self, key: Key, document: Json, cluster: ComputeCluster) -> Result:
         shell = self._executor
+        if not link_head(shell, key, cluster):
+            return Result(requeue_after_seconds=SETTLE_SECONDS)
         observed = await self._gather(key, cluster)
         now = shell.clock.now()
         plan = plan_cluster(observed, now, new_token=self._new_token)
@@ -61,20 +67,12 @@ class ClusterController:
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
 
     async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:
-        shell, uid = self._executor, cluster.metadata.uid
-        pods = shell.world.pods_of(key)
+        shell = self._executor
         secret = token_secret_name(key[1])
-        has_token = await shell.tokens.exists(key[0], secret, uid)
-        if cluster.spec.suspend or cluster.metadata.deletion_timestamp is not None:
-            shell.heads.drop(key)
-        else:
-            address = shell.world.head_address(key, uid, head_service_name(key[1]))
-            is_ready = any(pod.role == ROLE_HEAD and pod.ready and not pod.is_deleting for pod in pods)
-            if address is not None:
-                shell.heads.ensure(key, address, is_ready=is_ready)
+        has_token = await shell.tokens.exists(key[0], secret, cluster.metadata.uid)
         return ClusterObservation(
             cluster=cluster,
-            pods=pods,
+            pods=shell.world.pods_of(key),
             services=shell.world.services_of(key),
             secrets=frozenset({secret} if has_token else ()),
             head=shell.heads.view(key),

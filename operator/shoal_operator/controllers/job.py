@@ -1,16 +1,18 @@
 """ComputeJob: gather -> plan -> execute -> status.
 
 Invariant: the job's cluster and head are read from the stores; the ComputeCluster controller alone talks to
-pods and keeps the link to the head.
+pods and keeps (or drops) the link to the head.
 """
 
 from __future__ import annotations
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
+from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import InvalidObjectError
 from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
+from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
 from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
 from shoal_operator.domain.job.plan import plan_job
@@ -38,22 +40,23 @@ class JobController:
         except InvalidObjectError as error:
             await shell.apply_status(document, invalid_job_status(document, error.problems, shell.clock.now()))
             return Result()
+        if job.spec.managed_by != MANAGED_BY_SHOAL:
+            return Result()
         return await self._pass(document, job)
 
     async def _pass(self, document: Json, job: ComputeJob) -> Result:
         shell = self._executor
-        observed = self._gather(job)
+        key = (job.metadata.namespace, cluster_name_of(job))
+        cluster = _parsed(shell.world.clusters.get(*key))
+        if cluster is not None and not link_head(shell, key, cluster):
+            return Result(requeue_after_seconds=SETTLE_SECONDS)
+        observed = JobObservation(job=job, cluster=cluster, head=shell.heads.view(key))
         now = shell.clock.now()
         plan = plan_job(observed, now)
         execution = await shell.execute(plan, document)
         if job.metadata.deletion_timestamp is None:
             await shell.apply_status(document, job_status(observed, plan, now))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
-
-    def _gather(self, job: ComputeJob) -> JobObservation:
-        key = (job.metadata.namespace, cluster_name_of(job))
-        document = self._executor.world.clusters.get(*key)
-        return JobObservation(job=job, cluster=_parsed(document), head=self._executor.heads.view(key))
 
 
 def _parsed(document: Json | None) -> ComputeCluster | None:

@@ -103,6 +103,14 @@ class HeadPool:
         member = self._members.get(key)
         return None if member is None else member.view
 
+    def is_settled(self, key: HeadKey) -> bool:
+        """Whether the link has come to a first verdict: a snapshot, or that the head does not answer.
+
+        Until then nothing may be concluded from the absence of a view (the operator may just have started).
+        """
+        member = self._members.get(key)
+        return member is None or member.is_settled
+
     def submit(self, key: HeadKey, command: HeadCommand) -> None:
         """Send a command in the background; its effect shows in a later view. Returns at once."""
         member = self._members.get(key)
@@ -150,6 +158,7 @@ class _Member:
         self.address = address
         self.view: HeadView | None = None
         self.was_ready = True
+        self.is_settled = False
 
     def start(self) -> None:
         from shoal_operator.heads.link import HeadLink  # grpc: 0.1 s that an idle operator does not need
@@ -171,10 +180,14 @@ class _Member:
     def on_silence(self, message: str) -> None:
         if self.view is not None:
             self._set(dataclasses.replace(self.view, reachable=False, unreachable_message=message))
+        elif not self.is_settled:
+            self.is_settled = True
+            self._pool._on_news(self._key, News.CLUSTER | News.JOBS)
 
     def _set(self, view: HeadView) -> None:
         news = what_changed(self.view, view)
         self.view = view
+        self.is_settled = True
         if news:
             self._pool._on_news(self._key, news)
 

@@ -1,0 +1,95 @@
+"""What goes wrong around the operator: it converges, and the world stays one."""
+
+import asyncio
+import random
+
+import pytest
+
+from .conftest import a_cluster, a_job, is_true, until
+
+
+def owners_are_unique(pods):
+    names = [pod["metadata"]["name"] for pod in pods]
+    return len(names) == len(set(names))
+
+
+async def test_two_operators_at_once_make_one_cluster(world):
+    async with world.operator(), world.operator(seed=1):
+        await world.api.create("computeclusters", a_cluster())
+        head = await world.serve_head()
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        await asyncio.sleep(0.5)
+        assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
+        assert head.streams == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_server_that_fails_every_third_time_only_delays(world, seed):
+    rng = random.Random(seed)
+    world.recorder.spoil = lambda method, path: rng.choice((409, 429, 500, 503)) if rng.random() < 0.3 else None
+    async with world.operator(seed=seed):
+        await world.api.create(
+            "computejobs", a_job(clusterSpec={"workerGroups": [{"name": "small", "minReplicas": 3}]})
+        )
+        await until(world.api.pod_names, lambda names: len(names) == 4, seconds=30)
+        head = await world.serve_head()
+        await until(world.api.job, is_true("Running"), seconds=30)
+        head.finish_jobs()
+        await until(world.api.job, is_true("Complete"), seconds=30)
+        await until(world.api.pods, lambda pods: pods == [], seconds=30)
+        assert {kind for kind, _ in head.commands} == {"submit"}
+        assert len({identity for _, identity in head.commands}) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_killed_at_any_moment_its_successor_goes_on(world, seed):
+    rng = random.Random(seed)
+    await world.api.create("computeclusters", a_cluster())
+    seen = {}
+    for attempt in range(6):
+        async with world.operator(seed=attempt) as operator:
+            await asyncio.sleep(rng.uniform(0.0, 0.25))
+            operator.task.cancel()
+        for pod in await world.api.pods():
+            uid = seen.setdefault(pod["metadata"]["name"], pod["metadata"]["uid"])
+            assert pod["metadata"]["uid"] == uid
+    async with world.operator(seed=99):
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        for pod in await world.api.pods():
+            assert seen.get(pod["metadata"]["name"], pod["metadata"]["uid"]) == pod["metadata"]["uid"]
+
+
+async def test_a_lost_watch_of_pods_does_not_double_them(world):
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        await world.serve_head()
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        world.recorder.spoil = lambda method, path: 410 if method == "WATCH" and path.endswith("/pods") else None
+        await world.api.delete("/api/v1/namespaces/default/pods/demo-small-0")
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        await asyncio.sleep(0.3)
+        assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
+
+
+async def test_many_clusters_at_once_come_up_whole(world):
+    async with world.operator():
+        for number in range(20):
+            await world.api.create("computeclusters", a_cluster(f"c{number:02}"))
+        await until(world.api.pod_names, lambda names: len(names) == 80, seconds=30)
+        await asyncio.sleep(0.5)
+        assert len(await world.api.pod_names()) == 80
+
+
+async def test_a_standby_waits_and_takes_over_at_once_when_the_leader_leaves(world):
+    async with world.operator(leader_election=True) as leader:
+        await world.api.create("computeclusters", a_cluster("first"))
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        async with world.operator(seed=1, leader_election=True):
+            await asyncio.sleep(0.5)
+            before = len(world.recorder.writes(without=("/leases",)))
+            await asyncio.sleep(0.5)
+            assert len(world.recorder.writes(without=("/leases",))) == before
+            leader.stop()
+            await leader.task
+            await world.api.create("computeclusters", a_cluster("second"))
+            await until(world.api.pod_names, lambda names: len(names) == 8, seconds=6)

@@ -1,0 +1,183 @@
+"""Clusters through the whole operator: the world that it makes, and what it leaves alone."""
+
+import asyncio
+
+from shoal.protocol import head_pb2
+
+from .conftest import a_cluster, condition, is_true, until
+
+CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
+
+
+def node(pod_name, group="small", *, cpus=1, idle_seconds=0.0, state=head_pb2.DRAIN_STATE_ACTIVE):
+    return head_pb2.NodeSnapshot(
+        node_id=f"node-{pod_name}",
+        pod_name=pod_name,
+        group=group,
+        total=head_pb2.Resources(amounts={"CPU": cpus * 10_000}),
+        available=head_pb2.Resources(amounts={"CPU": cpus * 10_000}),
+        alive=True,
+        idle_seconds=idle_seconds,
+        drain_state=state,
+    )
+
+
+def demand(cpus, count):
+    shape = head_pb2.Resources(amounts={"CPU": cpus * 10_000})
+    return head_pb2.Demand(shape=shape, count=count, kind="task", examples=["work"])
+
+
+async def make_ready(world, names=("demo-small-0", "demo-small-1", "demo-small-2")):
+    await world.api.create("computeclusters", a_cluster())
+    head = await world.serve_head()
+    head.change(nodes=[node("demo-head", "head", cpus=0), *map(node, names)])
+    await until(world.api.cluster, is_true("Ready"))
+    return head
+
+
+async def test_a_cluster_becomes_ready(world):
+    async with world.operator():
+        await make_ready(world)
+        assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
+        cluster = await world.api.cluster()
+        assert cluster["status"]["workers"]["ready"] == 3
+        assert cluster["status"]["head"]["incarnation"] == "first"
+        assert "finalizers" not in cluster["metadata"]
+        assert "annotations" not in cluster["metadata"]
+        owner = (await world.api.pods())[0]["metadata"]["ownerReferences"][0]
+        assert (owner["uid"], owner["controller"]) == (cluster["metadata"]["uid"], True)
+
+
+async def test_at_rest_and_after_a_restart_nothing_is_written(world):
+    async with world.operator():
+        head = await make_ready(world)
+        await asyncio.sleep(0.5)
+        before = len(world.recorder.writes())
+        head.change()  # a heartbeat
+        await asyncio.sleep(0.5)
+        assert world.recorder.writes()[before:] == []
+    pods = {pod["metadata"]["uid"] for pod in await world.api.pods()}
+    version = (await world.api.cluster())["metadata"]["resourceVersion"]
+    before, streams = len(world.recorder.writes()), head.streams
+    async with world.operator(seed=1):
+        await until(lambda: asyncio.sleep(0, head.streams > streams))
+        await asyncio.sleep(0.5)
+        assert world.recorder.writes()[before:] == []
+    assert {pod["metadata"]["uid"] for pod in await world.api.pods()} == pods
+    assert (await world.api.cluster())["metadata"]["resourceVersion"] == version
+
+
+async def test_few_writes_make_a_cluster_of_four_pods(world):
+    async with world.operator():
+        await make_ready(world)
+        await asyncio.sleep(0.3)
+        writes = world.recorder.writes(without=("/events",))
+        assert sum(method == "POST" for method, _ in writes) == 5  # the Secret and four pods
+        assert sum("services" in path for _, path in writes) == 1
+        assert sum(path.endswith("/status") for _, path in writes) <= 6
+        events = world.recorder.writes(without=("/api/", "shoal.dev/v1alpha1", "/leases"))
+        assert len(events) <= 3
+
+
+async def test_lost_pods_come_back_under_their_names(world):
+    async with world.operator():
+        await make_ready(world)
+        before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in await world.api.pods()}
+        await world.api.delete("/api/v1/namespaces/default/pods/demo-small-1")
+
+        def is_replaced(pods):
+            uids = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+            return uids.keys() == before.keys() and uids["demo-small-1"] != before["demo-small-1"]
+
+        await until(world.api.pods, is_replaced)
+
+
+async def test_workers_grow_from_demand_and_idle_ones_go(world):
+    groups = [{"name": "small", "maxReplicas": 5, "idleTimeoutSeconds": 1, "resources": {"CPU": 1}}]
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(workerGroups=groups))
+        head = await world.serve_head()
+        head.change(nodes=[node("demo-head", "head", cpus=0)], demands=[demand(1, 2)])
+        await until(world.api.pod_names, lambda names: names == ["demo-head", "demo-small-0", "demo-small-1"])
+        workers = [node("demo-small-0"), node("demo-small-1")]
+        head.change(nodes=[node("demo-head", "head", cpus=0), *workers], demands=[])
+        await until(world.api.cluster, lambda cluster: cluster["status"]["workers"]["ready"] == 2)
+        for worker in head.snapshot.nodes:
+            worker.idle_seconds = 5.0
+        head.change()
+        await until(world.api.pod_names, lambda names: names == ["demo-head"])
+        drained = {identity for kind, identity in head.commands if kind == "drain"}
+        assert drained == {"node-demo-small-0", "node-demo-small-1"}
+
+
+async def test_a_shape_that_no_group_can_hold_is_said(world):
+    async with world.operator():
+        head = await make_ready(world)
+        head.change(demands=[demand(8, 1)])
+        cluster = await until(
+            world.api.cluster, lambda found: condition(found, "DemandSatisfied") == ("False", "Infeasible")
+        )
+        assert "8 CPU" in cluster["status"]["message"]
+        await until(world.api.events, lambda events: ("InfeasibleDemand", "demo") in events)
+
+
+async def test_a_head_that_does_not_answer_is_a_condition_and_pods_stay(world):
+    async with world.operator():
+        head = await make_ready(world)
+        uids = {pod["metadata"]["uid"] for pod in await world.api.pods()}
+        await head.server.stop(0)
+        await until(world.api.cluster, lambda found: (condition(found, "HeadReachable") or "")[0] == "False")
+        await asyncio.sleep(0.5)
+        assert {pod["metadata"]["uid"] for pod in await world.api.pods()} == uids
+
+
+async def test_suspend_takes_the_pods_and_resume_brings_them_back(world):
+    async with world.operator():
+        head = await make_ready(world)
+        await world.api.patch(CLUSTER, {"spec": {"suspend": True}})
+        await until(world.api.pods, lambda pods: pods == [])
+        await head.server.stop(0)
+        await world.api.patch(CLUSTER, {"spec": {"suspend": False}})
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+
+
+async def test_a_deleted_cluster_leaves_nothing_and_its_head_is_let_go(world):
+    async with world.operator() as operator:
+        await make_ready(world)
+        await world.api.delete(CLUSTER)
+        await until(world.api.pods, lambda pods: pods == [])
+        assert await world.api.cluster() is None
+        assert await world.api.secret("demo-token") is None
+        await until(lambda: asyncio.sleep(0, operator.metrics.render()), lambda text: b'state="linked"} 0.0' in text)
+
+
+async def test_an_invalid_spec_is_explained_and_touches_nothing(world):
+    async with world.operator():
+        bad = a_cluster(workerGroups=[{"name": "small", "template": {"spec": "words"}}])
+        await world.api.create("computeclusters", bad)
+        cluster = await until(world.api.cluster, is_true("InvalidSpec"))
+        assert "spec.workerGroups[0].template.spec" in cluster["status"]["message"]
+        assert await world.api.pods() == []
+
+
+async def test_what_another_controller_manages_is_left_alone(world):
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster("theirs", managedBy="example.com/other"))
+        await make_ready(world)
+        assert all(name.startswith("demo-") for name in await world.api.pod_names())
+        assert not any("theirs" in path for _, path in world.recorder.writes())
+
+
+async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
+    world.recorder.spoil = lambda method, path: 422 if method == "POST" and path.endswith("/pods") else None
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        await until(world.api.events, lambda events: ("WriteRefused", "demo") in events)
+        await asyncio.sleep(0.5)
+        first = [path for method, path in world.recorder.writes() if path.endswith("/pods")]
+        await asyncio.sleep(1)
+        assert [path for method, path in world.recorder.writes() if path.endswith("/pods")] == first
+        assert len(first) <= 4
+        world.recorder.spoil = lambda method, path: None
+        await world.api.patch(CLUSTER, {"spec": {"image": "another:1"}})
+        await until(world.api.pod_names, lambda names: len(names) == 4)
