@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def until(condition, seconds=10.0):
         if value:
             return value
         assert time.monotonic() < deadline, "it did not come true in time"
-        os.sched_yield()
+        threading.Event().wait(0.01)
 
 
 class Jobs:
@@ -217,10 +218,12 @@ def running(pid: int) -> bool:
 
 def test_kill_9_of_the_head_kills_drivers_and_all_they_started(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HEAD_PROCESS, str(tmp_path), "runtime", LEAVES])
-    pids_file = tmp_path / "jobs/j/work/pids"
-    until(lambda: pids_file.exists() and len(pids_file.read_text().split()) == 3)
-    pids = [int(pid) for pid in pids_file.read_text().split()]
-    assert all(running(pid) for pid in pids)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    until(lambda: not any(running(pid) for pid in pids), seconds=5)
+    try:
+        pids_file = tmp_path / "jobs/j/work/pids"
+        until(lambda: pids_file.exists() and len(pids_file.read_text().split()) == 3, seconds=30)
+        pids = [int(pid) for pid in pids_file.read_text().split()]
+        assert all(running(pid) for pid in pids)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    until(lambda: not any(running(pid) for pid in pids), seconds=10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
 import threading
 from typing import Final
 
@@ -51,6 +52,7 @@ class ControlPlane:
             ControlPortError: the address cannot be used.
         """
         ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+        _check_free(self._ip, self._wanted_port)
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(ready)), name="shoal-control-plane", daemon=True
         )
@@ -79,10 +81,7 @@ class ControlPlane:
             port = server.add_insecure_port(f"{host}:{self._wanted_port}")
             await server.start()
         except RuntimeError:  # all that grpc says
-            words = (
-                f"cannot listen on {host}:{self._wanted_port}: is the port in use? Choose another with --control-port"
-            )
-            ready.set_exception(ControlPortError(words))
+            ready.set_exception(ControlPortError(f"cannot listen on {host}:{self._wanted_port}"))
             await server.stop(None)
             return
         ready.set_result(port)
@@ -90,3 +89,16 @@ class ControlPlane:
         head.close()
         cluster.close()
         await server.stop(STOP_GRACE_SECONDS)
+
+
+def _check_free(ip: str, port: int) -> None:
+    """Bind once without grpc, which would only print what is wrong."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            raise ControlPortError(
+                f"cannot listen on {ip}:{port}: {error.strerror}; choose another --node-ip or --control-port"
+            ) from error
