@@ -86,7 +86,7 @@ async def test_a_command_that_cannot_run(tmp_path: Path, command: tuple[str, ...
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     wanted = spec(tmp_path, "true")
     missing = ProcessSpec(wanted.container_id, wanted.command, wanted.environment, tmp_path / "no", wanted.log_path)
-    with pytest.raises(StartError, match=f'chdir to cwd \\("{tmp_path}/no"\\)'):
+    with pytest.raises(StartError, match=r'chdir to cwd \(".*/no"\)'):
         await start(missing, LIMITS)
 
 

@@ -154,9 +154,7 @@ def test_without_a_command_there_is_nothing_to_run() -> None:
         (
             {
                 "name": "v",
-                "downwardAPI": {
-                    "items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
-                },
+                "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]},
             },
             {"labels": (b'app="x"\nb="2"', 0o644)},
         ),

@@ -68,9 +68,7 @@ def over(name: str, outcome: Ended, at: float = 0.0) -> Record:
         (spec("Never", init=1), [over("i0", BAD), waiting("c0")], Decision(init_failed=True), "Failed"),
     ],
 )
-def test_what_is_started(
-    shape: dict[str, Any], records: list[Record], expected: Decision, expected_phase: str
-) -> None:
+def test_what_is_started(shape: dict[str, Any], records: list[Record], expected: Decision, expected_phase: str) -> None:
     by_name = {record.name: record for record in records}
     assert decide(shape, by_name, 100.0) == expected
     assert phase(shape, by_name) == expected_phase

@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from shoal_operator.local.sweep import CONTAINER_MARK, SESSION_MARK, marked
 from tests.kubelet.conftest import PODS, Node, is_ready, restarts, state
+
+from shoal_operator.local.sweep import CONTAINER_MARK, SESSION_MARK, marked
 
 Json = dict[str, Any]
 
@@ -236,7 +238,9 @@ async def test_a_service_leads_to_ready_pods_only(node: Node) -> None:
     }
     await node.client.create("/api/v1/namespaces/default/services", service)
     async with asyncio.timeout(5):
-        while not (address := (await node.client.get("/api/v1/namespaces/default/services/web"))["spec"].get("clusterIP")):
+        while not (
+            address := (await node.client.get("/api/v1/namespaces/default/services/web"))["spec"].get("clusterIP")
+        ):
             await asyncio.sleep(0.02)
     serve = "mkdir w && cd w && echo $HOSTNAME >index.html && exec python -m http.server --bind $IP 8000"
     container = {
@@ -269,10 +273,8 @@ async def test_a_service_leads_to_ready_pods_only(node: Node) -> None:
     await node.gone("b")
     with socket.create_connection((address, 80), 5) as closed:
         closed.settimeout(5)
-        try:
+        with suppress(ConnectionResetError):
             assert closed.recv(1) == b""
-        except ConnectionResetError:
-            pass
 
 
 async def test_grandchildren_of_a_killed_pod_do_not_stay(node: Node) -> None:

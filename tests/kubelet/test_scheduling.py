@@ -37,9 +37,7 @@ PREFIX = "0/1 nodes are available: "
         (pod("9", memory="9Gi"), {}, 0, "1 Insufficient cpu, 1 Insufficient memory."),
     ],
 )
-def test_whether_a_pod_fits(
-    one: dict[str, Any], used: dict[str, Decimal], count: int, message: str | None
-) -> None:
+def test_whether_a_pod_fits(one: dict[str, Any], used: dict[str, Decimal], count: int, message: str | None) -> None:
     found = why_unschedulable(one, NODE, used, count)
     if message is None:
         assert found is None

@@ -65,9 +65,7 @@ def test_the_next_session_clears_away_what_a_killed_one_left(tmp_path: Path) -> 
         env={**os.environ, "SHOAL_SESSION": dead.session_id},
         start_new_session=True,
     )
-    bystander = subprocess.Popen(
-        ["sleep", "1000"], env={**os.environ, "SHOAL_SESSION": dead.session_id + "x"}
-    )
+    bystander = subprocess.Popen(["sleep", "1000"], env={**os.environ, "SHOAL_SESSION": dead.session_id + "x"})
     session = create_session(tmp_path)
     assert stray.wait(5) == -signal.SIGKILL
     assert bystander.poll() is None
@@ -116,7 +114,10 @@ def test_addresses_can_be_listened_on_and_come_back_last() -> None:
 
 
 def test_a_claim_ends_with_its_owner() -> None:
-    program = "from shoal_operator.local.loopback import LoopbackPool as P; import time; p = P(9); print(p.allocate(), flush=True); time.sleep(99)"
+    program = (
+        "from shoal_operator.local.loopback import LoopbackPool as P; import time; "
+        "p = P(9); print(p.allocate(), flush=True); time.sleep(99)"
+    )
     owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     address = owner.stdout.readline().strip()

@@ -231,7 +231,10 @@ def test_a_port_in_use_is_named(sessions: Sessions) -> None:
     ("text", "words"),
     [
         ("a: [1\n", "not valid YAML"),
-        ("apiVersion: shoal.dev/v1alpha1\nkind: ComputeJob\nmetadata: {name: x}\nspec: {entrypont: a}\n", "`entrypoint`"),
+        (
+            "apiVersion: shoal.dev/v1alpha1\nkind: ComputeJob\nmetadata: {name: x}\nspec: {entrypont: a}\n",
+            "`entrypoint`",
+        ),
     ],
 )
 def test_bad_manifests_start_nothing(sessions: Sessions, tmp_path: Path, text: str, words: str) -> None:

@@ -9,6 +9,7 @@ why a command could not run: the descriptor closes silently on success, otherwis
 ``{"errno": ..., "step": ...}``.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -24,10 +25,9 @@ def close_all_but(kept: "set[int]") -> None:
     """Close what the parent happened to have inheritable: a container must not hold it open."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
-            try:
+            # The descriptor of the listing itself is closed by now.
+            with contextlib.suppress(OSError):
                 os.close(int(name))
-            except OSError:
-                pass  # the descriptor of the listing itself, closed by now
 
 
 def main() -> None:

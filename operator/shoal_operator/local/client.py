@@ -32,9 +32,7 @@ _MAX_RETRY_SECONDS: Final = 5.0
 class ApiError(Exception):
     """The API server refused: ``code`` is the HTTP status, ``reason`` the API's word for it."""
 
-    def __init__(
-        self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
@@ -115,9 +113,7 @@ class ApiClient:
     ) -> str:
         headers = {"Content-Type": content_type} if data is not None else {}
         try:
-            async with self._session.request(
-                method, path, data=data, params=query or {}, headers=headers
-            ) as response:
+            async with self._session.request(method, path, data=data, params=query or {}, headers=headers) as response:
                 text = await response.text()
                 if response.status >= 400:
                     raise _error(response.status, text)

@@ -45,6 +45,7 @@ class Follower:
         self._emit = emit
         self._read_output = read_output
         self._changed = asyncio.Event()
+        self._moved = asyncio.Event()
         self._told = Snapshot()
         self._readers: dict[tuple[str, str], OutputReader] = {}
         self._jobs = self._reflector(_GROUP, "computejobs")
@@ -56,6 +57,7 @@ class Follower:
 
     def _on_change(self, change: Change, item: dict[str, Any]) -> None:
         self._changed.set()
+        self._moved.set()
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -129,7 +131,8 @@ class Follower:
         failed = False
         for name in jobs:
             while outcome(self._jobs.items.get((self._namespace, name))) is None:
-                await asyncio.sleep(_SETTLE_SECONDS / 2)
+                await self._moved.wait()
+                self._moved.clear()
             job = self._jobs.items[self._namespace, name]
             self.tell()
             await self._show_output(name, job)

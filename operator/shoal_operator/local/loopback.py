@@ -2,9 +2,9 @@
 
 A session claims whole blocks ``127.x.y.0/24`` and hands out addresses from them.
 
-Invariant: a block belongs to at most one living process of this network namespace. The claim is a bound, never
-listening abstract Unix socket: it has exactly the scope of the loopback interface (a lock file would not be
-seen from another mount namespace) and the kernel drops it when the owner dies, however it dies.
+Invariant: a block belongs to at most one living process of this network namespace. The claim is a bound,
+never listening abstract Unix socket: it has exactly the scope of the loopback interface (a lock file would not
+be seen from another mount namespace) and the kernel drops it when the owner dies, however it dies.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from shoal_operator.local.manifest import Document, located
 
 _MANAGER: Final = "shoal-local"
 _ESTABLISHED_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 0.1
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -43,10 +44,16 @@ async def apply_crds(client: ApiClient, crds: Sequence[Mapping[str, Any]]) -> No
     try:
         async with asyncio.timeout(_ESTABLISHED_SECONDS):
             for crd in crds:
-                while not _established(await client.get(f"{_CRDS}/{crd['metadata']['name']}")):
-                    await asyncio.sleep(0.02)
+                await _until_established(client, crd["metadata"]["name"])
     except TimeoutError as error:
         raise LocalError("the kinds of Shoal were not established in time") from error
+
+
+async def _until_established(client: ApiClient, name: str) -> None:
+    found = await client.get(f"{_CRDS}/{name}")
+    if not _established(found):
+        await asyncio.sleep(_POLL_SECONDS)
+        await _until_established(client, name)
 
 
 def _established(crd: Mapping[str, Any]) -> bool:
@@ -75,6 +82,16 @@ def localize(document: Document, name: str, folder: Path, namespace: str) -> dic
             )
         source["directory"] = str(resolved)  # type: ignore[index]  # a directory was found in it
     return body
+
+
+def localize_all(documents: Sequence[Document], manifest: Path, namespace: str) -> list[dict[str, Any]]:
+    """``localize`` for every object of a manifest.
+
+    Raises:
+        LocalError: a source directory is not there.
+    """
+    folder = manifest.resolve().parent
+    return [localize(one, str(manifest), folder, namespace) for one in documents]
 
 
 async def apply_document(client: ApiClient, document: Document, body: dict[str, Any], name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -16,7 +17,7 @@ from shoal_operator.local.client import ApiClient, ApiError
 from shoal_operator.local.operations import collection
 
 ReadOutput = Callable[[str, bytes, str], Iterator[bytes]]
-"""Reads a job's output until it ends: head address, token, submission id. Any exception ends it early."""
+"""Reads a job's output until it ends or the head is lost: head address, token, submission id."""
 
 CONTROL_PORT: Final = 7380
 _REMEMBERED_BYTES: Final = 4096
@@ -59,19 +60,15 @@ class OutputReader:
         threading.Thread(target=self._pump, args=arguments, name="job-output", daemon=True).start()
 
     def _pump(self, address: str, token: bytes, submission_id: str) -> None:
-        try:
-            for data in self._read(address, token, submission_id):
-                self._loop.call_soon_threadsafe(self._take, data)
-                if self._closed:
-                    return
-        except Exception:  # noqa: BLE001: any failure means the same: the rest comes from the job's status
-            pass
-        finally:
+        # The loop may have ended before the stream: then nobody waits any more.
+        with contextlib.suppress(RuntimeError):
             try:
+                for data in self._read(address, token, submission_id):
+                    self._loop.call_soon_threadsafe(self._take, data)
+                    if self._closed:
+                        return
+            finally:
                 self._loop.call_soon_threadsafe(self._ended.set)
-            except RuntimeError:
-                # The loop has ended before the stream: nobody waits any more.
-                pass
 
     def _take(self, data: bytes) -> None:
         if not self._closed:
@@ -80,16 +77,14 @@ class OutputReader:
 
     async def finish(self, tail: str, timeout_seconds: float) -> None:
         """The job has ended: wait for the rest of the stream, then show what it left out."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._ended.wait()
-        except TimeoutError:
-            pass
         self._closed = True
         rest = missing_tail(self._shown, tail.encode())
         if rest:
             self._emit(rest)
-        if rest and not rest.endswith(b"\n") or not rest and self._shown and not self._shown.endswith(b"\n"):
+        if not (rest or self._shown or b"\n").endswith(b"\n"):
             self._emit(b"\n")
 
     def close(self) -> None:

@@ -61,9 +61,7 @@ def render(previous: Snapshot, current: Snapshot) -> list[str]:
         lines.extend(_cluster(name, previous.clusters.get(name), cluster, said))
     for name, pod in current.pods.items():
         lines.extend(_pod(name, previous.pods.get(name), pod))
-    for name in previous.pods:
-        if name not in current.pods:
-            lines.append(f"pod {name}: gone")
+    lines.extend(f"pod {name}: gone" for name in previous.pods if name not in current.pods)
     return lines
 
 
@@ -150,10 +148,9 @@ def pod_word(pod: Object) -> str:
 def _pod(name: str, before: Object | None, pod: Object) -> list[str]:
     lines: list[str] = []
     word = pod_word(pod)
-    if before is None or pod_word(before) != word:
-        # Between its start and its readiness a pod says nothing that a person waits for.
-        if word != "running":
-            lines.append(f"pod {name}: {word}")
+    # Between its start and its readiness a pod says nothing that a person waits for.
+    if word != "running" and (before is None or pod_word(before) != word):
+        lines.append(f"pod {name}: {word}")
     now, then = _restarts(pod), _restarts(before)
     if now > then:
         lines.append(f"pod {name}: restarted ({now} so far)")
@@ -162,9 +159,7 @@ def _pod(name: str, before: Object | None, pod: Object) -> list[str]:
 
 def crashed(previous: Snapshot, current: Snapshot) -> list[str]:
     """The pods whose containers have crashed since: their last words are worth showing."""
-    return [
-        name for name, pod in current.pods.items() if _crashes(pod) > _crashes(previous.pods.get(name))
-    ]
+    return [name for name, pod in current.pods.items() if _crashes(pod) > _crashes(previous.pods.get(name))]
 
 
 def _crashes(pod: Object | None) -> int:

@@ -37,7 +37,7 @@ def session_root(environment: Mapping[str, str], uid: int) -> Path:
     """
     if environment.get("SHOAL_HOME"):
         return Path(environment["SHOAL_HOME"])
-    base = environment.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108: checked for owner and mode before use
+    base = environment.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108 (owner and mode are checked before use)
     return Path(base) / f"shoal-{uid}"
 
 

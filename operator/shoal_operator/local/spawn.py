@@ -119,9 +119,7 @@ def describe_start_failure(command: str, number: int, step: str, directory: str 
     """
     prefix = "unable to start container process: "
     if step == "directory":
-        return (
-            f'{prefix}chdir to cwd ("{directory}") set in config.json failed: {os.strerror(number).lower()}'
-        )
+        return f'{prefix}chdir to cwd ("{directory}") set in config.json failed: {os.strerror(number).lower()}'
     if step != "exec":
         return f"{prefix}{step}: {os.strerror(number).lower()}"
     if number == errno.ENOENT and "/" not in command:
@@ -158,9 +156,7 @@ async def spawn(launch: Launch) -> Child:
     if report:
         await child.wait()
         failure: dict[str, Any] = json.loads(report)
-        raise StartError(
-            describe_start_failure(launch.command[0], failure["errno"], failure["step"], launch.directory)
-        )
+        raise StartError(describe_start_failure(launch.command[0], failure["errno"], failure["step"], launch.directory))
     return child
 
 
@@ -176,12 +172,8 @@ def _posix_spawn(launch: Launch, error_fd: int) -> int:
     }
     wanted = {**launch.inherit, _ERROR_FD: error_fd}
     # Sources are moved up first, so that no dup2 overwrites a descriptor that a later one needs.
-    sources = {
-        target: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SAFE_FD) for target, fd in wanted.items()
-    }
-    actions: list[tuple[Any, ...]] = [
-        (os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()
-    ]
+    sources = {target: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SAFE_FD) for target, fd in wanted.items()}
+    actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()]
     if 0 not in wanted:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     try:

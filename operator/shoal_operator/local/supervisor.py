@@ -20,7 +20,7 @@ from shoal_operator.local.client import Access, ApiClient, ApiError
 from shoal_operator.local.errors import LocalError
 from shoal_operator.local.following import Follower
 from shoal_operator.local.manifest import Document
-from shoal_operator.local.operations import apply_crds, apply_document, localize
+from shoal_operator.local.operations import apply_crds, apply_document, localize_all
 from shoal_operator.local.output import ReadOutput
 from shoal_operator.local.processes import NodeProcess, OperatorProcess
 from shoal_operator.local.session import Session, create_session
@@ -63,9 +63,7 @@ class Terminal:
 class LocalSession:
     """A running session: node and operator are up, Shoal's kinds are served. Made by ``open_session``."""
 
-    def __init__(
-        self, session: Session, node: NodeProcess, operator: OperatorProcess, client: ApiClient
-    ) -> None:
+    def __init__(self, session: Session, node: NodeProcess, operator: OperatorProcess, client: ApiClient) -> None:
         self.session = session
         self.node = node
         self.operator = operator
@@ -81,9 +79,7 @@ class LocalSession:
             return self.operator.failed.result()
         status = node.result()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return LocalError(
-            f"the node process {how}; its pods and objects are gone with it", "start the run again"
-        )
+        return LocalError(f"the node process {how}; its pods and objects are gone with it", "start the run again")
 
 
 @asynccontextmanager
@@ -177,16 +173,14 @@ class Interrupts:
         return 128 + self.number
 
 
-async def run_manifest(
-    documents: list[Document], manifest: Path, options: Options, terminal: Terminal
-) -> int:
+async def run_manifest(documents: list[Document], manifest: Path, options: Options, terminal: Terminal) -> int:
     """Run the jobs of a manifest to their end; the exit code.
 
     Raises:
         LocalError: the manifest is refused, or the session cannot work.
     """
     name, say = str(manifest), terminal.say
-    bodies = [localize(one, name, manifest.resolve().parent, options.namespace) for one in documents]
+    bodies = localize_all(documents, manifest, options.namespace)
 
     async def work(local: LocalSession) -> int:
         follower = Follower(local.client, options.namespace, say, terminal.emit, terminal.read_output)
@@ -234,9 +228,7 @@ async def _guarded(options: Options, say: Callable[[str], None], work: Work) -> 
     interrupts.install()
     asked = asyncio.ensure_future(interrupts.asked.wait())
     main = asyncio.ensure_future(_in_session(options, say, work, interrupts))
-    done, _ = await asyncio.wait(
-        {asked, main}, timeout=options.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
-    )
+    done, _ = await asyncio.wait({asked, main}, timeout=options.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if main in done:
         return main.result()
@@ -250,9 +242,7 @@ async def _guarded(options: Options, say: Callable[[str], None], work: Work) -> 
     return EXIT_TIMEOUT
 
 
-async def _in_session(
-    options: Options, say: Callable[[str], None], work: Work, interrupts: Interrupts
-) -> int:
+async def _in_session(options: Options, say: Callable[[str], None], work: Work, interrupts: Interrupts) -> int:
     async with open_session(options, say) as local:
         interrupts.guard(local.session)
         lost = asyncio.ensure_future(local.lost())

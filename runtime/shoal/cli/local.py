@@ -29,7 +29,9 @@ def local() -> None:
 @local.command("run")
 @click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--keep", is_flag=True, help="Keep everything up when the jobs have ended, until Ctrl-C.")
-@click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0, min_open=True), help="Give up after SECONDS.")
+@click.option(
+    "--timeout", "timeout_seconds", type=click.FloatRange(min=0, min_open=True), help="Give up after SECONDS."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API server. Default: a free one.")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace for objects without one.")
 def run(manifest: Path, keep: bool, timeout_seconds: float | None, port: int, namespace: str) -> None:

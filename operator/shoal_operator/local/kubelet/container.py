@@ -1,7 +1,7 @@
 """One run of a container as local processes.
 
-Invariant: when ``wait`` returns, every process of the run is gone, the log is closed, and no descriptor of the
-run is left; ``kill`` reaches descendants that left the process group.
+Invariant: when ``wait`` returns, every process of the run is gone, the log is closed, and no descriptor of
+the run is left; ``kill`` reaches descendants that left the process group.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class EventRecorder:
                 try:
                     await self._write(self._queue.popleft())
                 except ApiError:
-                    # An Event is a courtesy: a namespace that goes away or a busy server must not hold up the rest.
+                    # An Event is a courtesy: a namespace that goes away must not hold up the rest.
                     continue
 
     async def _write(self, entry: _Entry) -> None:

@@ -1,7 +1,7 @@
 """The node: registers itself, takes pods, and keeps one worker a pod.
 
-Invariant: a pod is bound by one task, in order, against what the node has declared; ``stop`` returns only when
-no process of any pod is left.
+Invariant: a pod is bound by one task, in order, against what the node has declared; ``stop`` returns only
+when no process of any pod is left.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def node_object(settings: NodeSettings, now: float) -> Object:
     labels = {
         "kubernetes.io/hostname": settings.name,
         "kubernetes.io/os": platform.system().lower(),
-        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-            platform.machine(), platform.machine()
-        ),
+        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         **settings.labels,
     }
     return {
@@ -129,9 +127,7 @@ class Kubelet:
             if error.reason != "AlreadyExists":
                 raise
         status = node_object(self._settings, time.time())["status"]
-        self._node = await self._context.client.patch(
-            f"/api/v1/nodes/{self._settings.name}/status", {"status": status}
-        )
+        self._node = await self._context.client.patch(f"/api/v1/nodes/{self._settings.name}/status", {"status": status})
         loop = asyncio.get_running_loop()
         for work in (
             self._services.run(),
@@ -152,10 +148,7 @@ class Kubelet:
         for worker, _ in self._workers.values():
             worker.vanished()
         kill_pids(
-            pid
-            for worker, _ in self._workers.values()
-            for root in worker.process_ids()
-            for pid in descendants(root)
+            pid for worker, _ in self._workers.values() for root in worker.process_ids() for pid in descendants(root)
         )
         kill_marked(SESSION_MARK, self._context.host.session_id)
         tasks = [task for _, task in self._workers.values()]
@@ -195,9 +188,7 @@ class Kubelet:
             await self._schedule.wait()
             self._schedule.clear()
             unbound = [pod for pod in self._pods.items.values() if not pod["spec"].get("nodeName")]
-            for pod in sorted(
-                unbound, key=lambda one: (one["metadata"].get("creationTimestamp", ""), key_of(one))
-            ):
+            for pod in sorted(unbound, key=lambda one: (one["metadata"].get("creationTimestamp", ""), key_of(one))):
                 try:
                     await self._place(pod)
                 except ApiError as error:
@@ -216,9 +207,7 @@ class Kubelet:
                 pod, "SchedulingGated", f"Scheduling is blocked due to non-empty scheduling gates: {names}"
             )
             return
-        here = {
-            one["metadata"]["uid"]: one for one in self._pods.items.values() if one["spec"].get("nodeName")
-        }
+        here = {one["metadata"]["uid"]: one for one in self._pods.items.values() if one["spec"].get("nodeName")}
         here = {**self._bound, **here}
         active = [one for one in here.values() if (one.get("status") or {}).get("phase") not in FINISHED]
         message = why_unschedulable(pod, self._node, sum_requests(active), len(active))
@@ -243,11 +232,7 @@ class Kubelet:
         """Say once why the pod waits."""
         conditions = (pod.get("status") or {}).get("conditions") or []
         for one in conditions:
-            if (
-                one.get("type") == "PodScheduled"
-                and one.get("message") == message
-                and one.get("reason") == reason
-            ):
+            if one.get("type") == "PodScheduled" and one.get("message") == message and one.get("reason") == reason:
                 return
         condition = {
             "type": "PodScheduled",
@@ -273,7 +258,7 @@ class Kubelet:
         tail_lines: int | None,
         since_seconds: int | None,
         previous: bool,
-        timestamps: bool = False,
+        timestamps: bool,
     ) -> AsyncIterator[bytes]:
         """The log of a container, as the API server streams it to ``kubectl logs``.
 

@@ -70,16 +70,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now: the containers to start, those to stop, and when to look again without being told to."""
+    """What to do now: the containers to start, and when to look again without being told to."""
 
     start: tuple[str, ...] = ()
     wake_at: float | None = None
     init_failed: bool = False
 
 
-def running(
-    record: Record, now: float, container_id: str, *, has_startup: bool, has_readiness: bool
-) -> Record:
+def running(record: Record, now: float, container_id: str, *, has_startup: bool, has_readiness: bool) -> Record:
     """A record of a container that was just started."""
     return replace(
         record,

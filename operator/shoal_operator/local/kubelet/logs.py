@@ -2,8 +2,8 @@
 
 The format is CRI's: ``TIME STREAM TAG TEXT``; tag ``P`` marks a piece of a line that goes on.
 
-Invariant: one run of a container never holds more than ``max_bytes * max_files`` on disk, and what is read back
-is what the container wrote, byte by byte, except for pieces that rotation dropped.
+Invariant: one run of a container never holds more than ``max_bytes * max_files`` on disk, and what is read
+back is what the container wrote, byte by byte, except for pieces that rotation dropped.
 """
 
 from __future__ import annotations

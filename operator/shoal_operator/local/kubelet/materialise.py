@@ -1,7 +1,7 @@
 """Laying down a pod's volumes on disk.
 
-Invariant: everything is below the pod's own 0700 directory, files appear whole (written beside, then renamed),
-and ``remove_tree`` never follows a link out of it.
+Invariant: everything is below the pod's own 0700 directory or reached by a link in it that ``remove_tree``
+follows; files appear whole (written beside, then renamed).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 from shoal_operator.local.kubelet.environment import ConfigError
 from shoal_operator.local.kubelet.volumes import VolumePlan
 
-
 MAX_HOME_LENGTH: Final = 68
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (only private directories are made in it)
 
 
 def lay_down(plan: VolumePlan, pod_directory: Path) -> str:
@@ -29,7 +29,7 @@ def lay_down(plan: VolumePlan, pod_directory: Path) -> str:
     if plan.host_path:
         return _host_path(plan)
     target = pod_directory / "volumes" / plan.name
-    if plan.in_memory and os.access("/dev/shm", os.W_OK):
+    if plan.in_memory and os.access(_SHARED_MEMORY, os.W_OK):
         return _in_memory(target)
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     for relative, (content, mode) in plan.files.items():
@@ -54,7 +54,7 @@ def _in_memory(target: Path) -> str:
     """A directory in shared memory, reached by a link so that removing the pod finds it."""
     if not target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target.symlink_to(tempfile.mkdtemp(prefix="shoal-volume-", dir="/dev/shm"))
+        target.symlink_to(tempfile.mkdtemp(prefix="shoal-volume-", dir=_SHARED_MEMORY))
     return str(target.readlink())
 
 

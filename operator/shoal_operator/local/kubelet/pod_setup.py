@@ -1,7 +1,7 @@
 """Making a pod's place: its address, its directories, its volumes, and the objects its spec refers to.
 
-Invariant: a pod's place is made once and removed once; what it refers to is read from the API server each time
-a container starts.
+Invariant: a pod's place is made once and removed once; what it refers to is read from the API server each
+time a container starts.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ def make_place(pod: Object, node: NodeContext, context: Context, pod_ip: str) ->
     for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
         (directory / "containers" / container["name"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     volume_paths = {
-        volume["name"]: lay_down(plan_volume(volume, context), directory)
-        for volume in spec.get("volumes") or []
+        volume["name"]: lay_down(plan_volume(volume, context), directory) for volume in spec.get("volumes") or []
     }
     return PodPlace(directory, log_directory(node.root, pod), pod_ip, volume_paths, make_home(directory))
 

@@ -1,7 +1,7 @@
 """One pod on this node, from binding to the last trace.
 
 Invariant: one task owns a pod's records and processes. It decides with ``lifecycle.decide`` and nothing else,
-writes the status only when it differs, and ends only when no process, directory or address of the pod is left.
+writes the status only when it differs, and ends only when no process, directory or address is left.
 """
 
 from __future__ import annotations
@@ -243,7 +243,8 @@ class PodWorker:
 
     async def _execute(self, name: str, run: Run, command: list[str], limit_seconds: float) -> int:
         """A command in the container's environment."""
-        assert self._context is not None and self._place is not None
+        assert self._context is not None
+        assert self._place is not None
         own = context_for(self.pod, self._context, self._containers[name], self._place)
         return await run_once(hook_spec(run.spec, command, own), limit_seconds)
 
@@ -260,9 +261,7 @@ class PodWorker:
             has_readiness = bool(self._containers[name].get("readinessProbe"))
             self.records[name] = replace(record, started=True, ready=not has_readiness)
         elif not verdict:
-            self._node.events.normal(
-                self.pod, "Killing", f"Container {name} failed {kind} probe, will be restarted"
-            )
+            self._node.events.normal(self.pod, "Killing", f"Container {name} failed {kind} probe, will be restarted")
             self._spawn(self._stop_run(name, run, self._probe_grace(name, kind)))
         self._wake.set()
 
@@ -356,7 +355,7 @@ class PodWorker:
         return True
 
     def _with_known_conditions(self, pod: Object) -> Object:
-        """The pod with the conditions that were written last: the watch may not have brought them back yet."""
+        """The pod with the conditions that were written last, which the watch may not have brought back yet."""
         if self._written is None:
             return pod
         own = {one["type"]: one for one in self._written["conditions"]}

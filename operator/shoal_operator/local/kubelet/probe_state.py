@@ -1,7 +1,7 @@
 """When a probe's results change a verdict.
 
-Invariant: pure; a verdict changes only after ``failureThreshold`` failures or ``successThreshold`` successes in
-a row, as in Kubernetes.
+Invariant: pure; a verdict changes only after ``failureThreshold`` failures or ``successThreshold`` successes
+in a row, as in Kubernetes.
 """
 
 from __future__ import annotations

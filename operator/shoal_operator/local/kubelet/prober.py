@@ -1,13 +1,12 @@
 """Probes of one run of a container.
 
-Invariant: liveness and readiness begin only after the startup probe has succeeded; every attempt ends within its
-timeout; cancelling the prober leaves nothing behind.
+Invariant: liveness and readiness begin only after the startup probe has succeeded; every attempt ends within
+its timeout; cancelling the prober leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
 
@@ -128,13 +127,13 @@ class Prober:
         host, port = action.get("host") or self._pod_ip, self._port(action.get("port"))
         url = f"{scheme}://{host}:{port}{action.get('path') or '/'}"
         headers = {entry["name"]: entry["value"] for entry in action.get("httpHeaders") or []}
-        # As with the kubelet, a probe does not verify certificates: it sends no secret and believes only a status.
-        context: ssl.SSLContext | bool = ssl._create_unverified_context() if scheme == "https" else True
+        # As with the kubelet, a probe does not verify certificates: it sends no secret, believes only a status.
+        verify = scheme != "https"
         timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(url, headers=headers, ssl=context, allow_redirects=False) as response,
+                session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response,
             ):
                 if not 200 <= response.status < 400:
                     raise ProbeFailed(f"HTTP probe failed with statuscode: {response.status}")

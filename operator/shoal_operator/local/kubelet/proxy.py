@@ -169,9 +169,7 @@ class ServiceProxy:
             served = self._served[key] = _Served(address, service)
         served.service = service
         ports = {
-            port["port"]: port
-            for port in service["spec"].get("ports") or []
-            if port.get("protocol", "TCP") == "TCP"
+            port["port"]: port for port in service["spec"].get("ports") or [] if port.get("protocol", "TCP") == "TCP"
         }
         for number in [number for number in served.listeners if number not in ports]:
             served.listeners.pop(number).server.close()

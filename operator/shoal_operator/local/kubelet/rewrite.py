@@ -3,9 +3,9 @@
 A local process has the machine's file system and resolver, so a declared mount path is replaced by the real
 directory, and the name of a Service by its address.
 
-Invariant: pure; a text without a declared mount path and without a Service name comes back unchanged. Rewriting
-happens *before* ``$(VAR)`` expansion, so that values from the downward API (a pod that is named like its
-Service) are never touched.
+Invariant: pure; a text without a declared mount path and without a Service name comes back unchanged.
+Rewriting happens *before* ``$(VAR)`` expansion, so that values from the downward API (a pod that is named like
+its Service) are never touched.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ _HOST: Final = re.compile(
     rf"(?P<host>{_LABEL}(?:\.{_LABEL})*)"
     rf"(?P<port>:\d{{1,5}})?(?=$|[/,?#])"
 )
-_ADDRESS_WORDS: Final = re.compile(
-    r"host|addr|server|endpoint|url|uri|service|broker|master|target", re.IGNORECASE
-)
+_ADDRESS_WORDS: Final = re.compile(r"host|addr|server|endpoint|url|uri|service|broker|master|target", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class Rewriter:
     def hosts(self, text: str, *, names_an_address: bool) -> str:
         """Replace Service names: ``host:port``, URL hosts, dotted names.
 
-        A bare single word (``demo``) is replaced only where the flag or variable that holds it names an address,
-        because a pod, a group or a user may be called like a Service.
+        A bare single word (``demo``) is replaced only where the flag or variable that holds it names an
+        address, because a pod, a group or a user may be called like a Service.
         """
         if not self.services:
             return text

@@ -46,9 +46,7 @@ def sum_requests(pods: Iterable[Object]) -> dict[str, Decimal]:
     return total
 
 
-def why_unschedulable(
-    pod: Object, node: Object, used: Mapping[str, Decimal], pods_on_node: int = 0
-) -> str | None:
+def why_unschedulable(pod: Object, node: Object, used: Mapping[str, Decimal], pods_on_node: int = 0) -> str | None:
     """None when the pod fits on ``node``, else the scheduler's message.
 
     Args:
@@ -74,10 +72,6 @@ def why_unschedulable(
 
 def _refusal(reasons: list[str], *, helpful: bool) -> str:
     preemption = (
-        "1 No preemption victims found for incoming pod"
-        if helpful
-        else "1 Preemption is not helpful for scheduling"
+        "1 No preemption victims found for incoming pod" if helpful else "1 Preemption is not helpful for scheduling"
     )
-    return (
-        f"0/1 nodes are available: {', '.join(reasons)}. preemption: 0/1 nodes are available: {preemption}."
-    )
+    return f"0/1 nodes are available: {', '.join(reasons)}. preemption: 0/1 nodes are available: {preemption}."

@@ -1,7 +1,7 @@
 """The status of a pod as the kubelet writes it, from its records.
 
-Invariant: pure; the same records and time-stamped conditions give the same status, so that an unchanged pod is
-never written.
+Invariant: pure; the same records and time-stamped conditions give the same status, so that an unchanged pod
+is never written.
 """
 
 from __future__ import annotations
@@ -46,17 +46,13 @@ def _container_id(identity: str) -> str:
     return f"process://{identity}" if identity else ""
 
 
-def _state(
-    pod: Object, record: Record, now: float, will_restart: bool
-) -> tuple[dict[str, Any], Ended | None]:
+def _state(pod: Object, record: Record, now: float, will_restart: bool) -> tuple[dict[str, Any], Ended | None]:
     """The container's state and its last termination."""
     if record.state == "Running":
         return {"running": {"startedAt": timestamp(record.started_at)}}, record.last
     if record.state == "Terminated" and record.ended is not None:
         if will_restart and record.backoff_seconds > 0 and record.retry_at > now:
-            return {
-                "waiting": {"reason": "CrashLoopBackOff", "message": backoff_message(pod, record)}
-            }, record.ended
+            return {"waiting": {"reason": "CrashLoopBackOff", "message": backoff_message(pod, record)}}, record.ended
         return {"terminated": _terminated(record.ended)}, record.last
     waiting = {"reason": record.reason}
     if record.message:
@@ -80,9 +76,7 @@ def _duration(seconds: float) -> str:
     return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
-def container_status(
-    pod: Object, container: Object, record: Record, now: float, *, is_init: bool
-) -> dict[str, Any]:
+def container_status(pod: Object, container: Object, record: Record, now: float, *, is_init: bool) -> dict[str, Any]:
     """One entry of ``containerStatuses``."""
     policy = str(pod["spec"].get("restartPolicy") or "Always")
     state, last = _state(pod, record, now, wants_restart(record, policy, is_init=is_init))
@@ -133,8 +127,7 @@ def pod_status(
         "startTime": timestamp(started_at),
         "qosClass": qos_class(spec),
         "containerStatuses": [
-            container_status(pod, container, shown[container["name"]], now, is_init=False)
-            for container in main
+            container_status(pod, container, shown[container["name"]], now, is_init=False) for container in main
         ],
     }
     if pod_ip:
@@ -142,8 +135,7 @@ def pod_status(
         status["podIPs"] = [{"ip": pod_ip}]
     if init:
         status["initContainerStatuses"] = [
-            container_status(pod, container, shown[container["name"]], now, is_init=True)
-            for container in init
+            container_status(pod, container, shown[container["name"]], now, is_init=True) for container in init
         ]
     return status
 
@@ -152,9 +144,7 @@ def _succeeded(record: Record) -> bool:
     return record.state == "Terminated" and record.ended is not None and record.ended.exit_code == 0
 
 
-def conditions(
-    pod: Object, records: Mapping[str, Record], now: float, *, initialized: bool
-) -> list[dict[str, Any]]:
+def conditions(pod: Object, records: Mapping[str, Record], now: float, *, initialized: bool) -> list[dict[str, Any]]:
     """PodScheduled, Initialized, ContainersReady and Ready, with kept transition times."""
     spec = pod["spec"]
     names = [container["name"] for container in spec.get("containers") or []]
@@ -197,9 +187,7 @@ def _gated(pod: Object, verdict: tuple[str, str, str]) -> tuple[str, str, str]:
         return verdict
     met = {one.get("type") for one in _previous(pod) if one.get("status") == "True"}
     missing = [
-        gate["conditionType"]
-        for gate in pod["spec"].get("readinessGates") or []
-        if gate["conditionType"] not in met
+        gate["conditionType"] for gate in pod["spec"].get("readinessGates") or [] if gate["conditionType"] not in met
     ]
     if not missing:
         return verdict
@@ -214,9 +202,7 @@ def _previous(pod: Object) -> Sequence[Object]:
     return (pod.get("status") or {}).get("conditions") or []
 
 
-def _condition(
-    pod: Object, kind: str, value: str, reason: str, message: str, *, now: float
-) -> dict[str, Any]:
+def _condition(pod: Object, kind: str, value: str, reason: str, message: str, *, now: float) -> dict[str, Any]:
     changed = timestamp(now)
     for one in _previous(pod):
         if one.get("type") == kind and one.get("status") == value:
@@ -238,8 +224,6 @@ def qos_class(spec: Object) -> str:
     for entry in resources:
         limits = entry.get("limits") or {}
         requests = {**limits, **(entry.get("requests") or {})}
-        if set(limits) < {"cpu", "memory"} or any(
-            requests[name] != limits[name] for name in ("cpu", "memory")
-        ):
+        if set(limits) < {"cpu", "memory"} or any(requests[name] != limits[name] for name in ("cpu", "memory")):
             return "Burstable"
     return "Guaranteed"

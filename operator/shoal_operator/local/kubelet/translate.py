@@ -38,7 +38,10 @@ HOME_VARIABLE: Final = "SHOAL_HOME"
 
 @dataclass(frozen=True)
 class Host:
-    """The machine as pods see it: ``environment`` is the kubelet's, ``bin_directory`` has the ``shoal`` command."""
+    """The machine as pods see it.
+
+    ``environment`` is the kubelet's own, ``bin_directory`` has the ``shoal`` command.
+    """
 
     session_id: str
     environment: Mapping[str, str]
@@ -82,9 +85,7 @@ def context_for(pod: Object, context: Context, container: Object, place: PodPlac
 def base_environment(pod: Object, host: Host) -> dict[str, str]:
     """What every process of the pod gets before its spec speaks."""
     environment = {
-        name: value
-        for name, value in host.environment.items()
-        if name in PASSED_ON or name.startswith("SHOAL_")
+        name: value for name, value in host.environment.items() if name in PASSED_ON or name.startswith("SHOAL_")
     }
     path = host.environment.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
     environment["PATH"] = f"{host.bin_directory}:{path}"
@@ -138,7 +139,7 @@ def _directory(container: Object, own: Context, place: PodPlace) -> Path:
 
 
 def rlimits(container: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Resource limits of the process; only core dumps are switched off: cpu and memory are recorded, not enforced."""
+    """Limits of the process: no core dumps. Those for cpu and memory are recorded, not enforced."""
     limits = (container.get("resources") or {}).get("limits") or {}
     for amount in limits.values():
         parse(amount)

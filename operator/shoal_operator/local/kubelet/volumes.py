@@ -26,8 +26,9 @@ _DEFAULT_MODE: Final = 0o644
 class VolumePlan:
     """One volume.
 
-    ``host_path`` is set when the volume is a directory or file of the machine. ``create`` is what a hostPath may
-    bring into being (``directory`` or ``file``), ``require`` what must be there. ``in_memory`` asks for tmpfs.
+    ``host_path`` is set when the volume is a directory or file of the machine. ``create`` is what a hostPath
+    may bring into being (``directory`` or ``file``), ``require`` what must be there. ``in_memory`` asks for
+    tmpfs.
     """
 
     name: str
@@ -79,9 +80,7 @@ def _projected(source: Object, context: Context) -> dict[str, tuple[bytes, int]]
     return files
 
 
-def _files(
-    kind: str, source: Object, default_mode: int | None, context: Context
-) -> dict[str, tuple[bytes, int]]:
+def _files(kind: str, source: Object, default_mode: int | None, context: Context) -> dict[str, tuple[bytes, int]]:
     mode = _DEFAULT_MODE if default_mode is None else int(default_mode)
     items: list[Mapping[str, Any]] = list(source.get("items") or [])
     files: dict[str, tuple[bytes, int]] = {}
