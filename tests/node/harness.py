@@ -23,7 +23,7 @@ from shoal.store.client import StoreClient, StoreFailure
 from shoal.wire.connection import Connection
 from shoal.wire.handshake import ClientHandshake
 from shoal.wire.reactor import Reactor
-from shoal.wire.rpc import CALL, CAST, REPLY, Caller
+from shoal.wire.rpc import CAST, REPLY, Caller
 from shoal.wire.sockets import connect_tcp, connect_unix
 
 TOKEN = b"0123456789abcdef0123456789abcdef"
@@ -139,7 +139,11 @@ class Driver:
             driver._closed,
             ClientHandshake(token, os.urandom(32)),
         )
-        driver._begin(connection, kind, None)
+        try:
+            driver._begin(connection, kind, None)
+        except BaseException:
+            driver.close()
+            raise
         return driver
 
     def _reactor(self) -> Reactor:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from harness import make_config, make_head
+
 from shoal.head.local_link import LocalLink
 from shoal.node.agent import NodeAgent
 from shoal.resources import ResourceSet

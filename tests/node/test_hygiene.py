@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import Driver, Node, NodeProcess, alive, eventually
+
 from shoal.resources import ResourceSet
 
 MakeNode = Callable[..., Node]

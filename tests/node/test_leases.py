@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from harness import ONE_CPU, Driver, Node, alive, eventually
+
 from shoal.resources import ResourceSet
 
 MakeNode = Callable[..., Node]
@@ -27,7 +28,7 @@ def test_a_lease_gives_a_worker_that_runs(make_node: MakeNode, drive: Drive) -> 
     started = time.perf_counter()
     _, again = driver.lease()
     warm = time.perf_counter() - started
-    print(f"\nlease: template's start {first * 1e3:.1f} ms, fork {forked * 1e3:.1f} ms, idle worker {warm * 1e3:.2f} ms")
+    print(f"\nlease: template's start {first * 1e3:.0f}, fork {forked * 1e3:.1f}, idle worker {warm * 1e3:.2f} ms")
     assert again[0] == address[0]
 
 

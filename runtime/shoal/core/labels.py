@@ -1,7 +1,7 @@
 """Label selectors of tasks and actors: which nodes they allow.
 
-Invariant: an expression means the same here and in the head: ``"v"`` equals, ``"!v"`` differs or is absent, ``"in(a,b)"`` one of,
-``"!in(a,b)"`` none of. All keys of a selector must hold.
+Invariant: an expression means the same here and in the head: ``"v"`` equals, ``"!v"`` differs or is absent,
+``"in(a,b)"`` one of, ``"!in(a,b)"`` none of. All keys of a selector must hold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One pull of an object from other nodes in chunks, without I/O.
 
-Invariants: at most ``window`` chunks are asked for at a time, of one location; a chunk that arrived is never asked for again,
-even when its location is lost (objects are immutable, so chunks of different holders fit together); the pull ends exactly once,
-with ``Done`` or with ``Failed``.
+Invariants: at most ``window`` chunks are asked for at a time, of one location; a chunk that arrived is never
+asked for again, even when its location is lost (objects are immutable, so chunks of different holders fit
+together); the pull ends exactly once, with ``Done`` or with ``Failed``.
 """
 
 from __future__ import annotations

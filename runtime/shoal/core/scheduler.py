@@ -1,11 +1,11 @@
 """Which lease request of a node is granted here, sent to another node, or waits: one node's scheduler.
 
-The policy packs the own node until it is half used, then prefers the least used other node that has room now (Ray's hybrid
-policy in short). Requests that wait are the demand that the autoscaler sees.
+The policy packs the own node until it is half used, then prefers the least used other node that has room now
+(Ray's hybrid policy in short). Requests that wait are the demand that the autoscaler sees.
 
-Invariants: what is held never exceeds the total, except for CPUs that a blocked holder takes back; nobody is sent to a draining
-or dead node; requests of one class (shape, labels, job) are decided in the order of their arrival; every request gets exactly
-one decision, unless it is withdrawn.
+Invariants: what is held never exceeds the total, except for CPUs that a blocked holder takes back; nobody is
+sent to a draining or dead node; requests of one class (shape, labels, job) are decided in the order of their
+arrival; every request gets exactly one decision, unless it is withdrawn.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """The shared-memory store of one node, as its agent knows it: segments, objects in them, and who uses what.
 
-A segment is a piece of shared memory that one client made and writes; objects of 1 MiB and more have one of their own, smaller
-ones share. Space is reserved before a segment is made, so the sum of the segments never exceeds the capacity. Clients keep
-some freed segments for their next objects (their pages are there already) until the agent asks for the space.
+A segment is a piece of shared memory that one client made and writes; objects of 1 MiB and more have one of
+their own, smaller ones share. Space is reserved before a segment is made, so the sum of the segments never
+exceeds the capacity. Clients keep some freed segments for their next objects (their pages are there already)
+until the agent asks for the space.
 
 Pure: every method is an event, and returns the effects that the shell has to carry out.
 
-Invariants: the place of an object is given back exactly once, only after its owner freed it and every reader let go; a segment
-is closed only when its creator gave it up (or is gone) and no object lives in it; a reservation is answered exactly once.
+Invariants: the place of an object is given back exactly once, only after its owner freed it and every reader
+let go; a segment is closed only when its creator gave it up (or is gone) and no object lives in it; a
+reservation is answered exactly once.
 """
 
 from __future__ import annotations
@@ -219,7 +221,7 @@ class StoreIndex:
         return []
 
     def pin(self, client: str, object_id: bytes) -> tuple[StoredObject, bool] | None:
-        """A client reads an object: (object, whether it has the segment mapped already); None when it is not here."""
+        """A client reads an object: (object, whether its segment is mapped there); None when it is not here."""
         stored = self.objects.get(object_id)
         if stored is None:
             return None
@@ -255,7 +257,7 @@ class StoreIndex:
             stored.copies[node[0]] = node
 
     def free(self, object_ids: Iterable[bytes]) -> list[Effect]:
-        """The owner says that nobody needs these any more; ids that are not here (yet) are remembered for a while."""
+        """Nobody needs these any more; ids that are not here (yet) are remembered for a while."""
         effects: list[Effect] = []
         for object_id in object_ids:
             self._freed[object_id] = None

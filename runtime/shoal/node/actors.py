@@ -1,14 +1,14 @@
 """Actors that live on this node, and what this node's processes want to know of actors anywhere.
 
-Invariants: an actor's resources are held from StartActor until its worker has ended; the head hears of every actor that it started
-here either ActorStarted and later ActorFailed, or ActorFailed alone, once each.
+Invariants: an actor's resources are held from StartActor until its worker has ended; the head hears of every
+actor that it started here either ActorStarted and later ActorFailed, or ActorFailed alone, once each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from shoal.core.scheduler import LeaseScheduler
 from shoal.node.clients import Client

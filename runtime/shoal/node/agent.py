@@ -1,9 +1,10 @@
 """The node agent: the shell that holds the parts of a node together on one reactor.
 
-Everything here runs in the reactor's thread, except ``start`` (before the reactor runs) and ``stop`` (which only hops there).
+Everything here runs in the reactor's thread, except ``start`` (before the reactor runs) and ``stop`` (which
+only hops there).
 
-Invariants: a closed connection ends everything that was bound to it (leases, objects, subscriptions, jobs); after ``on_stopped`` no
-process, descriptor or socket of the node is left.
+Invariants: a closed connection ends everything that was bound to it (leases, objects, subscriptions, jobs);
+after ``on_stopped`` no process, descriptor or socket of the node is left.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class NodeAgent:
         reactor: the caller runs it (``run_forever``) in the thread that calls ``start``, its main thread.
         config: of the node.
         make_link: makes the link to the head from the agent's side of it; not started yet.
-        on_stopped: called with the reason when the node has stopped of its own accord or by ``stop``; stop the reactor then.
-            The text begins with "refused: " when the head will not have this node.
+        on_stopped: called with the reason when the node has stopped of its own accord or by ``stop``; stop
+            the reactor then. The text begins with "refused: " when the head will not have this node.
 
     Example:
         >>> agent = NodeAgent(reactor, config, lambda events: LocalLink(head, events, reactor.call_soon), done)
@@ -125,9 +126,9 @@ class NodeAgent:
         self.reactor.add_listener(listener, lambda sock: self._accept(sock, network=network))
 
     def stop(self, reason: str, grace_seconds: float) -> None:
-        """Grant nothing any more, give what runs its grace, end everything; ``on_stopped`` follows. Thread-safe.
+        """Grant nothing any more, give what runs its grace, end everything; ``on_stopped`` follows.
 
-        A second call makes it immediate.
+        Thread-safe; a second call makes it immediate.
         """
         self.reactor.call_soon(lambda: self._stop(reason, grace_seconds))
 
@@ -353,7 +354,7 @@ class NodeAgent:
 
     def _drain_deadline(self) -> None:
         if self._drain_state == "draining":
-            print("shoal node: the drain's deadline is over with " + str(self._activity()), file=sys.stderr)
+            sys.stderr.write(f"shoal node: the drain's deadline is over with {self._activity()}\n")
             self._drain_state = "drained"
             self.reporter.send()
 

@@ -23,7 +23,8 @@ class NodeConfig:
         ip: where other nodes reach this one; "127.0.0.1" on a single machine.
         frames_port: TCP port for frames (0 picks a free one), or None: no network.
         token: the cluster's token, at least 16 bytes; needed with a frames port.
-        session_dir: an absolute directory of mode 0700, short: the path of its ``node.sock`` must fit in 107 bytes.
+        session_dir: an absolute directory of mode 0700, short: the path of its ``node.sock`` must fit in 107
+            bytes.
         total: logical resources.
         labels: for label selectors.
         group: the worker group; "head" on the head's own node.

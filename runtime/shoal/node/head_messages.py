@@ -1,4 +1,4 @@
-"""Between the head's protobuf messages and the plain values of this package; imported late, because protobuf is slow to load.
+"""Between the head's protobuf messages and plain values; imported late, because protobuf is slow to load.
 
 Invariant: nothing but translation happens here.
 """

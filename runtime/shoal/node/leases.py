@@ -1,7 +1,8 @@
 """Worker leases of a node: requests, grants, returns; the shell around ``core.scheduler``.
 
-Invariants: every request is answered once; a lease is bound to the connection that asked for it, and the worker of a lease whose
-connection closed is killed (it may be in the middle of that owner's task); resources are given back only when the lease ends.
+Invariants: every request is answered once; a lease is bound to the connection that asked for it, and the
+worker of a lease whose connection closed is killed (it may be in the middle of that owner's task); resources
+are given back only when the lease ends.
 """
 
 from __future__ import annotations

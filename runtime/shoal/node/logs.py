@@ -1,7 +1,8 @@
 """What workers print: read from their pipes, kept in files, handed on in batches.
 
-Invariants: a worker that prints faster than anybody reads is never waited for and never fills the disk or a queue: lines beyond
-the limits are dropped, and the number dropped is said; a line longer than the limit is cut into several.
+Invariants: a worker that prints faster than anybody reads is never waited for and never fills the disk or a
+queue: lines beyond the limits are dropped, and the number dropped is said; a line longer than the limit is
+cut into several.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The packages of jobs on this node: fetched from the head once, unpacked once, shared by all workers of the job.
+"""The packages of jobs on this node: fetched and unpacked once, shared by all workers of the job.
 
 Invariant: ``packages/<hash>`` exists only whole: a package is unpacked beside it and renamed.
 """

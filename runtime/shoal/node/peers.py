@@ -1,6 +1,7 @@
 """Connections from this agent to other agents: opened on demand, proven by the token, closed when idle.
 
-Invariant: there is at most one outgoing connection to a node, and everything that waits on it is answered when it closes.
+Invariant: there is at most one outgoing connection to a node, and everything that waits on it is answered
+when it closes.
 """
 
 from __future__ import annotations

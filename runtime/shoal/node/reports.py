@@ -1,6 +1,7 @@
 """What the node tells the head about itself: on change, coalesced, and while it is idle once in a while.
 
-Invariant: the last report sent always describes the node's state of at most ``COALESCE_SECONDS`` ago (idle seconds aside).
+Invariant: the last report sent always describes the node's state of at most ``COALESCE_SECONDS`` ago (idle
+seconds aside).
 """
 
 from __future__ import annotations

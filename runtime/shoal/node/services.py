@@ -1,7 +1,8 @@
-"""What the agent serves: the table of methods, who may call them, and the ones that only pass things on to the head.
+"""What the agent serves: the table of methods, who may call them, and what is only passed on to the head.
 
-Invariants: before its hello a client can call nothing else; over the network only the methods in ``NETWORK_METHODS`` exist; a call
-that fails in any way is answered with an error, never left without an answer.
+Invariants: before its hello a client can call nothing else; over the network only the methods in
+``NETWORK_METHODS`` exist; a call that fails in any way is answered with an error, never left without an
+answer.
 """
 
 from __future__ import annotations

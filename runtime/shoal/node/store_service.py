@@ -1,11 +1,11 @@
-"""The object store of a node: the shell around ``core.store_index``, with the descriptors and the transfer between nodes.
+"""The object store of a node: the shell around ``core.store_index``, with descriptors and transfer.
 
-Serves (see ``shoal.store.client`` for the messages): store_reserve, store_seal, store_fetch, store_released, store_free,
-store_give_up, store_forget to local processes; pull and store_free to other agents.
+Serves (see ``shoal.store.client`` for the messages): store_reserve, store_seal, store_fetch, store_released,
+store_free, store_give_up, store_forget to local processes; pull and store_free to other agents.
 
-Invariants: the agent holds exactly one descriptor a segment, closed when the index says so; an object is served only after it was
-sealed; a request for an object that should be here but is not yet known waits a moment, because its seal may still be in the
-socket of the process that wrote it.
+Invariants: the agent holds exactly one descriptor a segment, closed when the index says so; an object is
+served only after it was sealed; a request for an object that should be here but is not yet known waits a
+moment, because its seal may still be in the socket of the process that wrote it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StoreService:
         self._plan()
 
     def seal(self, client: Client, args: tuple[Any, ...], fds: list[int]) -> None:
-        """``store_seal``. A place outside of the client's segments is a broken client: its connection is closed."""
+        """``store_seal``. A place outside of the client's segments closes the connection of that broken client."""
         object_id, segment_id, offset, size, owner = args
         for fd in fds:
             segment = self.index.segments.get(segment_id)

@@ -1,7 +1,7 @@
 """The agent's side of the template process: start it, ask it for workers, hear of their ends, start it again.
 
-Invariants: the template is started from the reactor's thread, which lives as long as the agent (PDEATHSIG fires when the creating
-thread ends); closing the control socket ends the template with everything below it.
+Invariants: the template is started from the reactor's thread, which lives as long as the agent (PDEATHSIG
+fires when the creating thread ends); closing the control socket ends the template with everything below it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ END_SECONDS: Final = 7.0
 class TemplateEvents:
     """What the pool hears.
 
-    ``ready``; ``forked`` (worker id, pid); ``refused`` (worker id, words); ``ended`` (worker id, pid, wait status);
-    ``lost`` (words): the template is gone, and every worker with it.
+    ``ready``; ``forked`` (worker id, pid); ``refused`` (worker id, words); ``ended`` (worker id, pid, wait
+    status); ``lost`` (words): the template is gone, and every worker with it.
     """
 
     ready: Callable[[], None]
@@ -52,7 +52,8 @@ class TemplateLink:
 
     Args:
         reactor: the agent's.
-        session_dir: gets ``logs/template.err``; marks the processes (environment), so that a later start can find orphans.
+        session_dir: gets ``logs/template.err``; marks the processes (environment), so that a later start can
+            find orphans.
         entry: what workers run.
         events: see ``TemplateEvents``; called in the reactor's thread.
     """

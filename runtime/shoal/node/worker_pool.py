@@ -1,11 +1,13 @@
-"""The worker processes of a node: started by fork when work needs one, kept for the next work of the same job, ended.
+"""The worker processes of a node: forked when work needs one, kept for the next work of their job, ended.
 
-Invariants: a worker serves one job for its whole life; whoever asked for a worker gets exactly one answer (a worker or words),
-unless he withdrew; a worker that ended, by whatever cause, is reported exactly once and with a reason for people.
+Invariants: a worker serves one job for its whole life; whoever asked for a worker gets exactly one answer (a
+worker or words), unless he withdrew; a worker that ended, by whatever cause, is reported exactly once and
+with a reason for people.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -196,8 +198,7 @@ class WorkerPool:
     def _stream(self, worker: Worker, fd: int, *, is_err: bool) -> LogStream:
         name = f"worker-{worker.worker_id[:12]}.{'err' if is_err else 'out'}"
         path = os.path.join(self._config.session_dir, "logs", name)
-        lines: Callable[[list[str], bool], None] = lambda lines, err: self._on_lines(worker, lines, err)  # noqa: E731
-        return LogStream(self._reactor, fd, path, lines, is_err=is_err)
+        return LogStream(self._reactor, fd, path, lambda lines, err: self._on_lines(worker, lines, err), is_err=is_err)
 
     def _check_registered(self, worker: Worker) -> None:
         if worker.state == "starting":
@@ -258,10 +259,8 @@ class WorkerPool:
         for worker in list(self.workers.values()):
             # They die with the template; what they started in their groups has to be ended from here.
             if worker.pid:
-                try:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(worker.pid, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    pass  # gone with its leader
             self._ended(worker, f"the template process of the node is gone ({words})")
         if self.template.failures + 1 >= START_FAILURES_MAX:
             for entry in list(self._jobs.values()):

@@ -1,18 +1,23 @@
 """The object store as drivers and workers use it: write, seal, fetch, free.
 
-Writing needs no round trip when a freed segment of this process can be written again; reading an object of this process, or one
-that it is reading already, needs none either. Everything else is asked of the node's agent over its Unix socket:
+Writing needs no round trip when a freed segment of this process can be written again; reading an object of
+this process, or one that it is reading already, needs none either. Everything else is asked of the node's
+agent over its Unix socket:
 
     call ``store_reserve`` (bytes) -> segment id
-    cast ``store_seal`` (object id, segment id, offset, size, owner), the segment's descriptor with its first object
-    call ``store_fetch`` (object id, locations) -> (segment id, segment size, offset, size), a descriptor the first time
-    cast ``store_released`` ([(object id, segment id, offset, count), ...]); ``store_free`` ([object id, ...], nodes)
-    cast ``store_give_up`` (segment id): will not write it any more; ``store_forget`` (segment id): has unmapped it
+    cast ``store_seal`` (object id, segment id, offset, size, owner), the segment's descriptor with its first
+        object
+    call ``store_fetch`` (object id, locations) -> (segment id, segment size, offset, size), a descriptor the
+        first time
+    cast ``store_released`` ([(object id, segment id, offset, count), ...]); ``store_free`` ([object id, ...],
+        nodes)
+    cast ``store_give_up`` (segment id): will not write it any more; ``store_forget`` (segment id): has
+        unmapped it
     from the agent: cast ``store_reclaim`` ([(object id, segment id, offset, size), ...]), ``store_trim`` (),
     ``store_unmap`` (segment id)
 
-Invariants: a place is written again only after the agent gave it back and every buffer of this process on it is gone; a callback
-of the garbage collector takes no lock and sends nothing, it only notes what died.
+Invariants: a place is written again only after the agent gave it back and every buffer of this process on it
+is gone; a callback of the garbage collector takes no lock and sends nothing, it only notes what died.
 """
 
 from __future__ import annotations
@@ -95,8 +100,8 @@ class StoreClient:
     """The store, seen from one process. Thread-safe.
 
     Args:
-        caller: of the Unix connection to the node's agent, after its hello. Route the agent's casts whose method starts with
-            ``store_`` to ``handle_cast``.
+        caller: of the Unix connection to the node's agent, after its hello. Route the agent's casts whose
+            method starts with ``store_`` to ``handle_cast``.
         reactor: that reads that connection.
     """
 
@@ -121,9 +126,10 @@ class StoreClient:
     # Writing
 
     def write(self, object_id: bytes, size: int) -> memoryview:
-        """A writable view of exactly ``size`` bytes of shared memory, aligned to 64 bytes. Ends with ``seal`` or ``abort``.
+        """A writable view of exactly ``size`` bytes of shared memory, aligned to 64 bytes.
 
-        May wait for the agent when new memory is needed, so it must not be called in a handler of the reactor.
+        It ends with ``seal`` or ``abort``. May wait for the agent when new memory is needed, so it must not be
+        called in a handler of the reactor.
 
         Raises:
             ObjectStoreFullError: the store of the node is full of objects that are in use.
@@ -233,8 +239,9 @@ class StoreClient:
     # Reading
 
     def fetch(self, object_id: bytes, locations: tuple[RawNode, ...], on_done: OnFetched) -> None:
-        """Get a read-only view of an object; ``on_done`` is called at once when this process has it mapped already,
-        otherwise in the leading thread.
+        """Get a read-only view of an object.
+
+        ``on_done`` is called at once when this process has it mapped already, otherwise in the leading thread.
 
         Args:
             object_id: a sealed object.
@@ -278,7 +285,7 @@ class StoreClient:
             waiter(result)
 
     def _take_read(self, object_id: bytes, value: Any, fds: list[int]) -> memoryview | StoreFailure | None:
-        """Map what the agent gave. None: it believed that the segment is mapped here, but that has just been undone."""
+        """Map what the agent gave. None: it believed the segment mapped here, but that has just been undone."""
         segment_id, segment_bytes, offset, size = value
         with self._lock:
             own = self._segments.get(segment_id)
@@ -354,10 +361,10 @@ class StoreClient:
                 if segment.fd >= 0:
                     os.close(segment.fd)
                     segment.fd = -1
-            self._segments.clear()
-            self._pool.clear()
-            self._mapped.clear()
-            self._own.clear()
+            for table in (self._segments, self._pool, self._mapped, self._own, self._writing, self._reads):
+                table.clear()
+            self._watched.clear()  # no callbacks any more: a weak reference that is gone calls nobody
+            self._dead.clear()
             self._slabs = SlabAllocator()
 
     def _note_death(self, key: int) -> None:
@@ -373,7 +380,10 @@ class StoreClient:
         released: list[tuple[bytes, int, int, int]] = []
         with self._lock:
             while self._dead:
-                _ref, object_id, what = self._watched.pop(self._dead.popleft())
+                watched = self._watched.pop(self._dead.popleft(), None)
+                if watched is None:
+                    continue  # the session has been closed
+                _ref, object_id, what = watched
                 what.views -= 1
                 if isinstance(what, _Placed):
                     self._give_back_if_unused(what)

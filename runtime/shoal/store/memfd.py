@@ -1,7 +1,7 @@
 """Segments of shared memory as descriptors: how large they are and how they are made.
 
-Invariant: a segment has no name anywhere, so it is gone when the last process that has it open or mapped ends. Imports no ctypes:
-an agent needs no more than this.
+Invariant: a segment has no name anywhere, so it is gone when the last process that has it open or mapped
+ends. Imports no ctypes: an agent needs no more than this.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ _PAGE: Final = 4096
 
 
 def segment_size(size: int) -> int:
-    """The size of a segment for one object: rounded up by at most 1/16, so that slightly different objects can follow each
-    other in it.
-    """
+    """The size of a segment for one object, rounded up by at most 1/16: similar objects can follow in it."""
     step = max(_PAGE, 1 << max(0, size.bit_length() - 5))
     return -(-size // step) * step
 

@@ -1,7 +1,8 @@
 """Mappings of segments that live exactly as long as somebody uses them.
 
-A mapping is made with ``mmap(2)`` itself, not with the ``mmap`` module: that one keeps a duplicate of the descriptor for each
-mapping (until Python 3.13), and a process that reads thousands of objects would run out of descriptors.
+A mapping is made with ``mmap(2)`` itself, not with the ``mmap`` module: that one keeps a duplicate of the
+descriptor for each mapping (until Python 3.13), and a process that reads thousands of objects would run out
+of descriptors.
 
 Invariant: every buffer handed out keeps its mapping alive, through any slice, array or memoryview made of it.
 """

@@ -1,7 +1,8 @@
 """Pulling objects from other nodes: the shell around ``core.pull``.
 
-Invariants: an object is pulled at most once at a time, however many readers wait for it; at most ``PULLS_MAX`` pulls are under
-way, so that the bytes in flight are bounded; every waiter is answered exactly once.
+Invariants: an object is pulled at most once at a time, however many readers wait for it; at most
+``PULLS_MAX`` pulls are under way, so that the bytes in flight are bounded; every waiter is answered exactly
+once.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class PullManager:
         self._running = 0
 
     def pull(self, object_id: bytes, locations: tuple[RawNode, ...], job_id: str, on_done: OnPulled) -> None:
-        """Bring an object here; ``on_done(None)`` when it is sealed, ``on_done((kind, words))`` when it cannot be had."""
+        """Bring an object here; ``on_done(None)`` when it is sealed, else ``on_done((kind, words))``."""
         active = self._active.get(object_id)
         if active is not None:
             active.pull.add_locations(locations)
@@ -93,7 +94,7 @@ class PullManager:
         def check() -> None:
             if self._active.get(active.object_id) is active:
                 if active.place is None and active.pull.total is not None:
-                    active.pull.restart_clock(time.monotonic())  # it waits for room here, not for the other node
+                    active.pull.restart_clock(time.monotonic())  # it waits for room here
                 self._carry_out(active, active.pull.expire(time.monotonic()))
                 self._plan_expiry(active)
 

@@ -2,7 +2,8 @@
 
 Agent to template:   (FORK, worker id, setup) with the descriptors of the worker's stdout and stderr
                      (KILL, worker id, signal): to the worker's process group
-Template to agent:   (READY, pid), (FORKED, worker id, pid), (REFUSED, worker id, words), (ENDED, worker id, pid, wait status)
+Template to agent:   (READY, pid), (FORKED, worker id, pid), (REFUSED, worker id, words), (ENDED, worker id,
+pid, wait status)
 
 Invariant: a packet is one whole message; the agent's closing of its end is the order to end everything.
 """

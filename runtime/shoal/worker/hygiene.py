@@ -1,7 +1,8 @@
 """How a process makes sure that it does not outlive its parent, and that what it started does not outlive it.
 
-Invariant: PDEATHSIG is set by the process itself, after its fork or exec, and the parent is checked afterwards, so that a parent
-that died in between is noticed. (It fires when the *thread* that created the process ends, and a fork clears it.)
+Invariant: PDEATHSIG is set by the process itself, after its fork or exec, and the parent is checked
+afterwards, so that a parent that died in between is noticed. (It fires when the *thread* that created the
+process ends, and a fork clears it.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
-    """Get a signal when the parent's creating thread ends; ends this process at once when the parent is gone already."""
+    """Get a signal when the parent's creating thread ends; ends at once when the parent is gone already."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)

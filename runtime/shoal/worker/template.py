@@ -1,16 +1,19 @@
 """The template process: has imported what every worker needs, and forks workers on request in about 10 ms.
 
-Started by the node agent as ``python -P -m shoal.worker.template --control-fd N --parent PID --entry module:function``. The
-agent's end of the control socket is the lifeline: when it closes, every worker, everything they started and the template end.
+Started by the node agent as ``python -P -m shoal.worker.template --control-fd N --parent PID --entry
+module:function``. The agent's end of the control socket is the lifeline: when it closes, every worker,
+everything they started and the template end.
 
-Invariants: one thread, so that a fork copies a sane process; every worker leads a process group of its own, which is killed
-before the worker is reaped, so that the number cannot have been reused; a worker dies with its template.
+Invariants: one thread, so that a fork copies a sane process; every worker leads a process group of its own,
+which is killed before the worker is reaped, so that the number cannot have been reused; a worker dies with
+its template.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -107,10 +110,8 @@ class Template:
         for fd in fds:
             os.close(fd)
         if pid > 0:
-            try:
-                os.setpgid(pid, pid)  # the child does it too: whoever is first
-            except OSError:
-                pass  # it has, or is gone
+            with contextlib.suppress(OSError):  # the child does it too: whoever is first
+                os.setpgid(pid, pid)
             self._workers[worker_id] = pid
             self._tell((FORKED, worker_id, pid))
         return None
@@ -127,10 +128,8 @@ class Template:
         os.close(self._wake_write)
 
     def _reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # the signals were read with earlier ones
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass  # the signals were read with earlier ones
         by_pid = {pid: worker_id for worker_id, pid in self._workers.items()}
         while True:
             try:
