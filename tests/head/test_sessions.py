@@ -5,6 +5,7 @@ import socket
 import grpc
 import pytest
 
+from shoal.head import head_servicer
 from shoal.protocol import auth, head_pb2, node_pb2
 
 
@@ -107,3 +108,21 @@ async def test_demand_of_nodes_is_summed_by_shape(channel, FakeAgent, amounts, w
         snapshot = await wait_for(lambda s: any(d.count == 10 for d in s.demands))
         assert len(snapshot.demands) == 1
         assert list(snapshot.demands[0].examples) == ["f"]
+
+
+async def test_a_quiet_cluster_is_heard_of_again_and_again(stub, monkeypatch):
+    monkeypatch.setattr(head_servicer, "HEARTBEAT_SECONDS", 0.2)
+    stream = stub.Watch(head_pb2.WatchRequest(), timeout=5)
+    versions = [(await anext(aiter(stream))).version for _ in range(3)]
+    stream.cancel()
+    assert len(set(versions)) == 1
+
+
+async def test_a_node_that_only_stays_idle_is_no_news(head, channel, FakeAgent, wait_for):
+    async with FakeAgent(channel, "n1") as agent:
+        agent.report(idle_seconds=1.0)
+        version = (await wait_for(lambda s: s.nodes and s.nodes[0].idle_seconds >= 1)).version
+        agent.report(idle_seconds=1.1)
+        agent.report(idle_seconds=1.2)
+        agent.report(available=3, idle_seconds=0)
+        assert (await wait_for(lambda s: s.nodes[0].idle_seconds == 0)).version == version + 1

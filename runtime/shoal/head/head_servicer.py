@@ -20,7 +20,7 @@ from shoal.jobs.manager import SubmitError
 from shoal.protocol import head_pb2, head_pb2_grpc
 
 COALESCE_SECONDS: Final = 0.1
-HEARTBEAT_SECONDS: Final = 10.0
+HEARTBEAT_SECONDS = 8.0
 MAX_STREAMS: Final = 200
 READ_BYTES: Final = 256 * 1024
 _SUBMIT_STATUS: Final = {

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.actor_placement import Candidate, explain
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from shoal.jobs.manager import JobHooks, JobManager
 
 VIEW_SECONDS: Final = 0.05
+IDLE_TOLERANCE_SECONDS: Final = 0.5
 NODES_PER_VIEW_INTERVAL: Final = 50
 """Views of large clusters are sent less often: all of them grow with the square of the nodes."""
 
@@ -249,12 +251,13 @@ class HeadService:
 
     def _reported(self, member: Member, report: node_pb2.NodeReport, now: float) -> None:
         status = convert.node_status(report)
-        before, took_work = member.status, member.takes_work
+        before, took_work, idle_before = member.status, member.takes_work, member.idle_seconds(now)
         self._members.report(member.info.node_id, member.session, status, now)
         if status.drain_state != "active":
             self._drains.node_drains(member.info.node_id)
-        if before == status:
-            return
+        same_idleness = abs(idle_before - status.idle_seconds) < IDLE_TOLERANCE_SECONDS
+        if same_idleness and replace(before, idle_seconds=status.idle_seconds) == status:
+            return  # it only went on as it was: no news for anybody
         if before.available != status.available and len(self._sessions) > 1:
             self._view_dirty = True
         if took_work != member.takes_work:

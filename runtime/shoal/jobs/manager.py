@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_ENTRYPOINT_LENGTH: Final = 100_000
 CLOSE_SECONDS: Final = 3.0
+TAILS_KEPT: Final = 100
+"""Older jobs that have ended are listed without their output's end, so that a snapshot stays small."""
 MOUNTED_SOURCE: Final = "/var/run/shoal/source"
 """Where the operator mounts a job's ConfigMap in the head pod, and what it says in a submission."""
 
@@ -134,7 +136,9 @@ class JobManager:
     def snapshots(self) -> list[head_pb2.JobSnapshot]:
         """All jobs' states, oldest first."""
         with self._lock:
-            return [_snapshot(job) for job in self._table]
+            jobs = list(self._table)
+            recent = max(0, len(jobs) - TAILS_KEPT)
+            return [_snapshot(job, tail=not job.done or index >= recent) for index, job in enumerate(jobs)]
 
     def counted(self, job_id: str, node_id: str, counts: tuple[int, int, int]) -> bool:
         """Task totals of a job's drivers on one node; False when nothing changed."""
@@ -258,7 +262,7 @@ def _check(submission_id: str, entrypoint: str) -> None:
         raise SubmitError("Invalid", f"the entrypoint must be at most {MAX_ENTRYPOINT_LENGTH} characters, without NUL")
 
 
-def _snapshot(job: Job) -> head_pb2.JobSnapshot:
+def _snapshot(job: Job, *, tail: bool = True) -> head_pb2.JobSnapshot:
     from shoal.protocol import head_pb2
 
     submitted, finished, failed = job.totals()
@@ -271,7 +275,7 @@ def _snapshot(job: Job) -> head_pb2.JobSnapshot:
         has_exit_code=job.exit_code is not None,
         start_time_seconds=job.start_time,
         end_time_seconds=job.end_time,
-        output_tail=job.output_tail(),
+        output_tail=job.output_tail() if tail else "",
         tasks_submitted=submitted,
         tasks_finished=finished,
         tasks_failed=failed,

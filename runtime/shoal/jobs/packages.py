@@ -71,11 +71,16 @@ def check_readable(directory: str) -> None:
 
 def _files(directory: str) -> Iterator[tuple[str, Path]]:
     for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(d for d in directories if d not in EXCLUDED_DIRECTORIES)
+        directories[:] = sorted(d for d in directories if not _is_excluded(d))
         for name in sorted(names):
             path = Path(parent, name)
             if not name.endswith(EXCLUDED_SUFFIX) and path.is_file():
                 yield str(path.relative_to(directory)), path
+
+
+def _is_excluded(directory: str) -> bool:
+    """Also the hidden copies (``..data``) behind the links of a mounted ConfigMap, whose files are there already."""
+    return directory in EXCLUDED_DIRECTORIES or directory.startswith("..")
 
 
 def unpack(data: bytes, directory: Path) -> None:
