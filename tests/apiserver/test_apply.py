@@ -124,7 +124,7 @@ def test_an_update_takes_what_it_changes_and_apply_then_conflicts(api: Any, new_
     changed = api.patch("Widget", "w", {"spec": {"replicas": 5}}, api_version="example.com/v1", field_manager="scaler")
     assert owners(changed)["scaler", "Update"] == {".spec.replicas"}
     assert ".spec.replicas" not in owners(changed)["one", "Apply"]
-    with pytest.raises(StatusError, match='conflict with "scaler" using example.com/v1: .spec.replicas'):
+    with pytest.raises(StatusError, match=r'conflict with "scaler" using example.com/v1: \.spec\.replicas'):
         api.apply(new_widget(replicas=2), "one")
     assert api.apply(new_widget(), "one")["spec"]["replicas"] == 5
 

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from shoal_operator.local.apiserver import ApiServer
-from shoal_operator.local.apiserver.handlers import BODY_LIMIT_BYTES
+from shoal_operator.local.apiserver.requests import BODY_LIMIT_BYTES
 
 PODS = "/api/v1/namespaces/default/pods"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"

@@ -77,6 +77,7 @@ class FakeLogs:
         tail_lines: int | None,
         since_seconds: int | None,
         previous: bool,
+        timestamps: bool,
     ) -> AsyncIterator[bytes]:
         if previous:
             raise LookupError(f'previous terminated container "{container}" in pod "{name}" not found')
@@ -116,7 +117,7 @@ async def test_moving_from_client_side_to_server_side_apply(kubectl: Kubectl, ne
     await kubectl("apply", "--server-side", "-f", "-", stdin=new_widget(replicas=3))
     found = json.loads(await kubectl("get", "wg", "w", "-o", "json", "--show-managed-fields"))
     assert found["spec"] == {"size": "Small", "replicas": 3}
-    assert [entry["manager"] for entry in found["metadata"]["managedFields"]] == ["kubectl"]
+    assert [entry["manager"] for entry in found["metadata"]["managedFields"]] == ["kubectl", "kubectl-last-applied"]
 
 
 async def test_diff_shows_what_apply_would_change(kubectl: Kubectl, new_widget: Any) -> None:

@@ -155,7 +155,7 @@ def _check_secret(secret: Document, old: Document | None) -> list[FieldError]:
     return problems
 
 
-def _check_lease(lease: Document, old: Document | None) -> list[FieldError]:
+def _check_lease(lease: Document, _old: Document | None) -> list[FieldError]:
     spec = lease.get("spec") or {}
     problems = []
     for name in ("leaseDurationSeconds", "leaseTransitions"):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shoal_operator.local.apiserver import fieldsets
+from shoal_operator.local.apiserver import fieldsets, lastapplied
 from shoal_operator.local.apiserver import schema as schemas
 from shoal_operator.local.apiserver.errors import StatusError
 from shoal_operator.local.apiserver.fieldsets import MEMBER, FieldSet, Path
@@ -133,9 +133,11 @@ def apply_configuration(
     if live is None:
         return clone(config), others, owned
     current = fieldsets.leaves(live, schema)
-    others = _settle_conflicts(wanted, current, others, force=force)
+    inherited = lastapplied.inherited_fields(live, manager.name, schema)
+    others = _settle_conflicts(wanted, current, others, inherited, force=force)
     merged = _merge(live, config, schema)
     _drop_abandoned(merged, previous - owned, others, schema)
+    lastapplied.refresh(live, merged, config, manager.name)
     return merged, others, owned
 
 
@@ -173,14 +175,19 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _settle_conflicts(
-    wanted: dict[Path, Any], current: dict[Path, Any], others: Sequence[Entry], *, force: bool
+    wanted: dict[Path, Any],
+    current: dict[Path, Any],
+    others: Sequence[Entry],
+    inherited: FieldSet,
+    *,
+    force: bool,
 ) -> list[Entry]:
     contested = {
         path
         for path, value in wanted.items()
         if value is not MEMBER and path in current and not _same(current[path], value)
     }
-    found = [(entry, sorted(entry.fields & contested)) for entry in others]
+    found = [(entry, sorted((entry.fields & contested) - inherited)) for entry in others]
     conflicts = [(entry, paths) for entry, paths in found if paths]
     if conflicts and not force:
         raise conflict_error([(entry.manager, paths) for entry, paths in conflicts])

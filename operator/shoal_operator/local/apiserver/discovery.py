@@ -41,6 +41,22 @@ _SUBRESOURCE_KINDS = {
 }
 
 
+def answer(registry: Registry, path: str) -> Document | None:
+    """What stands at a discovery path below the two roots; None where nothing does."""
+    match path.split("/")[1:]:
+        case [""]:
+            return {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+        case ["version"]:
+            return VERSION
+        case ["api", version]:
+            return resource_list(registry, "", version)
+        case ["apis", name]:
+            return group(registry, name)
+        case ["apis", name, version]:
+            return resource_list(registry, name, version)
+    return None
+
+
 def api_versions() -> Document:
     """/api"""
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}

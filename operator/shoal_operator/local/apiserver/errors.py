@@ -35,32 +35,39 @@ def show(value: Any) -> str:
 
 
 def required(path: str, detail: str = "") -> FieldError:
+    """A field that must be there is not."""
     return FieldError(path, "FieldValueRequired", "Required value" + (f": {detail}" if detail else ""))
 
 
 def invalid_value(path: str, value: Any, detail: str) -> FieldError:
+    """A field's value breaks a rule; `detail` says which."""
     return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {detail}")
 
 
 def not_supported(path: str, value: Any, supported: Iterable[Any]) -> FieldError:
+    """A field's value is none of those allowed."""
     listed = ", ".join(sorted(show(item) for item in supported))
     text = f"Unsupported value: {show(value)}: supported values: {listed}"
     return FieldError(path, "FieldValueNotSupported", text)
 
 
 def duplicate_value(path: str, value: Any) -> FieldError:
+    """A field's value must be unique and is not."""
     return FieldError(path, "FieldValueDuplicate", f"Duplicate value: {show(value)}")
 
 
 def forbidden_field(path: str, detail: str) -> FieldError:
+    """A field may not be set, or not be changed."""
     return FieldError(path, "FieldValueForbidden", f"Forbidden: {detail}")
 
 
 def too_long(path: str, limit: int) -> FieldError:
+    """A text is longer than `limit` allows."""
     return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
 
 
 def too_many(path: str, count: int, limit: int) -> FieldError:
+    """A list or map has more items than `limit` allows."""
     return FieldError(path, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
 
 
@@ -108,15 +115,18 @@ def not_found(resource: str, name: str) -> StatusError:
 
 
 def no_such_path() -> StatusError:
+    """404 for a path that no resource has."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def already_exists(resource: str, name: str) -> StatusError:
+    """409 for a create with a name that is taken."""
     text = f'{resource} "{name}" already exists'
     return StatusError(409, "AlreadyExists", text, _details(resource, name))
 
 
 def conflict(resource: str, name: str, detail: str) -> StatusError:
+    """409 for a write that a newer state of the object contradicts."""
     text = f'Operation cannot be fulfilled on {resource} "{name}": {detail}'
     return StatusError(409, "Conflict", text, _details(resource, name))
 
@@ -133,45 +143,55 @@ def invalid(kind: str, name: str, problems: Sequence[FieldError]) -> StatusError
 
 
 def bad_request(message: str) -> StatusError:
+    """400 for what cannot be understood."""
     return StatusError(400, "BadRequest", message)
 
 
 def forbidden(resource: str, name: str, detail: str) -> StatusError:
+    """403 for what is not allowed in this state."""
     text = f'{resource} "{name}" is forbidden: {detail}'
     return StatusError(403, "Forbidden", text, _details(resource, name))
 
 
 def expired(message: str) -> StatusError:
+    """410: the client has to list again."""
     return StatusError(410, "Expired", message)
 
 
 def unauthorized() -> StatusError:
+    """401 without the right token."""
     return StatusError(401, "Unauthorized", "Unauthorized")
 
 
 def too_large(limit_bytes: int) -> StatusError:
+    """413 for a body over the limit."""
     text = f"Request entity too large: limit is {limit_bytes}"
     return StatusError(413, "RequestEntityTooLarge", text)
 
 
 def method_not_allowed(method: str) -> StatusError:
+    """405 for a verb that the resource lacks."""
     text = f"the server does not allow this method on the requested resource: {method}"
     return StatusError(405, "MethodNotAllowed", text)
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
+    """415 for a body in a form this server does not read."""
     text = "the body of the request was in an unknown format - accepted media types include: "
     return StatusError(415, "UnsupportedMediaType", text + ", ".join(accepted))
 
 
 def not_acceptable(accepted: Iterable[str]) -> StatusError:
+    """406 for an answer in a form this server does not write."""
     text = "only the following media types are accepted: " + ", ".join(accepted)
     return StatusError(406, "NotAcceptable", text)
 
 
 def unavailable(message: str) -> StatusError:
+    """503 for what may work later."""
     return StatusError(503, "ServiceUnavailable", message, retry_after_seconds=1)
 
 
 def internal(message: str) -> StatusError:
+    """500 for our own mistake."""
     return StatusError(500, "InternalError", f"Internal error occurred: {message}")

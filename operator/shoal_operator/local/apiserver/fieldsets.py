@@ -23,11 +23,18 @@ MEMBER: Any = object()
 
 _UNTRACKED_ROOT = frozenset({"f:apiVersion", "f:kind"})
 _UNTRACKED_METADATA = frozenset(
-    f"f:{name}"
-    for name in (
-        "name namespace uid resourceVersion generation creationTimestamp deletionTimestamp "
-        "deletionGracePeriodSeconds managedFields selfLink"
-    ).split()
+    {
+        "f:creationTimestamp",
+        "f:deletionGracePeriodSeconds",
+        "f:deletionTimestamp",
+        "f:generation",
+        "f:managedFields",
+        "f:name",
+        "f:namespace",
+        "f:resourceVersion",
+        "f:selfLink",
+        "f:uid",
+    }
 )
 
 

@@ -203,9 +203,9 @@ class Collector:
                 if resource is not None and not document["metadata"].get("deletionTimestamp"):
                     self._delete(held, resource, None)
                 remaining |= self._context.store.get(held) is not None
-        document = self._context.store.get(key)
-        if document is not None and not remaining:
-            new = clone(document)
+        namespace = self._context.store.get(key)
+        if namespace is not None and not remaining:
+            new = clone(namespace)
             new["spec"]["finalizers"] = []
             writes.commit(self._context, key, new)
 

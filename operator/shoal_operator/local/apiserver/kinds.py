@@ -49,12 +49,12 @@ class Resource:
 
     @property
     def group_resource(self) -> str:
-        """ "pods", or "computejobs.shoal.dev": how messages name the resource."""
+        """How messages name the resource: `pods`, or `computejobs.shoal.dev`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def qualified_kind(self) -> str:
-        """ "Pod", or "ComputeJob.shoal.dev": how an Invalid message names the kind."""
+        """How an Invalid message names the kind: `Pod`, or `ComputeJob.shoal.dev`."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
 
     @property

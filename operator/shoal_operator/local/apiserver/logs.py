@@ -17,7 +17,7 @@ from shoal_operator.local.apiserver.values import Document, dig, parse_timestamp
 class LogSource(Protocol):
     """Where logs come from. An async generator function fits:
 
-    `async def read(...): yield b"line\\n"`. It ends by itself when not following, or when the container ended.
+    `async def read(...): yield line`. It ends by itself when not following, or when the container ended.
     Raises LookupError (its text reaches the client) when there is no such log.
     """
 

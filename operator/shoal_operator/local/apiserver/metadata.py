@@ -48,9 +48,25 @@ _FREE_NAMES = frozenset({"roles.rbac.authorization.k8s.io", "rolebindings.rbac.a
 ANNOTATIONS_LIMIT_BYTES = 256 * 1024
 
 KNOWN_FIELDS = frozenset(
-    "annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName "
-    "generation labels managedFields name namespace ownerReferences resourceVersion selfLink uid".split()
+    {
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
 )
+"""The fields of metav1.ObjectMeta."""
 
 
 def unknown_fields(document: Document) -> list[str]:
@@ -146,6 +162,7 @@ def _validate_owners(owners: Any) -> list[FieldError]:
         if owner.get("controller"):
             controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
     if len(controllers) > 1:
-        detail = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
+        found = " and ".join(controllers)
+        detail = f'Only one reference can have Controller set to true. Found "true" in references for {found}'
         problems.append(errors.invalid_value("metadata.ownerReferences", controllers, detail))
     return problems

@@ -52,6 +52,18 @@ _OBJECT_META: Document = {
 }
 
 
+def answer(registry: Registry, path: str) -> Document | None:
+    """What stands at an OpenAPI path; None where nothing does."""
+    match path.split("/")[1:]:
+        case ["openapi", "v3"]:
+            return index(registry)
+        case ["openapi", "v3", "api", version]:
+            return document(registry, "", version)
+        case ["openapi", "v3", "apis", group, version]:
+            return document(registry, group, version)
+    return None
+
+
 def index(registry: Registry) -> Document:
     """/openapi/v3: where the document of each group version is; the hash changes with its content."""
     paths = {}

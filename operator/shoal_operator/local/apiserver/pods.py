@@ -149,14 +149,30 @@ def _validate_container(path: str, container: Document, volumes: set[str]) -> li
         items = container.get(field)
         if items is not None and not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
             problems.append(errors.invalid_value(f"{path}.{field}", items, "must be a list of strings"))
+    problems += _validate_mounts(path, container, volumes)
+    problems += _validate_environment(path, container)
+    for index, port in enumerate(container.get("ports") or ()):
+        number = port.get("containerPort")
+        if not isinstance(number, int) or not 0 < number < 65536:
+            detail = "must be between 1 and 65535, inclusive"
+            problems.append(errors.invalid_value(f"{path}.ports[{index}].containerPort", number, detail))
+    return problems
+
+
+def _validate_mounts(path: str, container: Document, volumes: set[str]) -> list[FieldError]:
+    problems: list[FieldError] = []
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{index}]"
         if mount.get("name") not in volumes:
-            problems.append(
-                FieldError(f"{where}.name", "FieldValueNotFound", f"Not found: {errors.show(mount.get('name'))}")
-            )
+            words = f"Not found: {errors.show(mount.get('name'))}"
+            problems.append(FieldError(f"{where}.name", "FieldValueNotFound", words))
         if not mount.get("mountPath"):
             problems.append(errors.required(f"{where}.mountPath"))
+    return problems
+
+
+def _validate_environment(path: str, container: Document) -> list[FieldError]:
+    problems: list[FieldError] = []
     for index, variable in enumerate(container.get("env") or ()):
         where = f"{path}.env[{index}]"
         if not variable.get("name"):
@@ -168,11 +184,6 @@ def _validate_container(path: str, container: Document, volumes: set[str]) -> li
             problems.append(errors.invalid_value(f"{where}.valueFrom", "", detail))
         if not isinstance(variable.get("value", ""), str):
             problems.append(errors.invalid_value(f"{where}.value", variable["value"], "must be a string"))
-    for index, port in enumerate(container.get("ports") or ()):
-        number = port.get("containerPort")
-        if not isinstance(number, int) or not 0 < number < 65536:
-            detail = "must be between 1 and 65535, inclusive"
-            problems.append(errors.invalid_value(f"{path}.ports[{index}].containerPort", number, detail))
     return problems
 
 

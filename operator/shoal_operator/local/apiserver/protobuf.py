@@ -146,7 +146,8 @@ def decode(body: bytes) -> Document:
 
 
 def _message(kind: str, data: bytes) -> Document:
-    table, found = _MESSAGES[kind], {}
+    table = _MESSAGES[kind]
+    found: Document = {}
     for number, value in _wire(data):
         field = table.get(number)
         if field is None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from shoal_operator.local.apiserver import errors, selectors, versions
 from shoal_operator.local.apiserver.context import Context
 from shoal_operator.local.apiserver.kinds import Resource
-from shoal_operator.local.apiserver.selectors import FieldSelector, LabelSelector
+from shoal_operator.local.apiserver.selectors import ALL_FIELDS, ALL_LABELS, FieldSelector, LabelSelector
 from shoal_operator.local.apiserver.store import HistoryLostError, Key
 from shoal_operator.local.apiserver.values import Document, dig
 
@@ -54,8 +54,8 @@ SELECTABLE_FIELDS: dict[str, tuple[str, ...]] = {
 class Filter:
     """The two selectors of a list, watch or deletecollection."""
 
-    labels: LabelSelector = LabelSelector()
-    fields: FieldSelector = FieldSelector()
+    labels: LabelSelector = ALL_LABELS
+    fields: FieldSelector = ALL_FIELDS
 
     def matches(self, document: Document) -> bool:
         if self.labels.requirements and not self.labels.matches(document["metadata"].get("labels")):

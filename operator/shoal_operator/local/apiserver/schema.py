@@ -20,6 +20,7 @@ MAX_ERRORS = 50
 
 
 def join(path: str, name: str) -> str:
+    """The path of a field below `path`."""
     return f"{path}.{name}" if path else name
 
 
@@ -35,6 +36,7 @@ def child(schema: Document, name: str) -> Document | None:
 
 
 def keeps_unknown(schema: Document) -> bool:
+    """Whether unknown fields stay."""
     return bool(schema.get("x-kubernetes-preserve-unknown-fields"))
 
 
@@ -150,9 +152,8 @@ def _wrong_type(path: str, actual: str, wanted: str) -> FieldError:
 
 
 def _validate_object(schema: Document, value: Document, path: str, problems: list[FieldError]) -> None:
-    for name in schema.get("required") or ():
-        if name not in value:
-            problems.append(errors.required(join(path, name)))
+    missing = (name for name in schema.get("required") or () if name not in value)
+    problems.extend(errors.required(join(path, name)) for name in missing)
     limit = schema.get("maxProperties")
     if limit is not None and len(value) > limit:
         problems.append(errors.too_many(path, len(value), limit))

@@ -75,6 +75,11 @@ class FieldSelector:
         return next(pinned, None)
 
 
+ALL_LABELS = LabelSelector()
+ALL_FIELDS = FieldSelector()
+"""The selectors that match everything."""
+
+
 class _LabelParser:
     """Recursive descent over the tokens of one label selector."""
 

@@ -15,16 +15,18 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 from shoal_operator.local.apiserver import certificates, crd, kubeconfig, writes
 from shoal_operator.local.apiserver.context import AddressPool, Context, WriteOptions
 from shoal_operator.local.apiserver.gc import Collector
-from shoal_operator.local.apiserver.handlers import BODY_LIMIT_BYTES, Dispatcher
+from shoal_operator.local.apiserver.handlers import Dispatcher
 from shoal_operator.local.apiserver.kinds import CRD_COLLECTION, Registry
 from shoal_operator.local.apiserver.logs import LogSource
+from shoal_operator.local.apiserver.requests import BODY_LIMIT_BYTES
 from shoal_operator.local.apiserver.store import Change, Store
 from shoal_operator.local.apiserver.values import Document, dig
 from shoal_operator.local.apiserver.watch import Hub
@@ -161,22 +163,31 @@ class ApiServer:
         self._dispatcher.log_source = source
 
 
-def _limited_request(*parts: Any) -> web.BaseRequest:
+def _limited_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
     """A request whose body may not exceed the limit."""
-    return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=BODY_LIMIT_BYTES)
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT_BYTES)
 
 
 async def _collect(context: Context, collector: Collector) -> None:
     """Run the garbage collector whenever something happened that may concern it."""
     wake = asyncio.Event()
-    unsubscribe = context.store.subscribe(lambda change: wake.set())
+    unsubscribe = context.store.subscribe(lambda _change: wake.set())
     next_sweep = time.monotonic() + _EVENT_SWEEP_SECONDS
     try:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), max(0.0, next_sweep - time.monotonic()))
             wake.clear()
-            while collector.run():
+            if collector.run():
+                # More is waiting; requests are served in between.
+                wake.set()
                 await asyncio.sleep(0)
             if time.monotonic() >= next_sweep:
                 collector.expire_events()

@@ -82,6 +82,7 @@ def partial(document: Document) -> Document:
 
 
 def column(name: str, kind: str = "string", *, priority: int = 0, form: str = "", description: str = "") -> Document:
+    """One metav1.TableColumnDefinition; `priority` above 0 is shown by `-o wide` only."""
     return {
         "name": name,
         "type": kind,
@@ -269,7 +270,7 @@ def _secret(secret: Document, now: datetime) -> Cells:
     ]
 
 
-def _definition(crd: Document, now: datetime) -> Cells:
+def _definition(crd: Document, _now: datetime) -> Cells:
     return [crd["metadata"]["name"], crd["metadata"]["creationTimestamp"]]
 
 
