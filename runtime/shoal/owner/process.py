@@ -513,6 +513,7 @@ class OwnerProcess:
         """End the session: sockets closed, threads joined, references worthless."""
         if self.closed:
             return
+        self.tasks.tell_counts()
         self.closed = True
         self.reactor.stop()
         if self._aside is not None:

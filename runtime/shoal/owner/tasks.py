@@ -382,11 +382,17 @@ class Tasks:
                 self._carry_out(key, queue.tick(now))
                 if queue.idle:
                     del self._queues[key]
-            if now >= self._tell_counts_at and tuple(self._counts) != self._told_counts:
+            if now >= self._tell_counts_at:
                 self._tell_counts_at = now + COUNTS_SECONDS
-                self._told_counts = (self._counts[0], self._counts[1], self._counts[2])
-                self._process.agent.cast("task_counts", *self._told_counts)
+                self.tell_counts()
             return bool(self._queues)
+
+    def tell_counts(self) -> None:
+        """Tell the agent how many tasks were submitted, finished and failed, if that changed."""
+        counts = (self._counts[0], self._counts[1], self._counts[2])
+        if counts != self._told_counts:
+            self._told_counts = counts
+            self._process.agent.cast("task_counts", *counts)
 
 
 def send_functions(connection: Connection, functions: dict[bytes, Function]) -> None:
