@@ -274,6 +274,18 @@ class World:
             assert deaths == []
 
 
+@pytest.fixture(scope="session", autouse=True)
+def grpc_runtime():
+    """grpc keeps one poller a process: there before the first test, so that no test seems to leave it."""
+
+    async def begin():
+        grpc.aio.init_grpc_aio()
+
+    asyncio.run(begin())
+    yield
+    grpc.aio.shutdown_grpc_aio()
+
+
 @pytest.fixture
 async def world(tmp_path):
     pool = LoopbackPool(seed=secrets.randbelow(60_000))

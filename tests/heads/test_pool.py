@@ -1,0 +1,187 @@
+import asyncio
+
+import grpc
+
+from shoal.protocol import auth, head_pb2
+from shoal_operator.domain.plan import SubmitJob
+from shoal_operator.heads.link import HeadLink, LinkTimes
+from shoal_operator.heads.pool import News
+
+from .conftest import TOKEN, Head, address, wait_until
+
+KEY = ("ml", "demo")
+SUBMIT = SubmitJob("demo", "uid-1", "true", "", False, {}, {})
+
+
+async def connected(pool, head):
+    pool.pool.ensure(KEY, address(head), is_ready=True)
+    assert not pool.pool.is_settled(KEY)
+    await wait_until(lambda: pool.pool.view(KEY) is not None)
+    assert pool.pool.is_settled(KEY)
+    return pool.pool
+
+
+async def test_nobody_is_called_before_the_pod_is_ready(pool, head):
+    pool.pool.ensure(KEY, address(head), is_ready=False)
+    assert len(pool.pool) == 0
+    assert pool.pool.is_settled(KEY)
+
+
+async def test_what_the_head_says_is_news_and_a_heartbeat_is_not(pool, head):
+    heads = await connected(pool, head)
+    assert pool.news == [News.CLUSTER | News.JOBS]
+    node = head_pb2.NodeSnapshot(node_id="n", alive=True, idle_seconds=1)
+    head.snapshot.nodes.append(node)
+    head.say()
+    await wait_until(lambda: heads.view(KEY).nodes)
+    head.snapshot.nodes[0].idle_seconds = 12
+    head.say()
+    await wait_until(lambda: heads.view(KEY).nodes[0].idle_seconds == 12)
+    assert pool.news[1:] == [News.CLUSTER]
+    head.snapshot.jobs.append(head_pb2.JobSnapshot(submission_id="j", state=head_pb2.JOB_STATE_RUNNING))
+    head.say()
+    await wait_until(lambda: heads.view(KEY).jobs)
+    assert pool.news[2:] == [News.JOBS]
+
+
+async def test_a_broken_stream_is_data_and_heals(pool, head):
+    heads = await connected(pool, head)
+    await head.server.stop(0)
+    await wait_until(lambda: not heads.view(KEY).reachable)
+    view = heads.view(KEY)
+    assert (view.incarnation, "cannot be reached" in view.unreachable_message) == ("first", True)
+    head.snapshot.incarnation = "second"
+    await head.serve()
+    await wait_until(lambda: heads.view(KEY).reachable, seconds=10)
+    assert heads.view(KEY).incarnation == "second"
+
+
+async def test_a_head_that_never_answers_settles_without_a_view(pool, head):
+    await head.server.stop(0)
+    pool.pool.ensure(KEY, address(head), is_ready=True)
+    await wait_until(lambda: pool.pool.is_settled(KEY))
+    assert pool.pool.view(KEY) is None
+    assert pool.news == [News.CLUSTER | News.JOBS]
+
+
+async def test_a_refused_token_is_read_again(pool, head):
+    pool.tokens = [b"an old token of the cluster", TOKEN]
+    await connected(pool, head)
+    assert pool.asked_fresh == [False, True]
+
+
+async def test_another_cluster_of_the_same_name_starts_without_a_view(pool, head):
+    heads = await connected(pool, head)
+    heads.ensure(KEY, address(head, uid="another"), is_ready=True)
+    assert heads.view(KEY) is None
+    await wait_until(lambda: heads.view(KEY) is not None)
+
+
+async def test_a_silent_head_is_taken_for_gone(head):
+    told = []
+
+    class Listener:
+        def on_snapshot(self, snapshot):
+            told.append("snapshot")
+            head.silent = True
+
+        def on_silence(self, message):
+            told.append(message)
+
+    import random
+
+    async def open_channel(fresh):
+        return auth.aio_channel(f"127.0.0.1:{head.port}", TOKEN)
+
+    link = HeadLink(
+        "here",
+        open_channel,
+        Listener(),
+        rng=random.Random(0),
+        times=LinkTimes(first_message_seconds=0.3, silence_seconds=0.3),
+    )
+    task = asyncio.create_task(link.run())
+    await wait_until(lambda: len(told) > 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told[:2] == ["snapshot", "the head at here says nothing"]
+
+
+async def test_a_head_of_another_release_is_said(pool, head):
+    heads = await connected(pool, head)
+    head.snapshot.protocol_version = 99
+    head.say()
+    await wait_until(lambda: not heads.view(KEY).reachable)
+    assert "same release" in heads.view(KEY).unreachable_message
+
+
+async def test_a_command_that_is_under_way_or_done_is_not_repeated(pool, head):
+    heads = await connected(pool, head)
+    head.slow = asyncio.Event()
+    for _ in range(3):
+        heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: "uid-1" in head.calls)
+    heads.submit(KEY, SUBMIT)
+    head.slow.set()
+    before = len(pool.news)
+    await wait_until(lambda: len(pool.news) > before)
+    heads.submit(KEY, SUBMIT)
+    await asyncio.sleep(0.1)
+    assert head.calls.count("uid-1") == 1
+
+
+async def test_a_new_head_process_hears_the_command_at_once(pool, head):
+    heads = await connected(pool, head)
+    heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: "uid-1" in head.calls)
+    head.snapshot.incarnation = "second"
+    head.say()
+    await wait_until(lambda: heads.view(KEY).incarnation == "second")
+    heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: head.calls.count("uid-1") == 2)
+
+
+async def test_a_refused_command_is_told_and_tried_again_after_a_pause(pool, head):
+    heads = await connected(pool, head)
+    head.refusal = grpc.StatusCode.INVALID_ARGUMENT
+    heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: pool.failures)
+    [failure] = pool.failures
+    assert failure.is_final
+    assert "by the test" in failure.message
+    head.refusal = None
+    before = len(pool.news)
+    heads.submit(KEY, SUBMIT)  # too early: the pool asks for another look when the pause is over
+    await wait_until(lambda: len(pool.news) > before)
+    heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: head.calls.count("uid-1") == 2)
+    assert len(pool.failures) == 1
+
+
+async def test_a_dropped_head_gets_no_command_and_its_link_ends(pool, head):
+    heads = await connected(pool, head)
+    heads.drop(KEY)
+    heads.submit(KEY, SUBMIT)
+    await asyncio.sleep(0.1)
+    assert head.calls == ["watch"]
+    assert heads.view(KEY) is None
+
+
+async def test_closing_ends_a_command_that_hangs(pool, head):
+    heads = await connected(pool, head)
+    head.slow = asyncio.Event()
+    heads.submit(KEY, SUBMIT)
+    await wait_until(lambda: "uid-1" in head.calls)
+    await asyncio.wait_for(heads.close(), 2)
+
+
+async def test_heads_are_independent(pool, head):
+    other = Head()
+    await other.serve()
+    heads = await connected(pool, head)
+    heads.ensure(("ml", "other"), address(other), is_ready=True)
+    await wait_until(lambda: heads.view(("ml", "other")) is not None)
+    await head.server.stop(0)
+    await wait_until(lambda: not heads.view(KEY).reachable)
+    assert heads.view(("ml", "other")).reachable
+    await other.server.stop(0)

@@ -1,0 +1,118 @@
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+
+import pytest
+
+from shoal_operator.control.clock import SystemClock
+from shoal_operator.kube.access import ApiAccess
+from shoal_operator.kube.client import ApiClient
+from shoal_operator.kube.lease import LeaseElector, LeaseTimes
+from shoal_operator.kube.resources import LEASES
+from shoal_operator.local.apiserver import ApiServer
+from shoal_operator.local.loopback import LoopbackPool
+
+from .conftest import NoMetrics, status, wait_until
+
+QUICK = LeaseTimes(duration_seconds=1, renew_deadline_seconds=0.6, retry_seconds=0.1)
+
+
+@pytest.fixture
+async def real(tmp_path):
+    """A client of the embedded API server."""
+    pool = LoopbackPool(seed=secrets.randbelow(60_000))
+    server = ApiServer(pool)
+    token = secrets.token_urlsafe(24)
+    await server.start(directory=tmp_path, token=token)
+    access = ApiAccess(server=server.url, ca_data=server.ca_pem.decode(), token=token)
+    async with ApiClient(access, monotonic=time.monotonic, metrics=NoMetrics()) as client:
+        yield client
+    await server.stop()
+    pool.close()
+
+
+def elector(client, identity, times=QUICK):
+    return LeaseElector(
+        client,
+        namespace="default",
+        name="shoal-operator",
+        identity=identity,
+        clock=SystemClock(),
+        rng=random.Random(0),
+        times=times,
+    )
+
+
+@contextlib.asynccontextmanager
+async def holding(candidate):
+    task = asyncio.create_task(candidate.hold())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def holder(client):
+    return (await client.get(LEASES, "default", "shoal-operator"))["spec"]["holderIdentity"]
+
+
+async def test_a_free_lease_is_ours_at_once(real):
+    first = elector(real, "first", LeaseTimes())
+    started = time.monotonic()
+    await first.acquire()
+    assert time.monotonic() - started < 1
+    assert first.is_leader
+    assert await holder(real) == "first"
+
+
+async def test_one_leads_and_the_other_waits_until_it_is_released(real):
+    first, second = elector(real, "first"), elector(real, "second")
+    await first.acquire()
+    async with holding(first):
+        waiting = asyncio.create_task(second.acquire())
+        await asyncio.sleep(1.6)
+        assert not waiting.done()
+        assert first.is_leader
+        await first.release()
+    await asyncio.wait_for(waiting, 0.5)
+    assert await holder(real) == "second"
+    assert not first.is_leader
+    lease = await real.get(LEASES, "default", "shoal-operator")
+    assert lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_the_lease_of_a_silent_leader_is_taken_after_its_time(real):
+    first, second = elector(real, "first"), elector(real, "second")
+    await first.acquire()
+    started = time.monotonic()
+    await asyncio.wait_for(second.acquire(), 5)
+    assert time.monotonic() - started >= 1
+    assert not first.is_leader
+
+
+async def test_a_leader_without_a_server_gives_up_before_others_take_over(api, client):
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "shoal-operator"}}
+    api.on("GET", f"{path}/shoal-operator", status(404, "NotFound"), status(503, "ServiceUnavailable"))
+    api.on("POST", path, (201, lease))
+    first = elector(client, "first")
+    await first.acquire()
+    started = time.monotonic()
+    await asyncio.wait_for(first.hold(), 3)
+    assert not first.is_leader
+    assert time.monotonic() - started < QUICK.duration_seconds
+
+
+async def test_who_sees_another_holder_stops_at_once(real):
+    first = elector(real, "first", LeaseTimes(retry_seconds=0.1))
+    await first.acquire()
+    async with holding(first) as task:
+        lease = await real.get(LEASES, "default", "shoal-operator")
+        await real.replace(lease | {"spec": {**lease["spec"], "holderIdentity": "thief"}})
+        await wait_until(task.done, seconds=2)
+        assert not first.is_leader
+    await first.release()
+    assert await holder(real) == "thief"
