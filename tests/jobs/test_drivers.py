@@ -38,7 +38,7 @@ class Jobs:
             directory,
             str(directory / "node.sock"),
             PackageStore(directory / "head"),
-            JobHooks(lambda: None, self.ended.append),
+            JobHooks(lambda urgent: None, self.ended.append),
             self.echoed.extend,
         )
 
@@ -202,7 +202,7 @@ from shoal.jobs.manager import JobHooks, JobManager
 from shoal.jobs.package_store import PackageStore
 from shoal.protocol import head_pb2
 directory = Path(sys.argv[1])
-manager = JobManager(directory, "", PackageStore(directory / "head"), JobHooks(lambda: None, lambda job: None))
+manager = JobManager(directory, "", PackageStore(directory / "head"), JobHooks(lambda urgent: None, lambda job: None))
 manager.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=sys.argv[3]))
 time.sleep(1000)
 """

@@ -37,34 +37,44 @@ class _Changes:
     """Lets a coroutine wait for changes of the head."""
 
     def __init__(self, service: HeadService) -> None:
-        self._event = asyncio.Event()
+        self._news, self._urgent = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._end = service.watch(self._changed)
 
-    def _changed(self) -> None:
+    def _changed(self, urgent: bool) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._event.set)
+            self._loop.call_soon_threadsafe(self.wake if urgent else self._news.set)
         except RuntimeError:
             return  # the loop is closed: so is every stream that could wait here
 
+    def wake(self) -> None:
+        """End all waiting."""
+        self._news.set()
+        self._urgent.set()
+
     def clear(self) -> None:
         """Forget changes so far: what is read from now on has them."""
-        self._event.clear()
+        self._news.clear()
+        self._urgent.clear()
 
     async def wait(self, timeout_seconds: float) -> None:
         """Return at the next change, or when the time is over."""
-        try:
-            await asyncio.wait_for(self._event.wait(), timeout_seconds)
-        except TimeoutError:
-            return
+        await _wait(self._news, timeout_seconds)
 
-    def wake(self) -> None:
-        """End the wait that is under way."""
-        self._event.set()
+    async def settle(self, timeout_seconds: float) -> None:
+        """Let further changes come for a while; an urgent one ends that."""
+        await _wait(self._urgent, timeout_seconds)
 
     def close(self) -> None:
         """Stop listening."""
         self._end()
+
+
+async def _wait(event: asyncio.Event, timeout_seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_seconds)
+    except TimeoutError:
+        return
 
 
 class HeadServicer(head_pb2_grpc.HeadServicer):
@@ -94,7 +104,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
                     return
                 if not self._closed:
                     await changes.wait(HEARTBEAT_SECONDS)
-                    await asyncio.sleep(sent_at + COALESCE_SECONDS - time.monotonic())
+                    await changes.settle(sent_at + COALESCE_SECONDS - time.monotonic())
         finally:
             self._release(changes)
 

@@ -85,7 +85,7 @@ class HeadService:
         self._drains = PendingDrains()
         self._packages = packages
         self._jobs: JobManager | None = None
-        self._watchers: dict[object, Callable[[], None]] = {}
+        self._watchers: dict[object, Callable[[bool], None]] = {}
         self._view_dirty, self._view_due = False, 0.0
         self._ticker = Ticker(self._turn)
         self._ticker.start()
@@ -118,8 +118,11 @@ class HeadService:
 
     # Watching
 
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call ``changed`` (which must only queue) after every change; returns what ends that."""
+    def watch(self, changed: Callable[[bool], None]) -> Callable[[], None]:
+        """Call ``changed(urgent)`` (which must only queue) after every change; returns what ends that.
+
+        Urgent is what people wait for, such as the end of a job: no reason to coalesce it with what may follow.
+        """
         key = object()
         with self._lock:
             self._watchers[key] = changed
@@ -155,14 +158,14 @@ class HeadService:
             yield from member.status.demands
         yield from self._actors.demands()
 
-    def _changed(self) -> None:
+    def _changed(self, *, urgent: bool = False) -> None:
         self._version += 1
         for changed in self._watchers.values():
-            changed()
+            changed(urgent)
 
-    def _job_changed(self) -> None:
+    def _job_changed(self, urgent: bool) -> None:
         with self._lock:
-            self._changed()
+            self._changed(urgent=urgent)
 
     # Sessions
 

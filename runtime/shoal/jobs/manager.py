@@ -47,11 +47,11 @@ class JobHooks:
     """What the head wants to hear; both are called on any thread, without the manager's lock.
 
     Args:
-        changed: something that a snapshot shows has changed.
+        changed: something that a snapshot shows has changed; True: people wait for this (a job has ended).
         ended: the job with that runtime job id has ended: its workers and actors go.
     """
 
-    changed: Callable[[], None]
+    changed: Callable[[bool], None]
     ended: Callable[[str], None]
 
 
@@ -114,7 +114,7 @@ class JobManager:
             job, created = self._table.submit(spec)
             snapshot = _snapshot(job)
         if created:
-            self._hooks.changed()
+            self._hooks.changed(False)
             self._launch(spec, archive)
         return snapshot, created
 
@@ -222,12 +222,12 @@ class JobManager:
             stop = job is not None and bool(job.stop_reason)
         if stop:  # asked for before there was a process
             self._supervisor.stop(submission_id)
-        self._hooks.changed()
+        self._hooks.changed(False)
 
     def _wrote(self, submission_id: str, data: bytes) -> None:
         with self._lock:
             self._table.wrote(submission_id, data)
-        self._hooks.changed()
+        self._hooks.changed(False)
 
     def _exited(self, submission_id: str, exit_code: int) -> None:
         self._ended(submission_id, lambda now: self._table.exited(submission_id, exit_code, now))
@@ -241,7 +241,7 @@ class JobManager:
             changed = record(time.time())
         if job is not None and changed:
             self._hooks.ended(job.spec.job_id)
-            self._hooks.changed()
+            self._hooks.changed(True)
 
 
 def _as_seen_here(directory: str) -> str:
