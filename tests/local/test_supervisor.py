@@ -26,6 +26,15 @@ POD = {
     "spec": {"containers": [{"name": "c", "image": "none", "command": ["sh", "-c", "setsid sleep 1000 & sleep 1000"]}]},
 }
 
+JOB = """\
+apiVersion: shoal.dev/v1alpha1
+kind: ComputeJob
+metadata: {name: x}
+spec:
+  entrypoint: python main.py
+  source: {directory: program}
+"""
+
 
 def until(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
     deadline = time.monotonic() + seconds
@@ -145,6 +154,30 @@ def test_a_second_ctrl_c_is_immediate(sessions: Sessions) -> None:
     up.nothing_is_left(2)
 
 
+@pytest.mark.parametrize("moment", ["mkdir", "node", "operator"])
+def test_ctrl_c_while_it_starts(sessions: Sessions, moment: str) -> None:
+    process = sessions.start("up")
+    if moment == "mkdir":
+        until(lambda: list(sessions.root.glob("s*")))
+    elif moment == "node":
+        until(lambda: list(sessions.root.glob("s*/logs/node/0.log")))
+    else:
+        until(lambda: list(sessions.root.glob("s*/logs/operator/0.log")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) in (0, 130)
+    assert list(sessions.root.glob("s*")) == []
+    needle = str(sessions.root).encode()
+    until(lambda: not any(needle in _words(pid) for pid in processes()), 5)
+    assert "Traceback" not in sessions.output(process)
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_a_killed_supervisor_takes_everything_down(sessions: Sessions) -> None:
     up = sessions.up()
     up.run_pod()
@@ -258,6 +291,30 @@ def test_what_the_server_refuses_is_shown_with_its_line(sessions: Sessions, tmp_
     assert f"{tmp_path}/job.yaml:6" in output or f"{tmp_path}/job.yaml:7" in output, output
     assert "minReplicas" in output
     assert list(sessions.root.glob("s*")) == []
+
+
+def test_a_job_runs_to_its_end(sessions: Sessions, tmp_path: Path) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "main.py").write_text("print('the answer is', 6 * 7)\n")
+    (tmp_path / "job.yaml").write_text(JOB)
+    process = sessions.start("run", str(tmp_path / "job.yaml"), "--timeout", "60")
+    assert process.wait(90) == 0, sessions.output(process)
+    output = sessions.output(process)
+    assert output.count("the answer is 42\n") == 1
+    assert "job x: Complete" in output
+    assert "s from the operator's start to the end" in output
+    assert list(sessions.root.glob("s*")) == []
+
+
+def test_a_failing_job_shows_its_traceback_once(sessions: Sessions, tmp_path: Path) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "main.py").write_text("raise ValueError('boom')\n")
+    (tmp_path / "job.yaml").write_text(JOB)
+    process = sessions.start("run", str(tmp_path / "job.yaml"), "--timeout", "60")
+    assert process.wait(90) == 1, sessions.output(process)
+    output = sessions.output(process)
+    assert output.count("ValueError: boom") == 1
+    assert "error: job x failed: EntrypointFailed" in output
 
 
 def test_no_time_left(sessions: Sessions, tmp_path: Path) -> None:

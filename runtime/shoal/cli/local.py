@@ -6,6 +6,7 @@ Invariant: the one place in which the runtime imports the operator, and only whe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -107,10 +108,10 @@ def _write(data: bytes) -> None:
 
 
 def _read_output(address: str, token: bytes, submission_id: str) -> Iterator[bytes]:
-    """Stream a job's output from its head."""
-    from shoal.jobs.client import JobClient
+    """Stream a job's output from its head, until it ends or the head is lost; the job's status has the rest."""
+    from shoal.jobs.client import JobClient, JobClientError
 
-    with JobClient(address, token) as client:
+    with contextlib.suppress(JobClientError), JobClient(address, token) as client:
         yield from client.read_output(submission_id, follow=True)
 
 
