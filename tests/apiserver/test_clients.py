@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ async def test_kopf_sees_objects_come_change_and_go(
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.2
     seen: asyncio.Queue[tuple[str | None, int]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
 
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
@@ -76,25 +78,26 @@ async def test_kopf_sees_objects_come_change_and_go(
 
     @kopf.on.event("example.com", "v1", "widgets", registry=registry)
     async def observe(event: Any, **_: Any) -> None:
-        await seen.put((event["type"], event["object"]["spec"]["replicas"]))
+        loop.call_soon_threadsafe(seen.put_nowait, (event["type"], event["object"]["spec"]["replicas"]))
 
     async with await api_client(kubeconfig) as connection:
         await client.ApiextensionsV1Api(connection).create_custom_resource_definition(widget_definition)
         objects = client.CustomObjectsApi(connection)
         where = ("example.com", "v1", "default", "widgets")
-        await objects.create_namespaced_custom_object(*where, new_widget("before"))
-        ready, stop = asyncio.Event(), asyncio.Event()
-        operator = asyncio.create_task(
-            kopf.operator(registry=registry, settings=settings, clusterwide=True, ready_flag=ready, stop_flag=stop)
-        )
+        await objects.create_namespaced_custom_object(*where, new_widget())
+        stop = threading.Event()
+        # Its own thread and loop: at its end kopf waits for, and cancels, every task of the loop it runs in.
+        operator = kopf.operator(registry=registry, settings=settings, clusterwide=True, stop_flag=stop)
+        thread = threading.Thread(target=asyncio.run, args=(operator,))
+        thread.start()
         try:
-            await asyncio.wait_for(ready.wait(), 10)
             assert await asyncio.wait_for(seen.get(), 10) == (None, 1)
-            patch = {"spec": {"replicas": 4}}
-            await objects.patch_namespaced_custom_object(*where, "before", patch)
+            await objects.patch_namespaced_custom_object(*where, "w", {"spec": {"replicas": 4}})
             assert await asyncio.wait_for(seen.get(), 10) == ("MODIFIED", 4)
-            await objects.delete_namespaced_custom_object(*where, "before")
+            await objects.delete_namespaced_custom_object(*where, "w")
             assert await asyncio.wait_for(seen.get(), 10) == ("DELETED", 4)
         finally:
             stop.set()
-            await asyncio.wait_for(operator, 10)
+            while thread.is_alive():
+                await asyncio.sleep(0.01)
+            thread.join()
