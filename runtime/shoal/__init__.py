@@ -8,8 +8,8 @@ Example:
     >>> shoal.get([square.remote(i) for i in range(4)])
     [0, 1, 4, 9]
 
-Invariant: importing this package loads nothing else; a name is loaded at its first use, so that the operator, which only
-wants ``shoal.resources``, and command lines start fast.
+Invariant: importing this package loads nothing else; a name is loaded at its first use, so that command lines and the
+operator, which only wants ``shoal.resources``, start fast.
 """
 
 import importlib

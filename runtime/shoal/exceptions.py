@@ -133,7 +133,7 @@ class ObjectFetchTimedOutError(ObjectLostError):
 
 
 class ObjectReconstructionFailedError(ObjectLostError):
-    """The task that made the object could not be run again. Fields: ``reason`` as in Ray, e.g. MAX_ATTEMPTS_EXCEEDED."""
+    """The task that made the object could not be run again. Field: ``reason`` as in Ray, e.g. MAX_ATTEMPTS_EXCEEDED."""
 
     reason: str = ""
 

@@ -1,4 +1,7 @@
-"""An event loop whose time jumps to the next timer when nothing is ready: tests of minutes take milliseconds."""
+"""An event loop whose time jumps to the next timer when nothing is ready:
+
+tests of minutes take milliseconds.
+"""
 
 import asyncio
 import selectors

@@ -13,7 +13,7 @@ import shoal
 from shoal.exceptions import ObjectReconstructionFailedError
 from shoal.testing import LocalCluster
 
-pytestmark = pytest.mark.leaks("sockets", reason="a killed node leaves socket files; they go with the cluster's directory")
+pytestmark = pytest.mark.leaks("sockets", reason="files of a killed node go with the cluster's directory")
 
 
 @pytest.fixture

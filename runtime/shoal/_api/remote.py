@@ -1,6 +1,7 @@
 """``@remote``: functions and classes that run elsewhere.
 
-Invariant: a function is pickled once, at its first ``.remote()``; what it captured then is what every call sees (Ray's rule).
+Invariant: a function is pickled once, at its first ``.remote()``; what it captured then is what every call sees
+(Ray's rule).
 """
 
 from __future__ import annotations
@@ -167,9 +168,10 @@ def remote(*args: Any, **options: Any) -> Any:
     """
     if len(args) == 1 and not options and (inspect.isclass(args[0]) or callable(args[0])):
         return _make(args[0], {})
-    assert not args and options, (
-        "The @remote decorator must be applied either with no arguments and no parentheses, or with keyword arguments"
-    )
+    if args or not options:
+        raise AssertionError(  # Ray's type for this mistake
+            "The @remote decorator must be applied either with no arguments and no parentheses, or with keywords only"
+        )
     return lambda target: _make(target, dict(options))
 
 

@@ -1,7 +1,7 @@
 """The session of this interpreter: ``init``, ``shutdown``, and starting a node on a laptop.
 
-Invariant: there is at most one session; what ``init`` started, ``shutdown`` (or the end of the process, however it ends)
-stops.
+Invariant: there is at most one session; what ``init`` started, ``shutdown`` (or the end of the process, however it
+ends) stops.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def _stop_node(node: subprocess.Popen[bytes]) -> None:
         node.wait()
 
 
-def shutdown(*, wait_for_processes: bool = True) -> None:
+def shutdown(*, wait_for_processes: bool = True) -> None:  # noqa: ARG001  # Ray's signature
     """End the session; stops the node if ``init`` started it. Idempotent; runs at exit by itself.
 
     Args:
@@ -364,4 +364,4 @@ def _from_agent(method: str, args: tuple[Any, ...], _payload: bytes) -> None:
 
 def _agent_lost(reason: str) -> None:
     if _session is not None:
-        print(f"shoal: {reason}; nothing more can run in this session", file=sys.stderr)
+        print(f"shoal: {reason}; nothing more can run in this session", file=sys.stderr)  # noqa: T201

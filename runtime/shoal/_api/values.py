@@ -68,7 +68,7 @@ def wait(
     *,
     num_returns: int = 1,
     timeout: float | None = None,
-    fetch_local: bool = True,
+    fetch_local: bool = True,  # noqa: ARG001  # Ray's signature
 ) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
     """Wait until some references are ready.
 

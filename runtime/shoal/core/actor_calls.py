@@ -2,8 +2,8 @@
 
 Pure: events in, decisions out. Times are not needed; the shell says when it has waited long enough.
 
-Invariants: calls are sent in the order of submission, none overtakes one whose arguments are not ready; a call that was sent
-and not answered is sent again only if it has retries.
+Invariants: calls are sent in the order of submission, none overtakes one whose arguments are not ready; a call that
+was sent and not answered is sent again only if it has retries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How references among the arguments of a call are told from values.
 
-Invariant: only references at the top level of the arguments are replaced by their values before the call; nested ones stay
-references (Ray's rule).
+Invariant: only references at the top level of the arguments are replaced by their values before the call; nested ones
+stay references (Ray's rule).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Which task goes to which leased worker: one queue for each shape of resources.
 
-Pure: events in (a task is ready, a lease was granted, a task finished, time passed), instructions out. Time is an argument.
+Pure: events in (a task is ready, a lease was granted, a task finished, time passed), instructions out. Time is an
+argument.
 
 Invariants:
 - a task is at any moment in exactly one place: waiting, or in flight on one lease;
 - tasks that wait are covered by lease requests, whose backlogs add up to the number of waiting tasks (that sum is the
   demand the autoscaler sees);
-- several tasks are in flight on one lease only while tasks of this shape have proved short, and what waits behind a task
-  that turns out long is asked back.
+- several tasks are in flight on one lease only while tasks of this shape have proved short, and what waits behind a
+  task that turns out long is asked back.
 """
 
 from __future__ import annotations

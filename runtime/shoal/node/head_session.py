@@ -152,11 +152,20 @@ class HeadSession:
                 await self._session()
                 unauthenticated = 0
             except grpc.aio.AioRpcError as error:
-                unauthenticated = self._judge(error, unauthenticated)
+                unauthenticated = self._judge(await self._true_error(error), unauthenticated)
             pause = FIRST_PAUSE_SECONDS if self._connected else min(LAST_PAUSE_SECONDS, pause * 2)
             self._set_connected(False)
             if not self._closing.is_set():
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _true_error(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """A stream refused while its first message is being written ends as INTERNAL; a plain call has the reason."""
+        if error.code() == grpc.StatusCode.INTERNAL:
+            try:
+                await self._call_once("ListNodes", node_pb2.ListNodesRequest(), WELCOME_SECONDS)
+            except grpc.aio.AioRpcError as true_error:
+                return true_error
+        return error
 
     def _judge(self, error: grpc.aio.AioRpcError, unauthenticated: int) -> int:
         self.last_error = f"{error.details()} ({error.code().name})"

@@ -1,9 +1,10 @@
 """Actors as seen by one process: creating them, calling them, and losing them.
 
-An actor lives as long as somebody holds a handle. Handles carry a reference to a hidden object of the creator, the actor's
-scope, so that the reference counting of objects decides that, also across processes.
+An actor lives as long as somebody holds a handle. Handles carry a reference to a hidden object of the creator, the
+actor's scope, so that the reference counting of objects decides that, also across processes.
 
-Invariant: every call ends: with a result, with what the actor raised, or with an error that says what became of the actor.
+Invariant: every call ends: with a result, with what the actor raised, or with an error that says what became of the
+actor.
 """
 
 from __future__ import annotations
@@ -338,6 +339,6 @@ def _unpickled(error: bytes) -> BaseException | None:
         return None
     try:
         value = deserialize(error)
-    except Exception as problem:  # its class may exist only where it was raised
+    except Exception as problem:  # noqa: BLE001  # its class may exist only where it was raised
         return TaskError("__init__", f"(the error cannot be read here: {problem!r})")
     return value if isinstance(value, BaseException) else None

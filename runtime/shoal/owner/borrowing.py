@@ -1,7 +1,7 @@
 """Borrowed objects: both what this process borrows, and what others borrow from it.
 
-Invariant: a borrower is known to the owner before whoever gave it the reference lets go of its own (the giver holds on until
-``settled`` says that the owner has answered).
+Invariant: a borrower is known to the owner before whoever gave it the reference lets go of its own (the giver holds
+on until ``settled`` says that the owner has answered).
 """
 
 from __future__ import annotations

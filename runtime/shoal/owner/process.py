@@ -366,9 +366,8 @@ class OwnerProcess:
                 if entry.state in (INLINE, STORED, FAILED):
                     ready[0] += 1
             if ready[0] < count:
-                for entry in entries:
-                    if entry.state not in (INLINE, STORED, FAILED):
-                        watched.append((entry, self.watch(entry, resolved)))
+                pending = [entry for entry in entries if entry.state not in (INLINE, STORED, FAILED)]
+                watched = [(entry, self.watch(entry, resolved)) for entry in pending]
         if ready[0] < count and timeout_seconds != 0:
             with self.blocking():
                 self.reactor.run_until(lambda: ready[0] >= count or bool(self.agent_lost) or self.closed, deadline)
@@ -419,7 +418,7 @@ class OwnerProcess:
         """The exception to raise for a failed entry."""
         try:
             error = deserialize(entry.data)
-        except Exception as problem:  # an exception class may exist only where it was raised
+        except Exception as problem:  # noqa: BLE001  # an exception class may exist only where it was raised
             return ShoalError(f"the task failed, and its error cannot be read here: {problem!r}")
         if isinstance(error, TaskError):
             return error.as_instance_of_cause()

@@ -1,7 +1,7 @@
 """ObjectRef: a name for a value that may not exist yet.
 
-Invariant: as long as one ``ObjectRef`` of an object lives anywhere, the object does; the last ``__del__`` only notes the
-id, because it may run in any thread at any moment, also while the process holds its lock.
+Invariant: as long as one ``ObjectRef`` of an object lives anywhere, the object does; the last ``__del__`` only notes
+the id, because it may run in any thread at any moment, also while the process holds its lock.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ObjectRef(Generic[T]):
         def fill() -> None:
             try:
                 future.set_result(home.get([self], None)[0])
-            except BaseException as error:  # whatever the task raised belongs to the future's reader
+            except BaseException as error:  # noqa: BLE001  # whatever the task raised belongs to the future's reader
                 future.set_exception(error)
 
         # The value is fetched outside the leading thread: reading it may have to wait for shared memory.

@@ -1,7 +1,6 @@
 """The control plane's contract: protobuf messages and gRPC stubs, generated from the ``.proto`` files here.
 
-Invariant: nothing in this package is edited by hand except the ``.proto`` files and ``auth.py``; a test compares the generated
-code with them. Importing ``shoal.protocol`` itself loads neither grpc nor protobuf.
+Invariant: the generated modules are never edited by hand; a test compares them with the ``.proto`` files. Importing ``shoal.protocol`` itself loads neither grpc nor protobuf.
 """
 
 PROTOCOL_VERSION = 1

@@ -3,8 +3,8 @@
 Plays the part of Ray's ``ray.cluster_utils.Cluster``. Programs connect through the head's node; nodes come and go while
 they run.
 
-Invariant: all nodes end with the cluster, or with the process that made it, however that ends (each holds the reading end
-of a pipe whose writing end only that process has).
+Invariant: all nodes end with the cluster, or with the process that made it, however that ends (each holds the reading
+end of a pipe whose writing end only that process has).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A connection that carries frames, registered with a reactor.
 
-Invariants: ``send`` may be called from any thread, keeps order and never blocks; ``on_close`` is called exactly once, in the
-leading thread, and no ``on_message`` after it; descriptors that arrive and are not taken by ``on_message`` are its caller's
-to close.
+Invariants: ``send`` may be called from any thread, keeps order and never blocks; ``on_close`` is called exactly once,
+in the leading thread, and no ``on_message`` after it; descriptors that arrive and are not taken by ``on_message`` are
+its caller's to close.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Connection:
             self._close_now(str(error))
         except OSError as error:
             self._close_now(f"{type(error).__name__}: {error}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A handler's bug: the peer must not wait for an answer that will never come.
             traceback.print_exc()
             self._close_now(f"a message could not be handled: {type(error).__name__}: {error}")

@@ -9,11 +9,10 @@
     OK: a result is ``(INLINE_VALUE, data)`` or ``(STORED_VALUE, size, node)``; RAISED: ``[error data]``;
     LOST: ``[(object id, node ids that failed), ...]``: an argument could not be fetched; the task did not run;
     contained: for each result, the references inside it, ``((object id, owner address), ...)``.
-``HANDED_OVER`` ([task id, ...]): the owner of results holds the references inside them itself now.
-``FUNCTION`` (function id), payload: the pickled function or class. Sent before the first task that needs it.
-``GIVE_BACK`` (lease id) -> ``GIVEN_BACK`` (lease id, [task id, ...]): tasks that were not started.
-``CANCEL`` (task id, force).
-``WATCH`` (object id) -> ``VALUE`` (object id, state, size, nodes), payload: data. Sent by a borrower to the owner; the answer
+``HANDED_OVER`` ([task id, ...]): the owner of results holds the references inside them itself now. ``FUNCTION``
+(function id), payload: the pickled function or class. Sent before the first task that needs it. ``GIVE_BACK`` (lease
+id) -> ``GIVEN_BACK`` (lease id, [task id, ...]): tasks that were not started. ``CANCEL`` (task id, force). ``WATCH``
+(object id) -> ``VALUE`` (object id, state, size, nodes), payload: data. Sent by a borrower to the owner; the answer
     comes when the object is resolved. State GONE: the owner knows no such object.
 ``BORROW`` (object id) -> ``BORROWED`` (object id, found); ``UNBORROW`` (object id).
 ``COPY_LOST`` (object id, node id): a borrower found that a node has no copy.

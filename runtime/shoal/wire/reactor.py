@@ -1,9 +1,9 @@
 """One epoll loop a process, led by whichever thread needs its answer.
 
-A thread that waits in ``run_until`` reads the sockets itself (the leader); others that wait meanwhile are told after each
-round (followers). When nobody waits, the I/O thread leads, so that an owner answers borrowers while user code computes. In
-a tight loop of calls the I/O thread keeps away: it only takes over after a quiet moment, so that no call pays for a change
-of threads.
+A thread that waits in ``run_until`` reads the sockets itself (the leader); others that wait meanwhile are told after
+each round (followers). When nobody waits, the I/O thread leads, so that an owner answers borrowers while user code
+computes. In a tight loop of calls the I/O thread keeps away: it only takes over after a quiet moment, so that no call
+pays for a change of threads.
 
 Invariants: at most one thread polls and runs handlers at any time; handlers never block; an exception in a handler is
 reported and does not end the loop.
@@ -316,6 +316,6 @@ class Reactor:
 def _run_guarded(function: Callable[..., None], *args: int) -> None:
     try:
         function(*args)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # A handler's bug must not stop every other connection of the process; it must be seen, though.
         traceback.print_exc()

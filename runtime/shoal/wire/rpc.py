@@ -1,7 +1,7 @@
 """Calls with an answer, and casts without one, over a connection.
 
-Messages: ``(CALL, request id, method, args)``, ``(REPLY, request id, error, value)``, ``(CAST, method, args)``. An error is
-None or ``(kind, message, fields)``.
+Messages: ``(CALL, request id, method, args)``, ``(REPLY, request id, error, value)``, ``(CAST, method, args)``. An
+error is None or ``(kind, message, fields)``.
 
 Invariant: every call gets exactly one ``on_reply``: the answer, or an error of kind ``Disconnected`` from ``fail_all``.
 """

@@ -83,12 +83,12 @@ class ActorHost:
         if self._threads is not None:
             self._threads.submit(lambda: answer(task, executor.run(task, self)))
             return
-        assert self._loop is not None and self._fetchers is not None
-        # One fetcher at a time keeps the order in which calls begin.
+        assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._run_async(task, executor, answer), self._loop)
 
     async def _run_async(self, task: Task, executor: Executor, answer: Callable[[Task, Outcome], None]) -> None:
-        assert self._loop is not None and self._semaphore is not None
+        assert self._loop is not None
+        assert self._semaphore is not None
         async with self._semaphore:
             started = time.perf_counter()
             try:
@@ -103,7 +103,7 @@ class ActorHost:
                     if inspect.isawaitable(value):
                         value = await value
                 outcome = executor.succeeded(task, value, time.perf_counter() - started)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
                 self.note_exit(error)
                 outcome = executor.failed(task, error, time.perf_counter() - started)
         answer(task, outcome)

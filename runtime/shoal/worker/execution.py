@@ -1,7 +1,7 @@
 """Running one task: fetch its arguments, call the function, store its results.
 
-Invariant: whatever user code raises, also SystemExit and KeyboardInterrupt, becomes the result of the task; only the end of
-the process ends the worker.
+Invariant: whatever user code raises, also SystemExit and KeyboardInterrupt, becomes the result of the task; only the
+end of the process ends the worker.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Executor:
             return self.succeeded(task, value, time.perf_counter() - started)
         except LostArgumentsError as error:
             return messages.LOST, error.lost, 0.0, [], None
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             if actor is not None:
                 actor.note_exit(error)
             return self.failed(task, error, time.perf_counter() - started)
@@ -188,7 +188,7 @@ class Executor:
         try:
             data = serialize(made).to_bytes()
             deserialize(data)
-        except Exception:  # an exception that does not survive pickling: its text has to do
+        except Exception:  # noqa: BLE001  # an exception that does not survive pickling: its text has to do
             made = TaskError(name, text, None, os.getpid(), self._ip, actor_id.hex())
             data = serialize(made).to_bytes()
         return data
@@ -208,7 +208,7 @@ class Executor:
             return ActorHost(actor_id, instance, fields[8]), None
         except LostArgumentsError as error:
             return None, ("ArgumentsLost", str(error), b"")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             message = f"{type(error).__name__}: {error}"
             return None, ("CreationTaskFailed", message[:1000], self.task_error(name, error))
 

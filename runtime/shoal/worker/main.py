@@ -1,11 +1,11 @@
 """A worker process: takes tasks from owners, runs them, answers.
 
-The main thread runs tasks one after another (Ray's rule, and what signal handlers need); while it computes, the process's
-I/O thread answers borrowers and takes what arrives. An actor with more concurrency runs its calls in a pool of threads, an
-async actor on an event loop.
+The main thread runs tasks one after another (Ray's rule, and what signal handlers need); while it computes, the
+process's I/O thread answers borrowers and takes what arrives. An actor with more concurrency runs its calls in a pool
+of threads, an async actor on an event loop.
 
-Invariants: a task that was accepted is answered or given back, unless the process dies; tasks of one connection start in
-the order in which they arrived.
+Invariants: a task that was accepted is answered or given back, unless the process dies; tasks of one connection start
+in the order in which they arrived.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def run_worker(setup: dict[str, Any]) -> NoReturn:
     try:
         worker = Worker(setup)
     except SystemFailureError as error:
-        print(f"worker {setup['worker_id'][:8]}: {error}", file=sys.stderr, flush=True)
+        print(f"worker {setup['worker_id'][:8]}: {error}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(1)
     worker.run()
     worker.process.close()
