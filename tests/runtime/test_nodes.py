@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import shoal
 from shoal.exceptions import ObjectReconstructionFailedError
 from shoal.testing import LocalCluster

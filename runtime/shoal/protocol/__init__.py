@@ -1,6 +1,7 @@
 """The control plane's contract: protobuf messages and gRPC stubs, generated from the ``.proto`` files here.
 
-Invariant: the generated modules are never edited by hand; a test compares them with the ``.proto`` files. Importing ``shoal.protocol`` itself loads neither grpc nor protobuf.
+Invariant: the generated modules are never edited by hand; a test compares them with the ``.proto`` files.
+Importing ``shoal.protocol`` itself loads neither grpc nor protobuf.
 """
 
 PROTOCOL_VERSION = 1
