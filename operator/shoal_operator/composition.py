@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.control.backoff import BackoffPolicy, KeyedBackoff
 from shoal_operator.control.clock import Clock, SystemClock
 from shoal_operator.control.controller import Controller, Limits, Result
@@ -86,7 +87,7 @@ class Operator:
         self.metrics = Metrics()
         self.world = World()
         self.client = ApiClient(access, monotonic=self._clock.monotonic, metrics=self.metrics)
-        self._events = EventRecorder(self.client, self._clock, instance=identity)
+        self._events = EventRecorder(self.client, self._clock, controller=MANAGED_BY_SHOAL, instance=identity)
         self._tokens = ClusterTokens(self.client, self._clock)
         self._clusters = self._queue("computecluster")
         self._jobs = self._queue("computejob")

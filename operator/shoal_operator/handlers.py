@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal_operator.domain.labels import DOMAIN
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.kube.resources import COMPUTE_CLUSTERS, COMPUTE_JOBS, Resource
 
@@ -77,9 +78,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.execution.max_workers = 2
     settings.process.ultimate_exiting_timeout = 2 * EXIT_SECONDS
     # Nothing of these is ever written; should somebody add a handler that writes, it stays under our domain.
-    settings.persistence.finalizer = "shoal.dev/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="kopf.shoal.dev")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="kopf.shoal.dev")
+    settings.persistence.finalizer = f"{DOMAIN}/kopf"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{DOMAIN}")
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"kopf.{DOMAIN}")
     return settings
 
 

@@ -16,7 +16,7 @@ CLUSTER = {
 
 @contextlib.asynccontextmanager
 async def recording(client, clock=None):
-    recorder = EventRecorder(client, clock or ManualClock(), instance="pod-1")
+    recorder = EventRecorder(client, clock or ManualClock(), controller="shoal.dev/operator", instance="pod-1")
     task = asyncio.create_task(recorder.run())
     try:
         yield recorder

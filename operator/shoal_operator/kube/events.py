@@ -72,12 +72,16 @@ class EventRecorder:
     """Sends events in the background.
 
     Args:
+        client: the API server.
+        clock: the time.
+        controller: what we are, for ``reportingController``.
         instance: who we are, for ``reportingInstance``: the pod's name, or host and process id.
     """
 
-    def __init__(self, client: ApiClient, clock: Clock, *, instance: str) -> None:
+    def __init__(self, client: ApiClient, clock: Clock, *, controller: str, instance: str) -> None:
         self._client = client
         self._clock = clock
+        self._controller = controller
         self._instance = instance[:128]
         self._queue: deque[_Record] = deque()
         self._wake = asyncio.Event()
@@ -159,7 +163,7 @@ class EventRecorder:
             "reason": reason,
             "action": action or reason,
             "note": note,
-            "reportingController": "shoal.dev/operator",
+            "reportingController": self._controller,
             "reportingInstance": self._instance,
             "regarding": _reference(regarding),
         }
