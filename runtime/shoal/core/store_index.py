@@ -126,6 +126,7 @@ class StoreIndex:
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self.used_bytes = 0
+        self.primaries = 0  # objects whose first copy is here: what a drain has to wait for
         self.objects: OrderedDict[bytes, StoredObject] = OrderedDict()  # least recently used first
         self.segments: dict[int, Segment] = {}
         self._lingering: dict[tuple[int, int], StoredObject] = {}  # freed, but somebody reads
@@ -217,6 +218,7 @@ class StoreIndex:
         if object_id in self.objects or object_id in self._freed:
             return [Reclaim(client, object_id, segment_id, offset, size)]
         segment.live += 1
+        self.primaries += primary
         self.objects[object_id] = StoredObject(object_id, segment_id, offset, size, owner, job_id, primary)
         return []
 
@@ -278,6 +280,7 @@ class StoreIndex:
 
     def _remove(self, stored: StoredObject) -> list[Effect]:
         del self.objects[stored.object_id]
+        self.primaries -= stored.primary
         stored.freed = True
         self._lingering[stored.segment_id, stored.offset] = stored
         return self._give_back_if_unused(stored)
@@ -329,8 +332,3 @@ class StoreIndex:
 
     def _free_where(self, condition: Callable[[StoredObject], bool]) -> list[Effect]:
         return self.free([stored.object_id for stored in self.objects.values() if condition(stored)])
-
-    @property
-    def primaries(self) -> int:
-        """How many objects have their first copy here: what a drain has to wait for."""
-        return sum(1 for stored in self.objects.values() if stored.primary)

@@ -122,6 +122,13 @@ class Actors:
             return
         self._pool.stop(actor.worker, reason, force=force, grace_seconds=STOP_GRACE_SECONDS)
 
+    def stop_all(self, reason: str, grace_seconds: float) -> None:
+        """The node stops."""
+        for actor in list(self.actors.values()):
+            actor.stop_reason = actor.stop_reason or reason
+            if actor.worker is not None:
+                self._pool.stop(actor.worker, reason, force=False, grace_seconds=grace_seconds)
+
     def update(self, message: node_pb2.ActorUpdate) -> None:
         """Tell those who subscribed."""
         from shoal.node.head_messages import actor_update

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from shoal.protocol import node_pb2
 
 POLL_SECONDS: Final = 0.02
+NEW_HEAD_SECONDS: Final = 15.0
+"""How long nodes have to come back to a head that was restarted."""
 MakeLink = Callable[[LinkEvents], HeadLink]
 
 
@@ -74,6 +76,9 @@ class NodeAgent:
         self._stopped = False
         self._drain_state = "active"
         self._known_nodes: set[str] = set()
+        self._alive_nodes: set[str] = set()
+        self._head_session = ""
+        self._trust_views_at = 0.0
         session = Path(config.session_dir)
         self.scheduler = LeaseScheduler(config.node_id, config.total, config.labels)
         self.packages = PackageCache(reactor, session / "packages", lambda: self.link)
@@ -139,14 +144,15 @@ class NodeAgent:
         self._stopping = True
         self._drain_state = "draining"
         self.leases.drain()
-        for worker in list(self.pool.workers.values()):
-            if worker.state == "idle":
-                self.pool.stop(worker, reason, force=False, grace_seconds=grace_seconds)
+        self.actors.stop_all(reason, grace_seconds)
         self._wait_for_end(reason, time.monotonic() + grace_seconds)
 
     def _wait_for_end(self, reason: str, deadline: float) -> None:
         if self._stopped:
             return
+        for worker in list(self.pool.workers.values()):
+            if worker.state == "idle":
+                self.pool.stop(worker, reason, force=False)
         if not self.pool.workers or time.monotonic() >= deadline:
             self._finish(reason)
         else:
@@ -235,12 +241,19 @@ class NodeAgent:
         if self.clients.get(client.process_id) is client:
             del self.clients[client.process_id]
             self.store.client_gone(client)
+            self._remove_socket(client)
         if client.kind == "worker":
             worker = self.pool.workers.get(client.process_id)
             if worker is not None:
                 self.pool.disconnected(worker)
         if client.kind == "driver" and not self._stopped:
             self._driver_exited(client)
+
+    def _remove_socket(self, client: Client) -> None:
+        """A process that was killed leaves the socket that it listened on."""
+        path = Path(client.address[4]) if client.address is not None and client.address[4] else None
+        if path is not None and path.parent == Path(self.config.session_dir):
+            path.unlink(missing_ok=True)
 
     def _driver_exited(self, client: Client) -> None:
         from shoal.protocol import node_pb2
@@ -290,6 +303,8 @@ class NodeAgent:
 
     def _on_head_message(self, message: node_pb2.HeadMessage) -> None:
         match message.WhichOneof("body"):
+            case "welcome":
+                self._welcomed(message.welcome.session)
             case "view":
                 self._take_view(message.view)
             case "start_actor":
@@ -313,13 +328,25 @@ class NodeAgent:
         from shoal.node.head_messages import views
 
         nodes = views(message)
-        alive = {view.node[0] for view in nodes if view.alive}
-        for node_id in self._known_nodes - alive:
-            self.peers.drop(node_id)
-            for client in self.clients.values():
-                client.caller.cast("node_lost", node_id)
-        self._known_nodes = alive
+        self._alive_nodes = {view.node[0] for view in nodes if view.alive}
+        self._find_lost_nodes()
         self.leases.update_view(nodes)
+
+    def _welcomed(self, session: str) -> None:
+        """A head that is new does not know all nodes yet: that one is missing in its first views says nothing."""
+        if self._head_session and session != self._head_session:
+            self._trust_views_at = time.monotonic() + NEW_HEAD_SECONDS
+            self.reactor.call_later(NEW_HEAD_SECONDS + 0.01, self._find_lost_nodes)
+        self._head_session = session
+
+    def _find_lost_nodes(self) -> None:
+        if time.monotonic() >= self._trust_views_at:
+            for node_id in self._known_nodes - self._alive_nodes:
+                self._known_nodes.discard(node_id)
+                self.peers.drop(node_id)
+                for client in self.clients.values():
+                    client.caller.cast("node_lost", node_id)
+        self._known_nodes |= self._alive_nodes
 
     def _job_ended(self, job_id: str) -> None:
         self.leases.job_ended(job_id)
@@ -364,9 +391,9 @@ class NodeAgent:
 
     def _activity(self) -> Activity:
         owned = sum(worker.owned for worker in self.pool.workers.values())
-        return Activity(
-            len(self.leases), len(self.actors), self.store.index.primaries, owned, self.scheduler.waiting_here
-        )
+        # What waits at a draining node waits for another one.
+        waiting = self.scheduler.waiting_here if self._drain_state == "active" else 0
+        return Activity(len(self.leases), len(self.actors), self.store.index.primaries, owned, waiting)
 
     def changed(self) -> None:
         """Something of the node's state may have changed."""

@@ -36,6 +36,7 @@ class LogStream:
     """
 
     def __init__(self, reactor: Reactor, fd: int, path: str, on_lines: OnLines, *, is_err: bool) -> None:
+        self.path = path
         self._reactor = reactor
         self._fd = fd
         self._on_lines = on_lines
@@ -124,6 +125,14 @@ class LogStream:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+            if not self._file_bytes:
+                os.unlink(self.path)
+
+    def rename(self, path: str) -> None:
+        """Give the file its final name, unless that is taken."""
+        if self._file >= 0 and not os.path.exists(path):
+            os.rename(self.path, path)
+            self.path = path
 
     def _stop_reading(self) -> None:
         if self._fd >= 0:

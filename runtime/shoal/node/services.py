@@ -7,6 +7,7 @@ answer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
@@ -62,16 +63,17 @@ class Services:
     def receive(self, client: Client, message: Message, payload: bytes, fds: list[int]) -> None:
         """One frame of a client."""
         kind = message[0]
+        if kind == CAST and message[1] == "store_seal" and client.kind in LOCAL_KINDS:
+            self._agent.store.seal(client, message[2], fds)
+            return
+        for fd in fds:
+            os.close(fd)  # nothing else takes descriptors
         if kind == REPLY:
-            client.caller.handle_reply(message, payload, fds)
+            client.caller.handle_reply(message, payload, [])
         elif kind == CALL:
             self._run(client, message[1], message[2], message[3], payload)
         elif kind == CAST:
-            method, args = message[1], message[2]
-            if method == "store_seal" and client.kind in LOCAL_KINDS:
-                self._agent.store.seal(client, args, fds)
-            else:
-                self._run(client, 0, method, args, payload)
+            self._run(client, 0, message[1], message[2], payload)
 
     def _run(self, client: Client, call_id: int, method: str, args: tuple[Any, ...], payload: bytes) -> None:
         handler = self._methods.get(method)
@@ -86,8 +88,8 @@ class Services:
             return
         try:
             handler(client, call_id, args, payload)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            # Arguments of a wrong form: a client of another version, or a bug; it has to hear of it.
+        except Exception as error:
+            # Arguments of a wrong form (a client of another version) or a bug here: the caller has to hear of it.
             if call_id:
                 words = f"{method}: {type(error).__name__}: {error}"
                 reply(client.connection, call_id, error=("BadRequest", words, {}))

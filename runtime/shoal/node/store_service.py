@@ -39,6 +39,8 @@ from shoal.wire.reactor import Reactor, Timer
 from shoal.wire.rpc import Error, reply
 
 SEAL_WAIT_SECONDS: Final = 2.0
+SHORT_SEAL_WAIT_SECONDS: Final = 0.25
+"""The same when another node is said to have the object too."""
 PULL_BYTES_MAX: Final = 16 << 20
 
 
@@ -130,7 +132,8 @@ class StoreService:
             return
         others = tuple((node[0], node[1], node[2]) for node in locations if node[0] != self._config.node_id)
         if len(others) < len(locations) or not others:
-            self._when_sealed(object_id, lambda: self._fetch_late(client, call_id, object_id, others))
+            seconds = SHORT_SEAL_WAIT_SECONDS if others else SEAL_WAIT_SECONDS
+            self._when_sealed(object_id, lambda: self._fetch_late(client, call_id, object_id, others), seconds)
         else:
             self._fetch_remote(client, call_id, object_id, others)
 
@@ -221,7 +224,7 @@ class StoreService:
             self.index.add_copy(object_id, client.node)
         reply(client.connection, call_id, stored.size, payload=data)
 
-    def _when_sealed(self, object_id: bytes, then: Callable[[], None]) -> None:
+    def _when_sealed(self, object_id: bytes, then: Callable[[], None], seconds: float = SEAL_WAIT_SECONDS) -> None:
         """Call ``then`` when the object is sealed, or when it should have been."""
         if self.index.is_freed(object_id):
             then()
@@ -239,7 +242,7 @@ class StoreService:
                     self._sealed_waiters.pop(object_id, None)
                 then()
 
-        timer = self._reactor.call_later(SEAL_WAIT_SECONDS, once)
+        timer = self._reactor.call_later(seconds, once)
         self._sealed_waiters.setdefault(object_id, []).append(once)
 
     def _tell_sealed(self, object_id: bytes) -> None:

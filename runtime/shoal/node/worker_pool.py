@@ -29,6 +29,8 @@ EXIT_GRACE_SECONDS: Final = 5.0
 START_FAILURES_MAX: Final = 3
 """After so many workers of a job in a row ended before they were ready, whoever waits is told."""
 SCAN_SECONDS: Final = 0.25
+OLD_LOGS_KEPT: Final = 500
+"""Files of ended workers."""
 
 State = Literal["starting", "idle", "busy", "ending", "ended"]
 
@@ -96,6 +98,7 @@ class WorkerPool:
         self._jobs: dict[str, _Job] = {}
         self._closed = False
         self._scanning = False
+        self._old_logs: deque[str] = deque()
         events = TemplateEvents(self._ready, self._forked, self._refused, self._reaped, self._template_lost)
         self.template = TemplateLink(reactor, config.session_dir, config.worker_entry, events)
 
@@ -244,6 +247,8 @@ class WorkerPool:
         worker = self.workers.get(worker_id)
         if worker is not None:
             worker.pid = pid
+            for stream, kind in zip(worker.streams, ("out", "err"), strict=True):
+                stream.rename(os.path.join(self._config.session_dir, "logs", f"worker-{pid}.{kind}"))
 
     def _refused(self, worker_id: str, words: str) -> None:
         worker = self.workers.get(worker_id)
@@ -290,6 +295,10 @@ class WorkerPool:
         for stream in worker.streams:
             stream.finish()
         last = [stream.last_line for stream in worker.streams if stream.last_line]
+        self._old_logs.extend(stream.path for stream in worker.streams)
+        while len(self._old_logs) > OLD_LOGS_KEPT:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._old_logs.popleft())
         worker.streams.clear()
         return f"It said: {last[-1]}" if last else ""
 

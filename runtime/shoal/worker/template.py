@@ -35,7 +35,7 @@ from shoal.worker.fork_protocol import (
     receive_packet,
     send_packet,
 )
-from shoal.worker.hygiene import become_subreaper, die_with_parent, end_all_children, kill_group
+from shoal.worker.hygiene import become_subreaper, die_with_parent, end_all_children, kill_group, name_process
 
 DEFAULT_ENTRY: Final = "shoal.worker.main:run_worker"
 Entry = Callable[[dict[str, Any]], Any]
@@ -119,6 +119,7 @@ class Template:
     def _become_worker(self) -> None:
         os.setpgid(0, 0)
         die_with_parent(self._pid)
+        name_process("shoal-worker")
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -228,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     # SIGTERM and not SIGKILL: the template ends its workers' groups first.
     die_with_parent(options.parent, signal.SIGTERM)
     become_subreaper()
+    name_process("shoal-template")
     entry = load_entry(options.entry)
     gc.collect()
     gc.disable()
