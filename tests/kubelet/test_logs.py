@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ LIMITS = LogLimits(max_bytes=1000, max_files=3)
 DEFAULT = LogLimits()
 
 
-def read(path: Path, limits: LogLimits = DEFAULT, **options: object) -> bytes:
-    return b"".join(read_log(path, limits, LogOptions(**options)))  # type: ignore[arg-type]
+def read(path: Path, limits: LogLimits = DEFAULT, **options: Any) -> bytes:
+    return b"".join(read_log(path, limits, LogOptions(**options)))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_bytes_that_are_no_text_and_long_lines_survive(path: Path) -> None:
         ({"tail_lines": 3, "limit_bytes": 3}, b"7\n8"),
     ],
 )
-def test_options_of_kubectl_logs(path: Path, options: dict[str, object], expected: bytes) -> None:
+def test_options_of_kubectl_logs(path: Path, options: dict[str, Any], expected: bytes) -> None:
     log = ContainerLog(path, LogLimits())
     for number in range(10):
         log.write("stdout", b"%d\n" % number, NOW + timedelta(seconds=number))

@@ -15,7 +15,7 @@ NODE = {
 }
 
 
-def pod(cpu: str = "1", selector: dict[str, str] | None = None, **resources: str) -> dict[str, Any]:
+def pod(cpu: str = "1", selector: Any = None, **resources: str) -> dict[str, Any]:
     container = {"name": "c", "resources": {"requests": {"cpu": cpu, **resources}}}
     return {"metadata": {"name": "p"}, "spec": {"containers": [container], "nodeSelector": selector}}
 

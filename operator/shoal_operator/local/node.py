@@ -31,8 +31,9 @@ import yaml
 from shoal_operator.local.apiserver import ApiServer
 from shoal_operator.local.client import Access, ApiClient
 from shoal_operator.local.kubelet.events import EventRecorder
-from shoal_operator.local.kubelet.kubelet import Kubelet, NodeSettings
+from shoal_operator.local.kubelet.kubelet import Kubelet
 from shoal_operator.local.kubelet.lifecycle import RestartPolicy
+from shoal_operator.local.kubelet.node_object import NodeSettings
 from shoal_operator.local.kubelet.pod_setup import NodeContext
 from shoal_operator.local.kubelet.proxy import ServiceAddresses
 from shoal_operator.local.kubelet.translate import Host

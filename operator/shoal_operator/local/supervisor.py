@@ -7,8 +7,6 @@ Ctrl-C ends it in order and within a bound, a second one at once.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ from typing import Any, Final, cast
 from shoal_operator.local.client import Access, ApiClient, ApiError
 from shoal_operator.local.errors import LocalError
 from shoal_operator.local.following import Follower
+from shoal_operator.local.interrupts import Interrupts
 from shoal_operator.local.manifest import Document
 from shoal_operator.local.operations import apply_crds, apply_document, localize_all
 from shoal_operator.local.output import ReadOutput
@@ -136,41 +135,6 @@ async def _end(session: Session, node: NodeProcess | None, operator: OperatorPro
 
 Work = Callable[[LocalSession], Coroutine[None, None, int]]
 """What is done in a session; its result is the exit code."""
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM: the first asks, the second ends everything at once."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.asked = asyncio.Event()
-        self.number = 0
-        self._say = say
-        self._session: Session | None = None
-
-    def install(self) -> None:
-        """Take over SIGINT, SIGTERM and SIGHUP."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._received, number)
-
-    def guard(self, session: Session) -> None:
-        """The session that a second signal ends at once."""
-        self._session = session
-
-    def _received(self, number: int) -> None:
-        if self.asked.is_set():
-            if self._session is not None:
-                kill_marked(SESSION_MARK, self._session.session_id)
-                self._session.close()
-            os._exit(128 + number)
-        self.number = number
-        self._say("stopping (once more to stop at once)")
-        self.asked.set()
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell expects of a process that was interrupted."""
-        return 128 + self.number
 
 
 async def run_manifest(documents: list[Document], manifest: Path, options: Options, terminal: Terminal) -> int:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,6 +17,7 @@ from typing import Final
 from shoal_operator.local.client import ApiError, Change, Object, Reflector, key_of
 from shoal_operator.local.kubelet.lifecycle import Record
 from shoal_operator.local.kubelet.logs import LogOptions, follow_log, read_log
+from shoal_operator.local.kubelet.node_object import NodeSettings, node_object
 from shoal_operator.local.kubelet.pod_setup import NodeContext, log_directory
 from shoal_operator.local.kubelet.pod_worker import PodWorker
 from shoal_operator.local.kubelet.proxy import ServiceProxy
@@ -29,70 +28,6 @@ from shoal_operator.local.sweep import SESSION_MARK, descendants, kill_marked, k
 _log = logging.getLogger("shoal.kubelet")
 _SCHEDULER: Final = "default-scheduler"
 _RETRY_SECONDS: Final = 0.5
-
-
-@dataclass(frozen=True)
-class NodeSettings:
-    """What the node declares. Local pods share one machine, so the default capacity only bounds nonsense."""
-
-    name: str = "local"
-    capacity: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "cpu": "1024",
-            "memory": "4Ti",
-            "ephemeral-storage": "16Ti",
-            "pods": "2000",
-        }
-    )
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def node_object(settings: NodeSettings, now: float) -> Object:
-    """The Node object."""
-    at = timestamp(now)
-    conditions = [
-        {
-            "type": "Ready",
-            "status": "True",
-            "reason": "KubeletReady",
-            "message": "kubelet is posting ready status",
-            "lastHeartbeatTime": at,
-            "lastTransitionTime": at,
-        }
-    ]
-    labels = {
-        "kubernetes.io/hostname": settings.name,
-        "kubernetes.io/os": platform.system().lower(),
-        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-        **settings.labels,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": settings.name, "labels": labels},
-        "spec": {},
-        "status": {
-            "capacity": dict(settings.capacity),
-            "allocatable": dict(settings.capacity),
-            "conditions": conditions,
-            "addresses": [
-                {"type": "InternalIP", "address": "127.0.0.1"},
-                {"type": "Hostname", "address": settings.name},
-            ],
-            "nodeInfo": {
-                "kubeletVersion": "v1.33.0-shoal",
-                "operatingSystem": "linux",
-                "architecture": labels["kubernetes.io/arch"],
-                "containerRuntimeVersion": "process://1",
-                "kernelVersion": platform.release(),
-                "osImage": "local processes",
-                "kubeProxyVersion": "",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-            },
-        },
-    }
 
 
 class Kubelet:

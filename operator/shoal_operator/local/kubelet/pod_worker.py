@@ -7,7 +7,6 @@ writes the status only when it differs, and ends only when no process, directory
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import shutil
 import time
@@ -31,7 +30,8 @@ from shoal_operator.local.kubelet.logs import ContainerLog
 from shoal_operator.local.kubelet.materialise import remove_tree
 from shoal_operator.local.kubelet.pod_setup import NodeContext, context_of, log_directory, make_place
 from shoal_operator.local.kubelet.prober import Kind, Prober
-from shoal_operator.local.kubelet.status import backoff_message, pod_status
+from shoal_operator.local.kubelet.status import backoff_message
+from shoal_operator.local.kubelet.status_writer import WRITE_RETRY_SECONDS, StatusWriter, delete_pod
 from shoal_operator.local.kubelet.translate import PodPlace, context_for, hook_spec, process_spec
 from shoal_operator.local.spawn import StartError
 
@@ -39,7 +39,6 @@ Object = Mapping[str, Any]
 
 _log = logging.getLogger("shoal.kubelet")
 _CONFIG_RETRY_SECONDS: Final = 1.0
-_WRITE_RETRY_SECONDS: Final = 0.5
 _DEFAULT_GRACE_SECONDS: Final = 30
 _KILL_SECONDS: Final = 5.0
 _KEPT_RUNS: Final = 2
@@ -61,7 +60,7 @@ class PodWorker:
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._probers: dict[str, asyncio.Task[None]] = {}
-        self._written: Object | None = None
+        self._status = StatusWriter(node)
         spec = pod["spec"]
         self._containers = {one["name"]: one for one in self._every(spec)}
         self.records = {name: Record(name) for name in self._containers}
@@ -97,7 +96,8 @@ class PodWorker:
                 if not self._deleting:
                     await self._sleep(wake_at)
             await self._terminate()
-            await self._delete_object()
+            if not self._gone:
+                await self._finish()
         finally:
             await self._clean_up()
 
@@ -123,8 +123,8 @@ class PodWorker:
                 await self._start(name)
             again = decide(self.pod["spec"], self.records, time.time())
             wake_at = 0.0 if again.start else again.wake_at
-        if not await self._write_status(self.pod):
-            retry = time.time() + _WRITE_RETRY_SECONDS
+        if not await self._write_status():
+            retry = time.time() + WRITE_RETRY_SECONDS
             wake_at = retry if wake_at is None else min(wake_at, retry)
         return wake_at
 
@@ -330,65 +330,17 @@ class PodWorker:
             self._wake.clear()
             await self._sleep(time.time() + _KILL_SECONDS)
 
-    async def _write_status(self, pod: Object) -> bool:
-        status = pod_status(
-            self._with_known_conditions(pod),
-            self.records,
-            time.time(),
-            pod_ip=self._pod_ip,
-            host_ip=self._node.host.host_ip,
-            started_at=self._taken_at,
-        )
-        if status == self._written:
-            return True
-        metadata = pod["metadata"]
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
-        try:
-            await self._node.client.patch(path, {"metadata": {"uid": metadata["uid"]}, "status": status})
-        except ApiError as error:
-            # 404 and 409: another pod of this name, or none, is there now; the watch will tell.
-            if error.code in (404, 409):
-                return True
-            _log.warning("pod %s: status not written: %s", metadata["name"], error)
-            return False
-        self._written = status
-        return True
+    async def _write_status(self) -> bool:
+        return await self._status.write(self.pod, self.records, self._pod_ip, self._taken_at)
 
-    def _with_known_conditions(self, pod: Object) -> Object:
-        """The pod with the conditions that were written last, which the watch may not have brought back yet."""
-        if self._written is None:
-            return pod
-        own = {one["type"]: one for one in self._written["conditions"]}
-        current = (pod.get("status") or {}).get("conditions") or []
-        others = [one for one in current if one.get("type") not in own]
-        return {**pod, "status": {**(pod.get("status") or {}), "conditions": [*own.values(), *others]}}
-
-    async def _delete_object(self) -> None:
-        """Say how it ended, then remove the object."""
-        if self._gone:
-            return
-        final = copy.deepcopy(dict(self.pod))
-        final["spec"]["restartPolicy"] = "Never"
-        await self._write_status(final)
+    async def _finish(self) -> None:
+        """Say how the pod ended, remove its files, then the object."""
+        final = {**self.pod, "spec": {**self.pod["spec"], "restartPolicy": "Never"}}
+        await self._status.write(final, self.records, self._pod_ip, self._taken_at)
         # As with a real kubelet, the object goes last: whoever sees it gone finds nothing of the pod any more.
         if self._place is not None:
             remove_tree(self._place.directory)
-        metadata = self.pod["metadata"]
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-        body = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "gracePeriodSeconds": 0,
-            "preconditions": {"uid": metadata["uid"]},
-        }
-        while not self._gone:
-            try:
-                await self._node.client.request("DELETE", path, body)
-                return
-            except ApiError as error:
-                if error.code in (404, 409):
-                    return
-                await asyncio.sleep(_WRITE_RETRY_SECONDS)
+        await delete_pod(self._node.client, self.pod, lambda: self._gone)
 
     async def _clean_up(self) -> None:
         """End whatever still runs and remove the pod's traces."""
