@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from harness import Driver, Node, alive, eventually
+
 from shoal.resources import ResourceSet
 
 MakeNode = Callable[..., Node]
