@@ -38,6 +38,7 @@ class Recorder:
         self.token = token
         self.requests = []
         self.spoil = lambda method, path: None
+        self.lag_seconds = lambda path: 0.0
         self.url = ""
         self._context = context
 
@@ -80,6 +81,8 @@ class Recorder:
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
             await response.prepare(request)
             async for chunk in answer.content.iter_any():
+                if method == "WATCH":
+                    await asyncio.sleep(self.lag_seconds(request.path))
                 await response.write(chunk)
             return response
 

@@ -8,9 +8,7 @@ import pytest
 from .conftest import a_cluster, a_job, is_true, until
 
 
-def owners_are_unique(pods):
-    names = [pod["metadata"]["name"] for pod in pods]
-    return len(names) == len(set(names))
+CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
 
 
 async def test_two_operators_at_once_make_one_cluster(world):
@@ -69,6 +67,25 @@ async def test_a_lost_watch_of_pods_does_not_double_them(world):
         await until(world.api.pod_names, lambda names: len(names) == 4)
         await asyncio.sleep(0.3)
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
+
+
+async def test_a_late_watch_repeats_no_write(world):
+    world.recorder.lag_seconds = lambda path: 0.7 if path.endswith("/pods") else 0.0
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        head = await world.serve_head()
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        for _ in range(5):
+            head.change(incarnation=f"{head.snapshot.version}")  # something to look at, again and again
+            await world.api.patch(CLUSTER, {"metadata": {"labels": {"touched": str(head.snapshot.version)}}})
+            await asyncio.sleep(0.1)
+        await world.api.patch(CLUSTER, {"spec": {"suspend": True}})
+        await until(world.api.pods, lambda pods: pods == [])
+        await asyncio.sleep(1)
+        on_pods = [request[::2] for request in world.recorder.requests if "/pods" in request[1]]
+        assert on_pods.count(("POST", 201)) == 4
+        assert on_pods.count(("POST", 409)) == 0
+        assert sum(method == "DELETE" for method, _ in on_pods) == 4
 
 
 async def test_many_clusters_at_once_come_up_whole(world):

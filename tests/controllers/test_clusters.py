@@ -74,9 +74,9 @@ async def test_few_writes_make_a_cluster_of_four_pods(world):
         writes = world.recorder.writes(without=("/events",))
         assert sum(method == "POST" for method, _ in writes) == 5  # the Secret and four pods
         assert sum("services" in path for _, path in writes) == 1
-        assert sum(path.endswith("/status") for _, path in writes) <= 6
-        events = world.recorder.writes(without=("/api/", "shoal.dev/v1alpha1", "/leases"))
-        assert len(events) <= 3
+        assert sum(path.endswith("/status") for _, path in writes) <= 5  # 3 when the machine is quick
+        assert len(world.recorder.writes()) == len(writes)
+        assert all(code < 300 for method, _, code in world.recorder.requests if method not in {"GET", "WATCH"})
 
 
 async def test_lost_pods_come_back_under_their_names(world):
