@@ -181,6 +181,15 @@ def test_what_an_entrypoint_leaves_behind_goes_with_it(jobs):
     assert os.path.exists("/proc/self")  # the leak check of every test finds a sleeper that stayed
 
 
+def test_kill_9_of_the_launcher_takes_the_driver_and_its_group_along(jobs):
+    jobs.submit("echo $$; sleep 1000 & sleep 1000")
+    driver = int(until(lambda: jobs.manager.snapshot("j1").output_tail))
+    launcher = int(Path(f"/proc/{driver}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(launcher, signal.SIGKILL)
+    job = jobs.finished()
+    assert (job.state, job.exit_code) == (FAILED, 137)
+
+
 def test_a_vanished_directory_fails_the_job_with_words(jobs, tmp_path):
     source = tmp_path / "source"
     source.mkdir()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -100,6 +101,10 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
                 session.receive(message)
         except ValueError as error:
             outbox.end(f"malformed message: {error}")
+            return
+        except Exception as error:  # noqa: BLE001 - a session that nobody reads any more must not look alive
+            traceback.print_exc()
+            outbox.end(f"the head failed on a message: {type(error).__name__}: {error}")
             return
         outbox.end("goodbye")  # also when the stream just ends: a cancelled one looks the same here
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from typing import Final
+
+RETRY_SECONDS: Final = 1.0
 
 
 class Ticker:
@@ -43,9 +47,16 @@ class Ticker:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(10)
 
+    def _guarded_work(self) -> float | None:
+        try:
+            return self._work()
+        except Exception:  # noqa: BLE001 - one failing turn must not be the last one; it must be seen, though
+            traceback.print_exc()
+            return time.monotonic() + RETRY_SECONDS
+
     def _run(self) -> None:
         while True:
-            due = self._work()
+            due = self._guarded_work()
             with self._condition:
                 while not self._woken and not self._closed:
                     left = None if due is None else due - time.monotonic()

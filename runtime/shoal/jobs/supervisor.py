@@ -9,13 +9,16 @@ once as exited, after all it wrote was handed on; closing leaves no driver, no p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +72,7 @@ class _Driver:
     logged: int = 0
     line: bytes = b""
     heard: bytes = b""
-    started: bool = False
+    pid: int = 0
     exit_code: int | None = None
     failure: str = ""
 
@@ -118,15 +121,21 @@ class DriverSupervisor:
     def _on_wake(self) -> None:
         os.read(self._wake_read, 4096)
         while not self._requests.empty():
-            self._requests.get()()
+            self._guarded(self._requests.get())
 
     def _run(self) -> None:
         while not (self._closing and not self._drivers):
             for key, _ in self._selector.select():
-                key.data()
+                self._guarded(key.data)
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+    def _guarded(self, handler: Callable[[], object]) -> None:
+        try:
+            handler()
+        except Exception:  # noqa: BLE001 - a fault with one driver must not end the others; it must be seen, though
+            traceback.print_exc()
 
     def _begin_close(self, grace_seconds: float) -> None:
         self._closing = True
@@ -199,7 +208,7 @@ class DriverSupervisor:
     def _heard(self, driver: _Driver, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "started":
-            driver.started = True
+            driver.pid = int(rest)
             self._events.started(driver.launch.submission_id, int(rest))
         elif word == "exited":
             driver.exit_code = int(rest)
@@ -250,8 +259,10 @@ class DriverSupervisor:
         self._selector.unregister(driver.control)
         driver.control.close()
         code = driver.launcher.wait()
-        if driver.exit_code is None and driver.started:
-            driver.exit_code = 137 if code else 0  # the launcher itself was killed, and the entrypoint with it
+        if driver.exit_code is None and driver.pid:
+            driver.exit_code = 137  # the launcher itself was killed, and the entrypoint with it, but not its children
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(driver.pid, signal.SIGKILL)
         while driver.output_fd >= 0 and self._read_output(driver):
             pass
         if driver.line:

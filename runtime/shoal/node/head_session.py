@@ -12,6 +12,7 @@ import concurrent.futures
 import random
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -119,7 +120,14 @@ class HeadSession:
         self._news.set()
 
     def _run(self) -> None:
-        asyncio.run(self._main())
+        try:
+            asyncio.run(self._main())
+        except Exception as error:  # noqa: BLE001 - a node whose link is broken for good has to end, whatever broke it
+            traceback.print_exc()
+            words = f"the link to head {self._target} failed: {type(error).__name__}: {error}"
+            self._connected = False
+            self._started.set()
+            self._call_soon(lambda: self._events.on_refused(words))
 
     async def _main(self) -> None:
         self._news, self._closing = asyncio.Event(), asyncio.Event()
@@ -153,6 +161,8 @@ class HeadSession:
                 unauthenticated = 0
             except grpc.aio.AioRpcError as error:
                 unauthenticated = self._judge(await self._true_error(error), unauthenticated)
+            except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
+                self.last_error = f"{type(error).__name__}: {error}"
             pause = FIRST_PAUSE_SECONDS if self._connected else min(LAST_PAUSE_SECONDS, pause * 2)
             self._set_connected(False)
             if not self._closing.is_set():
