@@ -157,7 +157,6 @@ def test_metadata_that_no_cluster_takes(api: Any, new_pod: Any, change: Any, wor
             'spec.containers[0].volumeMounts[0].name: Not found: "v"',
         ),
         ({"containers": [{"name": "a", "image": "x", "env": [{"value": "1"}]}]}, "env[0].name: Required value"),
-        ({"containers": [{"name": "a", "image": "x", "args": [1]}]}, "must be a list of strings"),
         ({"containers": [{"name": "a", "image": "x", "ports": [{"containerPort": 0}]}]}, "between 1 and 65535"),
     ],
 )
@@ -327,3 +326,44 @@ def test_strategic_merge_is_for_built_in_kinds(api: Any, new_widget: Any) -> Non
     api.create(new_widget())
     with refusal(415, "application/merge-patch+json"):
         api.patch("Widget", "w", {}, writes.STRATEGIC_PATCH, api_version=V1)
+
+
+def test_unknown_fields_of_built_in_kinds_are_seen(api: Any, new_pod: Any) -> None:
+    body = new_pod()
+    body["spec"]["containers"][0]["imagePullPolice"] = "Never"
+    with refusal(400, 'strict decoding error: unknown field "spec.containers[0].imagePullPolice"'):
+        api.create(body, field_validation="Strict")
+    assert "imagePullPolice" not in api.create(body)["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (
+            {"ports": [{"containerPort": "80"}]},
+            "spec.containers[0].ports[0].containerPort in body must be of type integer",
+        ),
+        ({"resources": {"limits": {"cpu": "lots"}}}, "must be of type quantity"),
+        ({"env": {"A": "1"}}, "spec.containers[0].env in body must be of type array"),
+        ({"tty": "yes"}, "must be of type boolean"),
+        ({"args": [1]}, "spec.containers[0].args[0] in body must be of type string"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_bad_requests(api: Any, new_pod: Any, container: Any, words: str) -> None:
+    body = new_pod()
+    body["spec"]["containers"][0] |= container
+    with refusal(400, words):
+        api.create(body)
+
+
+def test_nulls_are_absent_and_bare_numbers_are_quantities(api: Any, new_pod: Any) -> None:
+    body = new_pod() | {"status": None}
+    body["metadata"]["creationTimestamp"] = None
+    body["spec"]["containers"][0] |= {"command": None, "resources": {"limits": {"cpu": 1, "memory": "64Mi"}}}
+    made = api.create(body, field_validation="Strict")
+    container = made["spec"]["containers"][0]
+    assert "command" not in container
+    limits = {"cpu": "1", "memory": "64Mi"}
+    assert container["resources"] == {"limits": limits, "requests": limits}
+    assert made["status"]["qosClass"] == "Guaranteed"
+    assert api.apply(body | {"metadata": {"name": "p"}}, "one")["spec"] == made["spec"]

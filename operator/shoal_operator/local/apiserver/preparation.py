@@ -52,7 +52,7 @@ def check_envelope(resource: Resource, body: Any, namespace: str | None, name: s
 def refuse_unknown(resource: Resource, document: Document, options: WriteOptions) -> None:
     """Prune fields nobody knows; refuse, warn or stay silent about them as the client asked."""
     unknown = metadata.unknown_fields(document)
-    if resource.custom:
+    if resource.schema:
         unknown += schemas.prune(resource.schema, document)
     if not unknown or options.field_validation == "Ignore":
         return
@@ -70,22 +70,42 @@ def prepare(
     context: Context, resource: Resource, document: Document, old: Document | None, options: WriteOptions
 ) -> None:
     """Prune, default and validate `document` in place; StatusError 422 with every problem."""
+    normalise(resource, document)
     refuse_unknown(resource, document, options)
     meta = document["metadata"]
     for empty in ("labels", "annotations", "finalizers", "ownerReferences"):
         if empty in meta and not meta[empty]:
             del meta[empty]
+    _refuse_wrong_types(resource, document)
     problems = metadata.validate(resource, document)
-    try:
-        problems += _kind_problems(context, resource, document, old)
-    except (AttributeError, KeyError, TypeError) as error:
-        # Built-in kinds have no full schema here; a field of the wrong type shows as a Python error.
-        if resource.custom:
-            raise
-        text = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        raise errors.bad_request(text) from error
+    problems += _kind_problems(context, resource, document, old)
     if problems:
         raise errors.invalid(resource.qualified_kind, meta.get("name", ""), problems)
+
+
+def normalise(resource: Resource, document: Document) -> None:
+    """Read an object of a built-in kind as Go's decoder would (see `schema.normalise`), in place."""
+    if _decoded_by_go(resource):
+        fields = {name: value for name, value in document.items() if name != "metadata"}
+        clean = schemas.normalise(resource.schema, fields) | {"metadata": document["metadata"]}
+        document.clear()
+        document.update(clean)
+
+
+def _decoded_by_go(resource: Resource) -> bool:
+    return not resource.custom and resource.collection != CRD_COLLECTION
+
+
+def _refuse_wrong_types(resource: Resource, document: Document) -> None:
+    """A built-in object that Go could not decode is a bad request, not an invalid object."""
+    if not _decoded_by_go(resource):
+        return
+    found = schemas.validate(resource.schema, {name: v for name, v in document.items() if name != "metadata"})
+    problems = [p for p in found if p.reason == "FieldValueTypeInvalid" or "of type quantity" in p.message]
+    if problems:
+        words = "; ".join(problem.text() for problem in problems)
+        text = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {words}'
+        raise errors.bad_request(text)
 
 
 def _kind_problems(context: Context, resource: Resource, document: Document, old: Document | None) -> list[FieldError]:

@@ -235,11 +235,26 @@ def _validate_string(schema: Document, value: str, path: str, problems: list[Fie
         problems.append(errors.invalid_value(path, value, f"{path} in body must be of type {problem}: {value!r}"))
 
 
+def normalise(schema: Document, value: Any) -> Any:
+    """A built-in object as Go's decoder would read it: null means absent, a bare number may be a quantity."""
+    if isinstance(value, dict):
+        return {name: normalise(child(schema, name) or {}, item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        items = schema.get("items") or {}
+        return [normalise(items, item) for item in value]
+    if schema.get("format") == "quantity" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?\Z")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 
 def _format_problem(format_name: str | None, value: str) -> str:
-    return "date-time" if format_name == "date-time" and not _DATE_TIME.match(value) else ""
+    if format_name == "date-time" and not _DATE_TIME.match(value):
+        return "date-time"
+    return "quantity" if format_name == "quantity" and not _QUANTITY.match(value) else ""
 
 
 def _validate_number(schema: Document, value: float, path: str, problems: list[FieldError]) -> None:

@@ -1,115 +1,149 @@
-"""Schemas of the built-in kinds: not their every field, but how their lists are merged and owned.
+"""Schemas of the built-in kinds: their fields, and how their lists are merged and owned.
 
-Invariant: a list that has keys here has the same keys in Kubernetes (`x-kubernetes-list-map-keys` for
-server-side apply, `x-kubernetes-patch-merge-key` for strategic merge); a field that is not named here is
-kept as it is, its lists being atomic.
+Fields come from `fields.json`, a table of what Kubernetes' own API has. Invariant: a list that has keys here
+has the same keys in Kubernetes (`x-kubernetes-list-map-keys` for server-side apply,
+`x-kubernetes-patch-merge-key` for strategic merge); every other list is atomic.
 """
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib import resources
+
 from shoal_operator.local.apiserver.values import Document
 
-_OPEN = {"x-kubernetes-preserve-unknown-fields": True}
+FIELDS: dict[str, dict[str, str]] = json.loads(
+    resources.files("shoal_operator.local.apiserver").joinpath("fields.json").read_text()
+)
+"""Type name to field to type: `[X]` is a list, `{X}` a map, `any` may be anything."""
 
-
-def _object(**properties: Document) -> Document:
-    return {"type": "object", "properties": properties} | _OPEN
-
-
-def _list_of(item: Document, *keys: str, merge_key: str = "") -> Document:
-    """A list whose items are told apart by `keys`; strategic merge uses one of them."""
-    return {
-        "type": "array",
-        "items": item,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": list(keys),
-        "x-kubernetes-patch-strategy": "merge",
-        "x-kubernetes-patch-merge-key": merge_key or keys[0],
-    }
-
-
-_STRING: Document = {"type": "string"}
-_STRING_SET: Document = {
-    "type": "array",
-    "items": _STRING,
-    "x-kubernetes-list-type": "set",
-    "x-kubernetes-patch-strategy": "merge",
+_KEYS: dict[str, tuple[str, ...]] = {
+    "Container.env": ("name",),
+    "Container.ports": ("containerPort", "protocol"),
+    "Container.volumeDevices": ("devicePath",),
+    "Container.volumeMounts": ("mountPath",),
+    "EphemeralContainer.env": ("name",),
+    "EphemeralContainer.volumeMounts": ("mountPath",),
+    "NamespaceStatus.conditions": ("type",),
+    "NodeStatus.addresses": ("type",),
+    "NodeStatus.conditions": ("type",),
+    "ObjectMeta.ownerReferences": ("uid",),
+    "PersistentVolumeClaimStatus.conditions": ("type",),
+    "PodDisruptionBudgetStatus.conditions": ("type",),
+    "PodSpec.containers": ("name",),
+    "PodSpec.ephemeralContainers": ("name",),
+    "PodSpec.hostAliases": ("ip",),
+    "PodSpec.imagePullSecrets": ("name",),
+    "PodSpec.initContainers": ("name",),
+    "PodSpec.resourceClaims": ("name",),
+    "PodSpec.schedulingGates": ("name",),
+    "PodSpec.topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "PodSpec.volumes": ("name",),
+    "PodStatus.conditions": ("type",),
+    "PodStatus.podIPs": ("ip",),
+    "ResourceRequirements.claims": ("name",),
+    "ServiceAccount.imagePullSecrets": ("name",),
+    "ServiceAccount.secrets": ("name",),
+    "ServiceSpec.ports": ("port", "protocol"),
+    "ServiceStatus.conditions": ("type",),
 }
-_CONDITIONS = _list_of(_object(), "type")
-_ATOMIC_MAP: Document = {"type": "object", "additionalProperties": _STRING, "x-kubernetes-map-type": "atomic"}
+"""Keyed lists. Strategic merge, which came first, uses the first key alone."""
 
-METADATA: Document = _object(
-    ownerReferences=_list_of(_object(), "uid"),
-    finalizers=_STRING_SET,
+_RETAIN_KEYS = frozenset({"PodSpec.resourceClaims", "PodSpec.volumes"})
+"""Lists whose items strategic merge replaces where a patch says which fields to retain."""
+
+_SETS = frozenset({"ObjectMeta.finalizers"})
+
+_ATOMIC_MAPS = frozenset({"PodSpec.nodeSelector", "ServiceSpec.selector"})
+
+_QUANTITIES = frozenset(
+    {
+        "EmptyDirVolumeSource.sizeLimit",
+        "NodeStatus.allocatable",
+        "NodeStatus.capacity",
+        "PersistentVolumeClaimStatus.capacity",
+        "PodSpec.overhead",
+        "ResourceFieldSelector.divisor",
+        "ResourceRequirements.limits",
+        "ResourceRequirements.requests",
+        "VolumeResourceRequirements.limits",
+        "VolumeResourceRequirements.requests",
+    }
 )
+"""Amounts; written as numbers they are taken as text, as the real server does."""
 
-_NAMED = _list_of(_object(), "name")
-
-
-def _container() -> Document:
-    return _object(
-        name=_STRING,
-        image=_STRING,
-        env=_list_of(_object(), "name"),
-        ports=_list_of(_object(), "containerPort", "protocol"),
-        volumeMounts=_list_of(_object(), "mountPath"),
-        volumeDevices=_list_of(_object(), "devicePath"),
-        resources=_object(claims=_NAMED),
-    )
+OPEN: Document = {"x-kubernetes-preserve-unknown-fields": True}
 
 
-_CONTAINERS = _list_of(_container(), "name")
-
-POD_SPEC: Document = _object(
-    containers=_CONTAINERS,
-    initContainers=_CONTAINERS,
-    ephemeralContainers=_CONTAINERS,
-    volumes=_list_of(_object(), "name") | {"x-kubernetes-patch-strategy": "merge,retainKeys"},
-    imagePullSecrets=_NAMED,
-    hostAliases=_list_of(_object(), "ip"),
-    resourceClaims=_list_of(_object(), "name") | {"x-kubernetes-patch-strategy": "merge,retainKeys"},
-    schedulingGates=_NAMED,
-    topologySpreadConstraints=_list_of(_object(), "topologyKey", "whenUnsatisfiable"),
-    nodeSelector=_ATOMIC_MAP,
-    affinity=_object(),
-    securityContext=_object(),
-)
-
-_POD_STATUS = _object(
-    conditions=_CONDITIONS,
-    podIPs=_list_of(_object(), "ip"),
-    hostIPs={"type": "array", "items": _object(), "x-kubernetes-list-type": "atomic"},
-)
-
-_SERVICE_SPEC = _object(
-    ports=_list_of(_object(), "port", "protocol"),
-    selector=_ATOMIC_MAP,
-)
-
-_NODE_STATUS = _object(
-    conditions=_CONDITIONS,
-    addresses=_list_of(_object(), "type") | {"x-kubernetes-patch-strategy": "merge"},
-)
+@cache
+def schema_of(name: str) -> Document:
+    """The schema of a type of the table; shared, never to be changed."""
+    properties = {field: _field(f"{name}.{field}", kind) for field, kind in FIELDS[name].items()}
+    return {"type": "object", "properties": properties}
 
 
-def _kind(**properties: Document) -> Document:
-    return _object(apiVersion=_STRING, kind=_STRING, metadata=METADATA, **properties)
+def _field(path: str, kind: str) -> Document:
+    schema = _typed(kind, "quantity" if path in _QUANTITIES else "")
+    if path in _KEYS:
+        strategy = "merge,retainKeys" if path in _RETAIN_KEYS else "merge"
+        schema |= {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": list(_KEYS[path]),
+            "x-kubernetes-patch-strategy": strategy,
+            "x-kubernetes-patch-merge-key": _KEYS[path][0],
+        }
+    if path in _SETS:
+        schema |= {"x-kubernetes-list-type": "set", "x-kubernetes-patch-strategy": "merge"}
+    if path in _ATOMIC_MAPS:
+        schema["x-kubernetes-map-type"] = "atomic"
+    return schema
 
+
+def _typed(kind: str, form: str) -> Document:
+    if kind.startswith("["):
+        return {"type": "array", "items": _typed(kind[1:-1], form)}
+    if kind.startswith("{"):
+        return {"type": "object", "additionalProperties": _typed(kind[1:-1], form)}
+    if kind == "any":
+        return dict(OPEN)
+    if kind in FIELDS:
+        return dict(schema_of(kind))
+    return {"type": kind, "format": form} if form else {"type": kind}
+
+
+_DEFINITION: Document = {
+    "type": "object",
+    "properties": {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object", **OPEN},
+        "spec": {"type": "object", **OPEN},
+        "status": {"type": "object", **OPEN},
+    },
+}
+"""A definition's own rules stand in `crd`."""
 
 BUILTIN_SCHEMAS: dict[str, Document] = {
-    "ConfigMap": _kind(data=_object(), binaryData=_object()),
-    "CustomResourceDefinition": _kind(spec=_object(), status=_object(conditions=_CONDITIONS)),
-    "Event": _kind(),
-    "Lease": _kind(spec=_object()),
-    "Namespace": _kind(spec=_object(), status=_object(conditions=_CONDITIONS)),
-    "NetworkPolicy": _kind(spec=_object()),
-    "Node": _kind(spec=_object(taints={"type": "array"}), status=_NODE_STATUS),
-    "PersistentVolumeClaim": _kind(spec=_object(), status=_object(conditions=_CONDITIONS)),
-    "Pod": _kind(spec=POD_SPEC, status=_POD_STATUS),
-    "PodDisruptionBudget": _kind(spec=_object(), status=_object(conditions=_CONDITIONS)),
-    "Role": _kind(rules={"type": "array", "items": _object()}),
-    "RoleBinding": _kind(subjects={"type": "array", "items": _object()}, roleRef=_object()),
-    "Secret": _kind(data=_object(), type=_STRING),
-    "Service": _kind(spec=_SERVICE_SPEC, status=_object(conditions=_CONDITIONS)),
-    "ServiceAccount": _kind(secrets=_NAMED, imagePullSecrets=_NAMED),
+    "CustomResourceDefinition": _DEFINITION,
+    **{
+        name: schema_of(name)
+        for name in (
+            "ConfigMap",
+            "Event",
+            "Lease",
+            "Namespace",
+            "NetworkPolicy",
+            "Node",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodDisruptionBudget",
+            "Role",
+            "RoleBinding",
+            "Secret",
+            "Service",
+            "ServiceAccount",
+        )
+    },
 }
+"""By kind; what both Events are stored as is the core one."""

@@ -197,6 +197,7 @@ def apply_patch(
     if config["metadata"].get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     config = versions.to_storage(resource, clone(config))
+    preparation.normalise(resource, config)
     preparation.refuse_unknown(resource, config, options)
     _keep_applied_part(resource, config, subresource)
     manager = Manager(options.field_manager, "Apply", resource.api_version, subresource)
