@@ -138,7 +138,11 @@ asyncio.run(main())
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    await until(lambda: gone(pid))
+    try:
+        await until(lambda: gone(pid), 5)
+    finally:
+        if not gone(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_command_beside_the_container_is_bounded(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from shoal_operator.local.kubelet.pod_setup import NodeContext, context_of, log_
 from shoal_operator.local.kubelet.prober import Kind, Prober
 from shoal_operator.local.kubelet.status import backoff_message
 from shoal_operator.local.kubelet.status_writer import WRITE_RETRY_SECONDS, StatusWriter, delete_pod
+from shoal_operator.local.kubelet.stopping import run_hook, stop_run
 from shoal_operator.local.kubelet.translate import PodPlace, context_for, hook_spec, process_spec
 from shoal_operator.local.spawn import StartError
 
@@ -277,37 +278,18 @@ class PodWorker:
             await self._stop_run(name, run, 2)
 
     async def _hook(self, name: str, run: Run, title: str, hook: Object, limit_seconds: float) -> bool:
-        try:
-            if "exec" in hook:
-                status = await self._execute(name, run, list(hook["exec"]["command"]), limit_seconds)
-                if status == 0:
-                    return True
-                problem = f"exited with status {status}"
-            elif "sleep" in hook:
-                await asyncio.sleep(min(float(hook["sleep"]["seconds"]), limit_seconds))
-                return True
-            else:
-                problem = "local mode runs exec and sleep hooks only"
-        except (StartError, TimeoutError, ConfigError) as error:
-            problem = str(error)
-        self._node.events.warning(self.pod, f"Failed{title}Hook", f"{title}Hook failed: {problem}")
-        return False
+        problem = await run_hook(hook, limit_seconds, lambda command, limit: self._execute(name, run, command, limit))
+        if problem is not None:
+            self._node.events.warning(self.pod, f"Failed{title}Hook", f"{title}Hook failed: {problem}")
+        return problem is None
 
     async def _stop_run(self, name: str, run: Run, grace_seconds: float) -> None:
-        """preStop, SIGTERM, then SIGKILL; a deletion with a shorter grace cuts it short."""
         started = time.monotonic()
         hook = (self._containers[name].get("lifecycle") or {}).get("preStop")
         if hook and grace_seconds > 0 and run.child.running:
             await self._hook(name, run, "PreStop", hook, grace_seconds)
-        if grace_seconds > 0:
-            run.terminate()
-        while run.child.running:
-            left = min(grace_seconds, self._grace_seconds()) - (time.monotonic() - started)
-            if left <= 0:
-                run.kill()
-                await run.child.wait(_KILL_SECONDS)
-                return
-            await run.child.wait(min(left, 0.25))
+        # A deletion with a shorter grace cuts it short at any time.
+        await stop_run(run, lambda: min(grace_seconds, self._grace_seconds()) - (time.monotonic() - started))
 
     def _grace_seconds(self) -> float:
         """How long the pod may take to end; unbounded while nobody deletes it."""
