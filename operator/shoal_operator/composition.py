@@ -24,6 +24,7 @@ from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
+from shoal_operator.domain.reasons import Reason
 from shoal_operator.heads.address import HeadAddress
 from shoal_operator.heads.pool import HeadPool
 from shoal_operator.kube.access import ApiAccess
@@ -230,7 +231,7 @@ class Operator:
             self._events.record(
                 cluster,
                 type_="Warning",
-                reason="HeadCommandRefused",
+                reason=Reason.HEAD_COMMAND_REFUSED,
                 message=f"the head refused {command}: {failure.message}",
                 action=command,
             )

@@ -172,6 +172,7 @@ class FakeHead(head_pb2_grpc.HeadServicer):
         self.snapshot = head_pb2.HeadSnapshot(protocol_version=PROTOCOL_VERSION, incarnation="first", version=1)
         self.commands = []
         self.hang = False
+        self.refusal = None
         self.streams = 0
         self._changed = asyncio.Event()
 
@@ -198,6 +199,8 @@ class FakeHead(head_pb2_grpc.HeadServicer):
         self.commands.append(("submit", request.submission_id))
         if self.hang:
             await asyncio.sleep(60)
+        if self.refusal is not None:
+            await context.abort(*self.refusal)
         known = {job.submission_id for job in self.snapshot.jobs}
         job = head_pb2.JobSnapshot(submission_id=request.submission_id, state=head_pb2.JOB_STATE_RUNNING)
         if request.submission_id not in known:

@@ -7,7 +7,6 @@ import pytest
 
 from .conftest import a_cluster, a_job, is_true, until
 
-
 CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
 
 

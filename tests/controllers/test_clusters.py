@@ -139,6 +139,7 @@ async def test_suspend_takes_the_pods_and_resume_brings_them_back(world):
         await head.server.stop(0)
         await world.api.patch(CLUSTER, {"spec": {"suspend": False}})
         await until(world.api.pod_names, lambda names: len(names) == 4)
+        await until(world.api.cluster, lambda found: found["status"].get("reason") != "WriteRefused")
 
 
 async def test_a_deleted_cluster_leaves_nothing_and_its_head_is_let_go(world):
@@ -173,6 +174,8 @@ async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
     async with world.operator():
         await world.api.create("computeclusters", a_cluster())
         await until(world.api.events, lambda events: ("WriteRefused", "demo") in events)
+        await until(world.api.cluster, lambda found: (found.get("status") or {}).get("reason") == "WriteRefused")
+        assert "spoiled by the test" in (await world.api.cluster())["status"]["message"]
         await asyncio.sleep(0.5)
         first = [path for method, path in world.recorder.writes() if path.endswith("/pods")]
         await asyncio.sleep(1)
@@ -181,3 +184,4 @@ async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
         world.recorder.spoil = lambda method, path: None
         await world.api.patch(CLUSTER, {"spec": {"image": "another:1"}})
         await until(world.api.pod_names, lambda names: len(names) == 4)
+        await until(world.api.cluster, lambda found: found["status"].get("reason") != "WriteRefused")

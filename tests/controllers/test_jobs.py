@@ -2,6 +2,8 @@
 
 import asyncio
 
+import grpc
+
 from shoal.protocol import head_pb2
 
 from .conftest import a_cluster, a_job, condition, is_true, until
@@ -82,6 +84,18 @@ async def test_a_head_that_hangs_holds_nobody_else_up(world):
         await until(lambda: asyncio.sleep(0, head.commands))
         await world.api.create("computeclusters", a_cluster("other"))
         await until(lambda: world.api.cluster("other"), is_true("HeadReady"), seconds=3)
+
+
+async def test_a_program_that_the_head_refuses_fails_with_its_words(world):
+    async with world.operator():
+        await world.api.create("computejobs", a_job())
+        head = await world.serve_head()
+        head.refusal = (grpc.StatusCode.UNAVAILABLE, "not yet")
+        await until(world.api.job, lambda job: "not yet" in str(job.get("status")))
+        head.refusal = (grpc.StatusCode.INVALID_ARGUMENT, "there is no directory /nowhere")
+        job = await until(world.api.job, is_true("Failed"))
+        assert condition(job, "Failed") == ("True", "SubmissionRefused")
+        assert "there is no directory /nowhere" in job["status"]["message"]
 
 
 async def test_a_job_on_an_existing_cluster_leaves_it_there(world):

@@ -63,7 +63,8 @@ class ClusterController:
         plan = plan_cluster(observed, now, new_token=self._new_token)
         execution = await shell.execute(plan, document)
         if cluster.metadata.deletion_timestamp is None:
-            await shell.apply_status(document, cluster_status(observed, plan, now))
+            status = cluster_status(observed, plan, now, refusals=execution.refusals)
+            await shell.apply_status(document, status)
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
 
     async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:

@@ -189,7 +189,7 @@ class _Execution:
 
     def _refused(self, message: str) -> None:
         self.outcome.refusals = (*self.outcome.refusals, message)
-        self._record("Warning", "WriteRefused", message, Action.PLAN)
+        self._record("Warning", Reason.WRITE_REFUSED, message, Action.PLAN)
 
     def _record(self, type_: Any, reason: Reason | str, message: str, action: str) -> None:
         self._shell.events.record(self._root, type_=type_, reason=str(reason), message=message, action=action)

@@ -14,9 +14,10 @@ from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
-from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
+from shoal_operator.domain.job.observed import JobObservation, SubmissionRefusal, cluster_name_of
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import invalid_job_status, job_status
+from shoal_operator.domain.plan import SubmitJob
 
 
 class JobController:
@@ -50,13 +51,23 @@ class JobController:
         cluster = _parsed(shell.world.clusters.get(*key))
         if cluster is not None and not link_head(shell, key, cluster):
             return Result(requeue_after_seconds=SETTLE_SECONDS)
-        observed = JobObservation(job=job, cluster=cluster, head=shell.heads.view(key))
+        observed = JobObservation(
+            job=job, cluster=cluster, head=shell.heads.view(key), refusal=_last_refusal(shell, key, job)
+        )
         now = shell.clock.now()
         plan = plan_job(observed, now)
         execution = await shell.execute(plan, document)
         if job.metadata.deletion_timestamp is None:
             await shell.apply_status(document, job_status(observed, plan, now))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
+
+
+def _last_refusal(shell: Executor, key: Key, job: ComputeJob) -> SubmissionRefusal | None:
+    """The job's last submission that the head did not take, while no later one was taken."""
+    for failure in shell.heads.failures(key):
+        if isinstance(failure.command, SubmitJob) and failure.command.submission_id.startswith(f"{job.metadata.uid}-"):
+            return SubmissionRefusal(failure.command.submission_id, failure.message, failure.is_final)
+    return None
 
 
 def _parsed(document: Json | None) -> ComputeCluster | None:

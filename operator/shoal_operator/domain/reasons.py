@@ -86,6 +86,7 @@ class Reason(StrEnum):
     RECREATING_HEAD = "RecreatingHead"
     INFEASIBLE_DEMAND = "InfeasibleDemand"
     JOB_SUBMITTED = "JobSubmitted"
+    HEAD_COMMAND_REFUSED = "HeadCommandRefused"
 
 
 class Action(StrEnum):

@@ -57,6 +57,7 @@ class _Progress:
     task: asyncio.Task[None] | None = None
     not_before: float = 0.0
     failures: int = 0
+    last_failure: CommandFailure | None = None
     wake: asyncio.TimerHandle | None = None
 
 
@@ -106,6 +107,12 @@ class CommandRunner:
             return
         progress.task = loop.create_task(self._run(identity, progress, command), name=f"head command {identity[1]}")
 
+    def failures(self, key: HeadKey) -> tuple[CommandFailure, ...]:
+        """What was not taken and has not been taken since, the newest first."""
+        mine = [progress for (owner, _), progress in self._progress.items() if owner == key]
+        mine.sort(key=lambda progress: progress.not_before, reverse=True)
+        return tuple(progress.last_failure for progress in mine if progress.last_failure is not None)
+
     def forget(self, key: HeadKey) -> None:
         """The cluster is gone: stop what is under way for it."""
         for identity in [identity for identity in self._progress if identity[0] == key]:
@@ -131,10 +138,12 @@ class CommandRunner:
         now = asyncio.get_running_loop().time()
         if failure is None:
             progress.failures = 0
+            progress.last_failure = None
             progress.not_before = now + SETTLE_SECONDS
         else:
             progress.not_before = now + RETRY.delay(progress.failures, self._rng)
             progress.failures += 1
+            progress.last_failure = failure
             self._on_failed(failure)
         self._on_settled(key)
 

@@ -118,6 +118,10 @@ class HeadPool:
             return  # planned for a head that is gone meanwhile; its end has been news already
         self._runner().submit(key, command, member.view.incarnation)
 
+    def failures(self, key: HeadKey) -> tuple[CommandFailure, ...]:
+        """The commands that this head process did not take and has not taken since, the newest first."""
+        return () if self._commands is None else self._commands.failures(key)
+
     def __len__(self) -> int:
         return len(self._members)
 
