@@ -185,3 +185,17 @@ async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
         await world.api.patch(CLUSTER, {"spec": {"image": "another:1"}})
         await until(world.api.pod_names, lambda names: len(names) == 4)
         await until(world.api.cluster, lambda found: found["status"].get("reason") != "WriteRefused")
+
+
+async def test_an_operator_of_one_namespace_sees_no_other(world):
+    await world.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}})
+    async with world.operator(namespaces=("theirs",)):
+        await world.api.create("computeclusters", a_cluster())
+        theirs = a_cluster("other")
+        theirs["metadata"]["namespace"] = "theirs"
+        await world.api.create("computeclusters", theirs)
+        path = "/api/v1/namespaces/theirs/pods"
+        await until(lambda: world.api.call("GET", path), lambda found: len(found["items"]) == 4)
+        assert await world.api.pods() == []
+        paths = {path for method, path, _ in world.recorder.requests if method in {"GET", "WATCH"}}
+        assert all("/namespaces/theirs/" in path for path in paths)

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from shoal_operator.settings import Settings, SettingsError, load
+
+
+def test_without_anything_the_defaults_hold():
+    assert load([], {}) == Settings()
+    assert Settings().leader_election
+
+
+def test_flags_win_over_the_environment_and_that_over_defaults():
+    environ = {
+        "SHOAL_OPERATOR_NAMESPACES": "a, b",
+        "SHOAL_OPERATOR_LOG_FORMAT": "json",
+        "SHOAL_OPERATOR_LEADER_ELECTION": "false",
+        "SHOAL_OPERATOR_WORKERS": "3",
+        "SHOAL_OPERATOR_KUBECONFIG": "/x",
+    }
+    settings = load(["--workers", "5", "--namespace", "c", "--namespace", "d"], environ)
+    assert settings.namespaces == ("c", "d")
+    assert (settings.log_format, settings.leader_election, settings.workers) == ("json", False, 5)
+    assert settings.kubeconfig == Path("/x")
+
+
+def test_all_namespaces_overrides_the_environment():
+    assert load(["--all-namespaces"], {"SHOAL_OPERATOR_NAMESPACES": "a"}).namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"SHOAL_OPERATOR_WORKERS": "many"}, "SHOAL_OPERATOR_WORKERS cannot be 'many'"),
+        ({"SHOAL_OPERATOR_LEADER_ELECTION": "perhaps"}, "SHOAL_OPERATOR_LEADER_ELECTION"),
+        ({"SHOAL_OPERATOR_LOG_FORMAT": "xml"}, "log-format must be one of text, json"),
+        ({"SHOAL_OPERATOR_METRICS_ADDRESS": "host:99999"}, "host:port"),
+    ],
+)
+def test_a_wrong_value_names_its_setting(environ, words):
+    with pytest.raises(SettingsError, match=words):
+        load([], environ)
+
+
+@pytest.mark.parametrize("arguments", [["--names", "x"], ["--namespace", "a", "--all-namespaces"], ["extra"]])
+def test_an_unknown_or_contradictory_flag_ends_it(arguments, capsys):
+    with pytest.raises(SystemExit):
+        load(arguments, {})
+    assert "usage" in capsys.readouterr().err
