@@ -49,9 +49,13 @@ def test_grows_from_zero_to_demand_in_one_plan(cluster_world: MakeWorld) -> None
     world.reconcile()
     assert world.workers() == [f"demo-small-{i}" for i in range(4)]
     world.reconcile()
-    assert world.condition("DemandSatisfied")["reason"] == "LimitReached"
+    assert world.condition("DemandSatisfied")["reason"] == "WaitingForWorkers"
     assert world.status["workers"] == {"desired": 4, "ready": 0, "pending": 4, "draining": 0}
     assert world.plan().is_empty
+    world.start_pods()
+    world.reconcile()
+    assert world.condition("DemandSatisfied")["reason"] == "LimitReached"
+    assert "maxReplicas (4)" in world.condition("DemandSatisfied")["message"]
 
 
 def test_idle_worker_is_announced_then_drained_then_deleted(cluster_world: MakeWorld) -> None:

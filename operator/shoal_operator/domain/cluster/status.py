@@ -262,6 +262,8 @@ def _demand_satisfied(assessment: Assessment) -> Fact:
     if assessment.head is None:
         return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer")
     for verdict, reason in _VERDICTS.items():
+        if verdict is Verdict.LIMIT_REACHED and scaling.waiting:
+            break  # a limit is the answer only when the workers that it allows are there
         texts = [unmet.message for unmet in scaling.unmet if unmet.verdict is verdict]
         if texts:
             return Fact(kind, FALSE, reason, "; ".join(dict.fromkeys(texts[:MESSAGES_MAX])))
