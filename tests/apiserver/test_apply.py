@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shoal_operator.local.apiserver import fieldsets
 from shoal_operator.local.apiserver.errors import StatusError
@@ -175,3 +177,60 @@ def test_apply_never_touches_anothers_object_by_uid_or_version(api: Any, new_wid
 def test_field_sets_survive_their_encoding() -> None:
     paths = {("f:a",), ("f:a", "f:b"), ("f:l", 'k:{"name":"x"}'), ("f:l", 'k:{"name":"x"}', "f:y"), ("f:s", 'v:"1"')}
     assert fieldsets.decode(fieldsets.encode(paths)) == paths
+
+
+SPECS = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": st.integers(0, 3),
+        "name": st.sampled_from(["a", "b"]),
+        "tags": st.lists(st.sampled_from("xyz"), unique=True, max_size=3),
+        "options": st.dictionaries(st.sampled_from("kl"), st.sampled_from("12"), max_size=2),
+        "groups": st.lists(
+            st.fixed_dictionaries({"name": st.sampled_from("pqr")}, optional={"count": st.integers(0, 3)}),
+            unique_by=lambda group: group["name"],
+            max_size=3,
+        ),
+    },
+)
+
+
+def covers(value: Any, applied: Any) -> bool:
+    """Whether everything in `applied` stands in `value`; lists are compared as sets or by name."""
+    if isinstance(applied, dict):
+        return all(name in value and covers(value[name], item) for name, item in applied.items())
+    if isinstance(applied, list) and not applied:
+        return isinstance(value, list)
+    if isinstance(applied, list) and isinstance(applied[0], dict):
+        held = {item["name"]: item for item in value}
+        return all(item["name"] in held and covers(held[item["name"]], item) for item in applied)
+    if isinstance(applied, list):
+        return set(applied) <= set(value)
+    return bool(value == applied)
+
+
+def test_forced_applies_by_two_managers_keep_the_promises(make_api: Any, new_widget: Any) -> None:
+    """What was applied last stands, is owned by its applier, and nothing unowned but defaults is left."""
+
+    @settings(max_examples=60)
+    @given(st.lists(st.tuples(st.sampled_from(["one", "two"]), SPECS), min_size=1, max_size=8))
+    def play(steps: list[tuple[str, dict[str, Any]]]) -> None:
+        api = make_api()
+        for manager, spec in steps:
+            body = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+            shown = api.apply(body | {"spec": {"size": "Small"} | spec}, manager, force=True)
+            assert covers(shown["spec"], spec)
+            owned = owners(shown)[manager, "Apply"]
+            schema = api.resource("example.com/v1", "Widget").schema
+            said = {fieldsets.dotted(path) for path in fieldsets.leaves({"spec": {"size": "Small"} | spec}, schema)}
+            assert owned == said
+            present = {fieldsets.dotted(path) for path in fieldsets.leaves(shown, schema)}
+            everybodys = set().union(*owners(shown).values())
+            unowned = {
+                path for path in present - everybodys if path != ".spec.replicas" and not path.endswith(".count")
+            }
+            assert unowned <= {".spec.tags", ".spec.groups", ".spec.options"}
+        last = api.apply(body | {"spec": {"size": "Small"} | steps[-1][1]}, steps[-1][0], force=True)
+        assert last == shown
+
+    play()

@@ -136,7 +136,7 @@ def apply_configuration(
     inherited = lastapplied.inherited_fields(live, manager.name, schema)
     others = _settle_conflicts(wanted, current, others, inherited, force=force)
     merged = _merge(live, config, schema)
-    _drop_abandoned(merged, previous - owned, others, schema)
+    _drop_abandoned(merged, previous, owned, others, schema)
     lastapplied.refresh(live, merged, config, manager.name)
     return merged, others, owned
 
@@ -247,16 +247,18 @@ def _merge_keyed(live: list[Any], config: list[Any], schema: Document) -> list[A
     return [*merged, *clone(list(applied.values()))]
 
 
-def _drop_abandoned(merged: Document, abandoned: FieldSet, others: Sequence[Entry], schema: Document) -> None:
+def _drop_abandoned(
+    merged: Document, previous: FieldSet, owned: FieldSet, others: Sequence[Entry], schema: Document
+) -> None:
     """Remove what the applier used to name, does not name now, and nobody else owns."""
-    owned_elsewhere = frozenset().union(*(entry.fields for entry in others)) if others else frozenset()
-    # Whoever owns a field in a list item needs that item, and the keys that identify it.
-    needed = {path[: i + 1] for path in owned_elsewhere for i, part in enumerate(path) if part.startswith("k:")}
+    kept = owned.union(*(entry.fields for entry in others))
+    # Whoever owns something in a list item or a map needs that item, its key fields, and the map.
+    needed = {path[:length] for path in kept for length in range(1, len(path))}
     # Items before their fields: without its key fields an item could not be found.
-    for path in sorted(abandoned - owned_elsewhere, key=len):
-        if path in needed or (path[:-1] in needed and _is_key_field(path)):
+    for path in sorted(previous - kept, key=len):
+        if path in needed or (path[:-1] in needed and path[-2].startswith("k:") and _is_key_field(path)):
             continue
-        fieldsets.remove(merged, path, schema)
+        fieldsets.remove(merged, path, schema, kept)
 
 
 def _is_key_field(path: Path) -> bool:

@@ -165,29 +165,33 @@ def dotted(path: Path) -> str:
     return text
 
 
-def remove(value: Any, path: Path, schema: Document) -> bool:
-    """Take what is at `path` out of `value`, and the maps and lists that this empties.
+def remove(value: Any, path: Path, schema: Document, kept: FieldSet = frozenset()) -> bool:
+    """Take what is at `path` out of `value`, and the maps and lists that this empties unless they are `kept`.
 
     Returns whether there was something to take out.
     """
-    element, rest = path[0], path[1:]
+    return _remove(value, path, 0, schema, kept)
+
+
+def _remove(value: Any, path: Path, depth: int, schema: Document, kept: FieldSet) -> bool:
+    element, last = path[depth], depth + 1 == len(path)
     if element.startswith("f:") and isinstance(value, dict):
         name = element[2:]
         if name not in value:
             return False
-        if rest:
+        if not last:
             known = METADATA_SCHEMA if name == "metadata" else schemas.child(schema, name) or {}
-            if not remove(value[name], rest, known):
+            if not _remove(value[name], path, depth + 1, known, kept):
                 return False
-            if value[name]:
+            if value[name] or path[: depth + 1] in kept:
                 return True
         del value[name]
         return True
     index = _index_of(value, element, schema) if isinstance(value, list) else None
     if index is None:
         return False
-    if rest:
-        return remove(value[index], rest, schema.get("items") or {})
+    if not last:
+        return _remove(value[index], path, depth + 1, schema.get("items") or {}, kept)
     del value[index]
     return True
 

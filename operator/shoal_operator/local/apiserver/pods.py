@@ -1,7 +1,8 @@
 """Pods: the defaults the real server fills in, and what it refuses.
 
-Both are given pods whose fields have the right types. Invariant: `default_pod` adds and never changes; `validate_pod` reports, in the real server's words, at least
-every problem that would keep a kubelet from starting the pod.
+Both are given pods whose fields have the right types. Invariant: `default_pod` adds and never changes;
+`validate_pod` reports, in the real server's words, at least every problem that would keep a kubelet from
+starting the pod.
 """
 
 from __future__ import annotations
