@@ -99,7 +99,7 @@ def test_freed_memory_is_written_again_only_when_all_have_let_go(
     assert len(segments(node)) == 2
     assert view[:3] == b"111"
     del view
-    eventually(lambda: writer.store._pool, "the first segment comes back")
+    eventually(lambda: writer.store.memory.pool, "the first segment comes back")
     writer.put(object_id(), b"3" * 2 * MIB)
     assert len(segments(node)) == 2
     assert writer.get(second)[:3] == b"222"  # type: ignore[index]
@@ -150,7 +150,7 @@ def test_writing_again_is_fast(make_node: MakeNode, drive: Drive, object_id: New
         driver.put(oid, data)
         seconds.append(time.perf_counter() - started)
         driver.store.free([oid])
-        eventually(lambda: driver.store._pool, "it comes back")
+        eventually(lambda: driver.store.memory.pool, "it comes back")
     speeds = [f"{64 / 1024 / s:.1f}" for s in seconds]
     print(f"\nput of 64 MiB, GiB/s: {' '.join(speeds)} (the first is cold)")
     assert len(segments(node)) == 1
@@ -191,7 +191,7 @@ def test_a_full_store_says_so(make_node: MakeNode, drive: Drive, object_id: NewI
     driver.put(object_id(), b"y" * 3 * MIB)
     # Memory that another process keeps for later is asked back.
     driver.store.free(ids[1:])
-    eventually(lambda: driver.store._pool, "the pool has a segment")
+    eventually(lambda: driver.store.memory.pool, "the pool has a segment")
     drive(node).put(object_id(), b"z" * 3 * MIB)
 
 
@@ -249,7 +249,7 @@ def test_a_free_may_come_before_the_seal(make_node: MakeNode, drive: Drive, obje
     writer.put(oid, b"x" * 2 * MIB, owner=owner.process_id)
     writer.ask("nodes")
     assert objects(node) == 0
-    eventually(lambda: writer.store._pool, "its memory comes back")
+    eventually(lambda: writer.store.memory.pool, "its memory comes back")
 
 
 def test_an_object_that_never_was_is_missing(make_node: MakeNode, drive: Drive, object_id: NewId) -> None:
@@ -287,3 +287,23 @@ def test_numpy_arrays_keep_their_memory(make_node: MakeNode, drive: Drive, objec
     assert array.sum() == sum(range(1000, 2000))
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1
+
+
+def test_an_object_sealed_twice_keeps_the_views_of_the_first(
+    make_node: MakeNode, drive: Drive, object_id: NewId
+) -> None:
+    node = make_node()
+    driver = drive(node)
+    for size in (2 * MIB, 10_000):
+        oid = object_id()
+        driver.put(oid, b"1" * size)
+        view = driver.get(oid)
+        assert isinstance(view, memoryview)
+        driver.put(oid, b"1" * size)  # its task ran again
+        driver.store.free([oid])
+        eventually(lambda oid=oid: oid not in node.agent.store.index.objects, "it is freed")
+        driver.ask("nodes")
+        for _ in range(3):
+            driver.put(object_id(), b"2" * size)
+        assert view[:2] == b"11"
+        del view

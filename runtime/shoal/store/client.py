@@ -25,26 +25,21 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from shoal.core.slabs import SlabAllocator
-from shoal.exceptions import ObjectStoreFullError, SystemFailureError
-from shoal.store.memfd import OWN_SEGMENT_BYTES, SLAB_BYTES, create_segment, segment_size
+from shoal.exceptions import SystemFailureError
+from shoal.store.own_memory import OwnMemory, Placed
 from shoal.store.segments import Mapping, view_of
 from shoal.wire.address import RawNode
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import Caller, Error
 
-POOL_BYTES_MAX: Final = 256 << 20
-"""How much freed memory a process keeps for its next objects."""
 READ_CACHE_BYTES_MAX: Final = 256 << 20
 """How much mapped memory without readers a process keeps: mapping it again would fault every page in again."""
-RESERVE_TIMEOUT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,25 +51,6 @@ class StoreFailure:
 
 
 OnFetched = Callable[[memoryview | StoreFailure], None]
-_Place = tuple[int, int]
-
-
-@dataclass(slots=True)
-class _OwnSegment:
-    segment_id: int
-    mapping: Mapping
-    fd: int  # -1 once the agent has it
-
-
-@dataclass(slots=True)
-class _Placed:
-    """An object in a segment of this process."""
-
-    segment: _OwnSegment
-    offset: int
-    size: int
-    views: int = 0
-    reclaimed: bool = False
 
 
 @dataclass(slots=True)
@@ -109,17 +85,15 @@ class StoreClient:
         self._caller = caller
         self._reactor = reactor
         self._lock = threading.RLock()
-        self._slabs = SlabAllocator()
-        self._segments: dict[int, _OwnSegment] = {}
-        self._pool: OrderedDict[int, _OwnSegment] = OrderedDict()  # whole free segments, oldest first
-        self._writing: dict[bytes, _Placed] = {}
-        self._own: dict[bytes, _Placed] = {}
+        self.memory = OwnMemory(caller, reactor, self._lock)
+        self._writing: dict[bytes, Placed] = {}
+        self._own: dict[bytes, Placed] = {}
         self._reads: dict[bytes, _Read] = {}
         self._mapped: OrderedDict[int, Mapping] = OrderedDict()  # segments of others, least recently used first
         self._readers: dict[int, int] = {}  # segment id -> reads in it
         self._fetching: dict[bytes, _Fetching] = {}
         self._keys = itertools.count()
-        self._watched: dict[int, tuple[weakref.ref[Any], bytes, _Placed | _Read]] = {}
+        self._watched: dict[int, tuple[weakref.ref[Any], bytes, Placed | _Read]] = {}
         self._dead: deque[int] = deque()
         self._sweep_due = False
 
@@ -136,13 +110,12 @@ class StoreClient:
             SystemFailureError: the agent is gone.
         """
         self._sweep()
-        placed = self._place(size)
-        view = self._view(object_id, placed, writable=True)
+        if object_id in self._writing:
+            raise ValueError(f"object {object_id.hex()} is being written already")
+        placed = self.memory.place(size)
         with self._lock:
-            if object_id in self._writing:
-                raise ValueError(f"object {object_id.hex()} is being written already")
             self._writing[object_id] = placed
-        return view
+            return self._view(object_id, placed, writable=True)
 
     def seal(self, object_id: bytes, owner: str) -> None:
         """Hand a written object to the agent; it must not be written any more. Never blocks.
@@ -157,14 +130,12 @@ class StoreClient:
         with self._lock:
             placed = self._writing.pop(object_id)
             segment = placed.segment
-            self._own[object_id] = placed
+            self._own.setdefault(object_id, placed)  # sealed twice: the first one counts
             # Sent under the lock: the frame with the descriptor has to be the first that names the segment.
             fds = [segment.fd] if segment.fd >= 0 else []
             args = (object_id, segment.segment_id, placed.offset, placed.size, owner)
             sent = self._caller.cast("store_seal", *args, fds=fds)
-            if fds:
-                os.close(segment.fd)
-                segment.fd = -1
+            segment.close()
         if not sent:
             raise SystemFailureError("the connection to the node's agent is closed: the object was not stored")
 
@@ -174,67 +145,7 @@ class StoreClient:
             placed = self._writing.pop(object_id, None)
             if placed is not None:
                 placed.reclaimed = True
-                self._give_back_if_unused(placed)
-
-    def _place(self, size: int) -> _Placed:
-        own = size >= OWN_SEGMENT_BYTES
-        with self._lock:
-            found = self._from_pool(size) if own else self._from_slab(size)
-        if found is not None:
-            return found
-        segment = self._new_segment(segment_size(size) if own else SLAB_BYTES)
-        with self._lock:
-            if own:
-                return _Placed(segment, 0, size)
-            self._slabs.add(segment.segment_id, segment.mapping.size)
-            placed = self._from_slab(size)
-        assert placed is not None
-        return placed
-
-    def _from_pool(self, size: int) -> _Placed | None:
-        fitting = [s for s in self._pool.values() if size <= s.mapping.size <= size + size // 2]
-        if not fitting:
-            return None
-        # Of equally good ones the last: its pages are the likeliest to be in the processor's cache.
-        best = min(reversed(fitting), key=lambda s: s.mapping.size)
-        del self._pool[best.segment_id]
-        return _Placed(best, 0, size)
-
-    def _from_slab(self, size: int) -> _Placed | None:
-        found = self._slabs.allocate(size)
-        return None if found is None else _Placed(self._segments[found[0]], found[1], size)
-
-    def _new_segment(self, size: int) -> _OwnSegment:
-        segment_id = self._reserve(size)
-        fd = create_segment(size)
-        try:
-            mapping = Mapping(fd, size, writable=True)
-        except OSError:
-            os.close(fd)
-            self._caller.cast("store_give_up", segment_id)
-            raise
-        segment = _OwnSegment(segment_id, mapping, fd)
-        with self._lock:
-            self._segments[segment_id] = segment
-        return segment
-
-    def _reserve(self, size: int) -> int:
-        answer: list[tuple[Error | None, Any]] = []
-
-        def on_reply(error: Error | None, value: Any, _payload: bytes, _fds: list[int]) -> None:
-            answer.append((error, value))
-
-        self._caller.call("store_reserve", size, on_reply=on_reply)
-        if not answer:
-            self._reactor.run_until(lambda: bool(answer), time.monotonic() + RESERVE_TIMEOUT_SECONDS)
-        if not answer:
-            raise SystemFailureError(f"the node's agent did not answer within {RESERVE_TIMEOUT_SECONDS:g} s")
-        error, value = answer[0]
-        if error is None:
-            return int(value)
-        if error[0] == "ObjectStoreFull":
-            raise ObjectStoreFullError(error[1])
-        raise SystemFailureError(f"no shared memory: {error[1]}")
+                self.memory.give_back_if_unused(placed)
 
     # Reading
 
@@ -288,7 +199,7 @@ class StoreClient:
         """Map what the agent gave. None: it believed the segment mapped here, but that has just been undone."""
         segment_id, segment_bytes, offset, size = value
         with self._lock:
-            own = self._segments.get(segment_id)
+            own = self.memory.segments.get(segment_id)
             mapping = own.mapping if own is not None else self._mapped.get(segment_id)
             if mapping is None:
                 if not fds:
@@ -323,8 +234,8 @@ class StoreClient:
                 return None
             return view_of(export, read.size, writable=False)
 
-    def _view(self, object_id: bytes, what: _Placed | _Read, *, writable: bool) -> memoryview:
-        mapping = what.segment.mapping if isinstance(what, _Placed) else what.mapping
+    def _view(self, object_id: bytes, what: Placed | _Read, *, writable: bool) -> memoryview:
+        mapping = what.segment.mapping if isinstance(what, Placed) else what.mapping
         export = mapping.export(what.offset, what.size)
         key = next(self._keys)
         watch: weakref.ref[Any] = weakref.ref(export, lambda _ref: self._note_death(key))
@@ -346,7 +257,8 @@ class StoreClient:
         if method == "store_reclaim":
             self._reclaim(args[0])
         elif method == "store_trim":
-            self._trim(0)
+            with self._lock:
+                self.memory.trim()
         elif method == "store_unmap":
             with self._lock:
                 self._mapped.pop(args[0], None)
@@ -357,15 +269,11 @@ class StoreClient:
     def close(self) -> None:
         """Let go of all that nobody uses: for the end of a session. Views that live stay valid."""
         with self._lock:
-            for segment in self._segments.values():
-                if segment.fd >= 0:
-                    os.close(segment.fd)
-                    segment.fd = -1
-            for table in (self._segments, self._pool, self._mapped, self._own, self._writing, self._reads):
+            self.memory.close()
+            for table in (self._mapped, self._own, self._writing, self._reads):
                 table.clear()
             self._watched.clear()  # no callbacks any more: a weak reference that is gone calls nobody
             self._dead.clear()
-            self._slabs = SlabAllocator()
 
     def _note_death(self, key: int) -> None:
         # The garbage collector may call this anywhere, also while this very thread holds a lock.
@@ -385,8 +293,8 @@ class StoreClient:
                     continue  # the session has been closed
                 _ref, object_id, what = watched
                 what.views -= 1
-                if isinstance(what, _Placed):
-                    self._give_back_if_unused(what)
+                if isinstance(what, Placed):
+                    self.memory.give_back_if_unused(what)
                 elif not what.views:
                     released.append((object_id, what.segment_id, what.offset, what.pins))
                     self._drop_read(object_id, what)
@@ -414,46 +322,8 @@ class StoreClient:
     def _reclaim(self, places: list[tuple[bytes, int, int, int]]) -> None:
         self._sweep()
         with self._lock:
-            for object_id, segment_id, offset, size in places:
+            for object_id, segment_id, offset, _size in places:
                 placed = self._own.get(object_id)
-                if placed is not None and (placed.segment.segment_id, placed.offset) == (segment_id, offset):
+                if placed is not None and placed.key == (segment_id, offset):
                     del self._own[object_id]
-                else:  # the second copy of an object that this process sealed twice
-                    segment = self._segments.get(segment_id)
-                    if segment is None:
-                        continue
-                    placed = _Placed(segment, offset, size)
-                placed.reclaimed = True
-                self._give_back_if_unused(placed)
-
-    def _give_back_if_unused(self, placed: _Placed) -> None:
-        if not placed.reclaimed or placed.views > 0:
-            return
-        segment = placed.segment
-        if segment.segment_id in self._slabs:
-            if self._slabs.release(segment.segment_id, placed.offset, placed.size):
-                spare = self._slabs.empty()
-                for segment_id in spare[:-2]:
-                    self._give_up(self._segments[segment_id])
-            return
-        self._pool[segment.segment_id] = segment
-        self._trim(POOL_BYTES_MAX)
-
-    def _trim(self, keep_bytes: int) -> None:
-        with self._lock:
-            kept = sum(segment.mapping.size for segment in self._pool.values())
-            while self._pool and kept > keep_bytes:
-                _segment_id, segment = self._pool.popitem(last=False)
-                kept -= segment.mapping.size
-                self._give_up(segment)
-            if not keep_bytes:
-                for segment_id in self._slabs.empty():
-                    self._give_up(self._segments[segment_id])
-
-    def _give_up(self, segment: _OwnSegment) -> None:
-        self._slabs.remove(segment.segment_id)
-        self._segments.pop(segment.segment_id, None)
-        if segment.fd >= 0:
-            os.close(segment.fd)
-            segment.fd = -1
-        self._caller.cast("store_give_up", segment.segment_id)
+                self.memory.reclaim(segment_id, offset)
