@@ -10,8 +10,8 @@ import pytest
 
 from shoal.head.control import ControlPlane
 from shoal.head.service import HeadService
-from shoal.jobs.manager import JobManager
 from shoal.jobs.package_store import PackageStore
+from shoal.jobs.runner import JobRunner
 from shoal.protocol import PROTOCOL_VERSION, auth, head_pb2, head_pb2_grpc, node_pb2, node_pb2_grpc
 from shoal.resources import ResourceSet
 
@@ -29,7 +29,7 @@ class Head:
         packages = PackageStore(directory / "head")
         self.service = HeadService(packages)
         self.echoed = bytearray()
-        self.jobs = JobManager(
+        self.jobs = JobRunner(
             directory, str(directory / "node.sock"), packages, self.service.job_hooks(), self.echoed.extend
         )
         self.service.attach_jobs(self.jobs)

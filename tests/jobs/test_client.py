@@ -8,8 +8,8 @@ import pytest
 from shoal.head.control import ControlPlane, ControlPortError
 from shoal.head.service import HeadService
 from shoal.jobs.client import JobClient, JobClientError
-from shoal.jobs.manager import JobManager
 from shoal.jobs.package_store import PackageStore
+from shoal.jobs.runner import JobRunner
 from shoal.protocol import head_pb2
 
 TOKEN = b"a token for tests"
@@ -19,7 +19,7 @@ class Head:
     def __init__(self, directory):
         packages = PackageStore(directory / "head")
         self.service = HeadService(packages)
-        self.service.attach_jobs(JobManager(directory, "", packages, self.service.job_hooks()))
+        self.service.attach_jobs(JobRunner(directory, "", packages, self.service.job_hooks()))
         self.control = ControlPlane(self.service, "127.0.0.1", 0, TOKEN)
         self.address = f"127.0.0.1:{self.control.start()}"
 

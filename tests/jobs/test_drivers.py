@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.jobs.manager import JobHooks, JobManager, SubmitError
 from shoal.jobs.package_store import PackageStore
+from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
 from shoal.protocol import head_pb2
 
 SUCCEEDED, FAILED = head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED
@@ -34,7 +34,7 @@ class Jobs:
         self.directory = directory
         self.echoed = bytearray()
         self.ended = []
-        self.manager = JobManager(
+        self.runner = JobRunner(
             directory,
             str(directory / "node.sock"),
             PackageStore(directory / "head"),
@@ -44,24 +44,24 @@ class Jobs:
 
     def submit(self, entrypoint, submission_id="j1", **fields):
         request = head_pb2.SubmitJobRequest(submission_id=submission_id, entrypoint=entrypoint, **fields)
-        return self.manager.submit(request)
+        return self.runner.submit(request)
 
     def finished(self, submission_id="j1", seconds=10.0):
         def done():
-            job = self.manager.snapshot(submission_id)
+            job = self.runner.snapshot(submission_id)
             return job if job.state in (SUCCEEDED, FAILED, STOPPED) else None
 
         return until(done, seconds)
 
     def output(self, submission_id="j1"):
-        return self.manager.log_path(submission_id).read_text()
+        return self.runner.log_path(submission_id).read_text()
 
 
 @pytest.fixture
 def jobs(tmp_path):
     jobs = Jobs(tmp_path)
     yield jobs
-    jobs.manager.close()
+    jobs.runner.close()
 
 
 def test_a_job_runs_and_its_output_is_kept_and_echoed(jobs):
@@ -147,13 +147,13 @@ def test_what_cannot_be_submitted(jobs, tmp_path):
     ):
         with pytest.raises(SubmitError, match=words):
             jobs.submit(**fields)
-    assert jobs.manager.snapshots() == []
+    assert jobs.runner.snapshots() == []
 
 
 def test_stopping_ends_the_whole_group(jobs):
     jobs.submit("sleep 1000 & sleep 1000 & echo up; wait")
-    until(lambda: jobs.manager.snapshot("j1").output_tail == "up\n")
-    assert jobs.manager.stop("j1", "ClusterGone")
+    until(lambda: jobs.runner.snapshot("j1").output_tail == "up\n")
+    assert jobs.runner.stop("j1", "ClusterGone")
     job = jobs.finished()
     assert (job.state, job.reason) == (STOPPED, "ClusterGone")
 
@@ -161,16 +161,16 @@ def test_stopping_ends_the_whole_group(jobs):
 def test_a_driver_that_ignores_sigterm_is_killed(tmp_path):
     jobs = Jobs(tmp_path)
     jobs.submit("trap '' TERM; echo up; while :; do sleep 0.1; done")
-    until(lambda: jobs.manager.snapshot("j1").output_tail == "up\n")
+    until(lambda: jobs.runner.snapshot("j1").output_tail == "up\n")
     began = time.monotonic()
-    jobs.manager.close()
+    jobs.runner.close()
     assert 2.5 < time.monotonic() - began < 8
     assert jobs.finished().exit_code == 137
 
 
 def test_a_stop_before_the_start_is_not_lost(jobs):
     jobs.submit("sleep 1000")
-    jobs.manager.stop("j1", "")
+    jobs.runner.stop("j1", "")
     job = jobs.finished()
     assert (job.state, job.reason) == (STOPPED, "StoppedByRequest")
 
@@ -183,7 +183,7 @@ def test_what_an_entrypoint_leaves_behind_goes_with_it(jobs):
 
 def test_kill_9_of_the_launcher_takes_the_driver_and_its_group_along(jobs):
     jobs.submit("echo $$; sleep 1000 & sleep 1000")
-    driver = int(until(lambda: jobs.manager.snapshot("j1").output_tail))
+    driver = int(until(lambda: jobs.runner.snapshot("j1").output_tail))
     launcher = int(Path(f"/proc/{driver}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(launcher, signal.SIGKILL)
     job = jobs.finished()
@@ -207,12 +207,12 @@ HEAD_PROCESS = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from shoal.jobs.manager import JobHooks, JobManager
+from shoal.jobs.runner import JobHooks, JobRunner
 from shoal.jobs.package_store import PackageStore
 from shoal.protocol import head_pb2
 directory = Path(sys.argv[1])
-manager = JobManager(directory, "", PackageStore(directory / "head"), JobHooks(lambda urgent: None, lambda job: None))
-manager.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=sys.argv[3]))
+runner = JobRunner(directory, "", PackageStore(directory / "head"), JobHooks(lambda urgent: None, lambda job: None))
+runner.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=sys.argv[3]))
 time.sleep(1000)
 """
 LEAVES = "echo $$ > pids; setsid sleep 1000 & echo $! >> pids; sleep 1000 & echo $! >> pids; wait"

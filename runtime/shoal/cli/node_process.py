@@ -109,10 +109,10 @@ class NodeProcess:
 
     def _serve(self, head: HeadService, agent: NodeAgent) -> None:
         from shoal.head.control import ControlPlane
-        from shoal.jobs.manager import JobManager
+        from shoal.jobs.runner import JobRunner
 
         packages, hooks = PackageStore(self._session.path / "head"), head.job_hooks()
-        head.attach_jobs(JobManager(self._session.path, agent.socket_path, packages, hooks, _echo))
+        head.attach_jobs(JobRunner(self._session.path, agent.socket_path, packages, hooks, _echo))
         assert self._token is not None
         self._control = ControlPlane(head, self._options.node_ip, self._options.control_port, self._token)
         self._control.start()

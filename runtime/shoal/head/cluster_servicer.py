@@ -102,6 +102,8 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
         except ValueError as error:
             outbox.end(f"malformed message: {error}")
             return
+        except grpc.aio.BaseError:
+            return  # the stream was ended from this side meanwhile
         except Exception as error:  # noqa: BLE001 - a session that nobody reads any more must not look alive
             traceback.print_exc()
             outbox.end(f"the head failed on a message: {type(error).__name__}: {error}")

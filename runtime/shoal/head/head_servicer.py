@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from shoal.head.service import HeadService
-from shoal.jobs.manager import SubmitError
+from shoal.jobs.runner import SubmitError
 from shoal.protocol import head_pb2, head_pb2_grpc
 
 COALESCE_SECONDS: Final = 0.1

@@ -31,7 +31,7 @@ from shoal.protocol.link import HeadCallError
 from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
-    from shoal.jobs.manager import JobHooks, JobManager
+    from shoal.jobs.runner import JobHooks, JobRunner
 
 VIEW_SECONDS: Final = 0.05
 IDLE_TOLERANCE_SECONDS: Final = 0.5
@@ -84,24 +84,24 @@ class HeadService:
         self._sessions = SessionBook()
         self._drains = PendingDrains()
         self._packages = packages
-        self._jobs: JobManager | None = None
+        self._jobs: JobRunner | None = None
         self._watchers: dict[object, Callable[[bool], None]] = {}
         self._view_dirty, self._view_due = False, 0.0
         self._ticker = Ticker(self._turn)
         self._ticker.start()
 
-    def attach_jobs(self, jobs: JobManager) -> None:
+    def attach_jobs(self, jobs: JobRunner) -> None:
         """Give the head its jobs; before that it has none."""
         self._jobs = jobs
 
     def job_hooks(self) -> JobHooks:
-        """What a ``JobManager`` of this head must call."""
-        from shoal.jobs.manager import JobHooks
+        """What a ``JobRunner`` of this head must call."""
+        from shoal.jobs.runner import JobHooks
 
         return JobHooks(self._job_changed, self.job_ended)
 
     @property
-    def jobs(self) -> JobManager:
+    def jobs(self) -> JobRunner:
         """The jobs.
 
         Raises HeadCallError when this head runs none (a local session without a control port).

@@ -44,7 +44,7 @@ class SubmitError(ValueError):
 
 @dataclass(frozen=True)
 class JobHooks:
-    """What the head wants to hear; both are called on any thread, without the manager's lock.
+    """What the head wants to hear; both are called on any thread, without the runner's lock.
 
     Args:
         changed: something that a snapshot shows has changed; True: people wait for this (a job has ended).
@@ -55,7 +55,7 @@ class JobHooks:
     ended: Callable[[str], None]
 
 
-class JobManager:
+class JobRunner:
     """Thread-safe.
 
     Args:
