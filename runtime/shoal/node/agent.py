@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal.core.scheduler import LeaseScheduler
 from shoal.node.actors import Actors
 from shoal.node.clients import LOCAL_KINDS, Client
+from shoal.node.cluster_watch import ClusterWatch
 from shoal.node.config import NodeConfig
 from shoal.node.leases import Leases
 from shoal.node.packages import PackageCache
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from shoal.protocol import node_pb2
 
 POLL_SECONDS: Final = 0.02
-NEW_HEAD_SECONDS: Final = 15.0
-"""How long nodes have to come back to a head that was restarted."""
 MakeLink = Callable[[LinkEvents], HeadLink]
 
 
@@ -75,10 +74,6 @@ class NodeAgent:
         self._stopping = False
         self._stopped = False
         self._drain_state = "active"
-        self._known_nodes: set[str] = set()
-        self._alive_nodes: set[str] = set()
-        self._head_session = ""
-        self._trust_views_at = 0.0
         session = Path(config.session_dir)
         self.scheduler = LeaseScheduler(config.node_id, config.total, config.labels)
         self.packages = PackageCache(reactor, session / "packages", lambda: self.link)
@@ -87,6 +82,7 @@ class NodeAgent:
         self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
         self.peers = Peers(reactor, config.token, {"process_id": config.node_id, "pid": os.getpid(), "job": {}})
         self.store = StoreService(reactor, config, self.peers, self.clients, self.changed)
+        self._cluster = ClusterWatch(reactor, self.leases.update_view, self._node_lost)
         self.counts = TaskCounts(self._send_counts)
         refresh = config.frames_port is not None
         self.reporter = Reporter(reactor, lambda: self.link, self._state, refresh=refresh)
@@ -304,9 +300,9 @@ class NodeAgent:
     def _on_head_message(self, message: node_pb2.HeadMessage) -> None:
         match message.WhichOneof("body"):
             case "welcome":
-                self._welcomed(message.welcome.session)
+                self._cluster.welcomed(message.welcome.session)
             case "view":
-                self._take_view(message.view)
+                self._cluster.take_view(message.view)
             case "start_actor":
                 self.actors.start(message.start_actor)
             case "stop_actor":
@@ -324,29 +320,10 @@ class NodeAgent:
             case "shutdown":
                 self._stop(message.shutdown.reason, 5.0)
 
-    def _take_view(self, message: node_pb2.ClusterView) -> None:
-        from shoal.node.head_messages import views
-
-        nodes = views(message)
-        self._alive_nodes = {view.node[0] for view in nodes if view.alive}
-        self._find_lost_nodes()
-        self.leases.update_view(nodes)
-
-    def _welcomed(self, session: str) -> None:
-        """A head that is new does not know all nodes yet: that one is missing in its first views says nothing."""
-        if self._head_session and session != self._head_session:
-            self._trust_views_at = time.monotonic() + NEW_HEAD_SECONDS
-            self.reactor.call_later(NEW_HEAD_SECONDS + 0.01, self._find_lost_nodes)
-        self._head_session = session
-
-    def _find_lost_nodes(self) -> None:
-        if time.monotonic() >= self._trust_views_at:
-            for node_id in self._known_nodes - self._alive_nodes:
-                self._known_nodes.discard(node_id)
-                self.peers.drop(node_id)
-                for client in self.clients.values():
-                    client.caller.cast("node_lost", node_id)
-        self._known_nodes |= self._alive_nodes
+    def _node_lost(self, node_id: str) -> None:
+        self.peers.drop(node_id)
+        for client in self.clients.values():
+            client.caller.cast("node_lost", node_id)
 
     def _job_ended(self, job_id: str) -> None:
         self.leases.job_ended(job_id)

@@ -14,10 +14,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
-from shoal.core.slabs import SlabAllocator
 from shoal.core.store_index import (
     AGENT,
     Close,
@@ -32,7 +30,7 @@ from shoal.core.store_index import (
 from shoal.node.clients import Client
 from shoal.node.config import NodeConfig
 from shoal.node.peers import Peers
-from shoal.store.memfd import OWN_SEGMENT_BYTES, SLAB_BYTES, create_segment
+from shoal.node.pulled_memory import PulledMemory
 from shoal.store.transfer import PullManager
 from shoal.wire.address import RawNode
 from shoal.wire.reactor import Reactor, Timer
@@ -42,15 +40,6 @@ SEAL_WAIT_SECONDS: Final = 2.0
 SHORT_SEAL_WAIT_SECONDS: Final = 0.25
 """The same when another node is said to have the object too."""
 PULL_BYTES_MAX: Final = 16 << 20
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where a pulled object is being written."""
-
-    segment_id: int
-    offset: int
-    size: int
 
 
 class StoreService:
@@ -82,9 +71,8 @@ class StoreService:
         self._tokens = itertools.count(1)
         self._reserving: dict[int, Callable[[int | None, str], None]] = {}
         self._sealed_waiters: dict[bytes, list[Callable[[], None]]] = {}
-        self._places: dict[int, _Place] = {}
-        self._slabs = SlabAllocator()
-        self._pulls = PullManager(reactor, self, peers.caller)
+        self._pulled = PulledMemory(self.index, self._fds, self.reserve_for, self._carry_out, self._sealed_here)
+        self._pulls = PullManager(reactor, self._pulled, peers.caller)
         self._timer: Timer | None = None
 
     # Calls and casts of local processes
@@ -96,9 +84,10 @@ class StoreService:
             error: Error | None = None if segment_id is not None else ("ObjectStoreFull", words, {})
             reply(client.connection, call_id, segment_id, error=error)
 
-        self._reserve(client.process_id, size, answer)
+        self.reserve_for(client.process_id, size, answer)
 
-    def _reserve(self, client: str, size: int, on_done: Callable[[int | None, str], None]) -> None:
+    def reserve_for(self, client: str, size: int, on_done: Callable[[int | None, str], None]) -> None:
+        """Reserve a segment for a client: its id, or None and words."""
         token = next(self._tokens)
         self._reserving[token] = on_done
         self._carry_out(self.index.reserve(token, client, size, time.monotonic()))
@@ -123,8 +112,7 @@ class StoreService:
             client.connection.close(f"sealed an object in a wrong place: {error}")
             return
         self._carry_out(effects)
-        self._tell_sealed(object_id)
-        self._changed()
+        self._sealed_here(object_id)
 
     def fetch(self, client: Client, call_id: int, object_id: bytes, locations: tuple[RawNode, ...]) -> None:
         """``store_fetch``."""
@@ -245,83 +233,10 @@ class StoreService:
         timer = self._reactor.call_later(seconds, once)
         self._sealed_waiters.setdefault(object_id, []).append(once)
 
-    def _tell_sealed(self, object_id: bytes) -> None:
+    def _sealed_here(self, object_id: bytes) -> None:
+        self._changed()
         for waiter in list(self._sealed_waiters.get(object_id, ())):
             waiter()
-
-    # Where pulled objects are written (``transfer.Destination``)
-
-    def allocate(self, size: int, on_done: Callable[[int | None, str], None]) -> None:
-        """Make room for a pulled object."""
-        if size >= OWN_SEGMENT_BYTES:
-            self._reserve(AGENT, size, lambda segment, words: self._made_segment(segment, words, size, on_done))
-            return
-        found = self._slabs.allocate(size)
-        if found is not None:
-            on_done(self._add_place(_Place(*found, size)), "")
-            return
-
-        def made(place: int | None, words: str) -> None:
-            if place is None:
-                on_done(None, words)
-                return
-            segment_id = self._places.pop(place).segment_id
-            self._slabs.add(segment_id, SLAB_BYTES)
-            fresh = self._slabs.allocate(size)
-            assert fresh is not None
-            on_done(self._add_place(_Place(*fresh, size)), "")
-
-        self._reserve(AGENT, SLAB_BYTES, lambda segment, words: self._made_segment(segment, words, SLAB_BYTES, made))
-
-    def _made_segment(
-        self, segment_id: int | None, words: str, size: int, on_done: Callable[[int | None, str], None]
-    ) -> None:
-        if segment_id is None:
-            on_done(None, words)
-            return
-        try:
-            self._fds[segment_id] = create_segment(size)
-        except OSError as error:
-            self._carry_out(self.index.give_up(AGENT, segment_id))
-            on_done(None, f"no shared memory: {error}")
-            return
-        on_done(self._add_place(_Place(segment_id, 0, size)), "")
-
-    def _add_place(self, place: _Place) -> int:
-        number = next(self._tokens)
-        self._places[number] = place
-        return number
-
-    def write(self, place: int, offset: int, data: bytes) -> None:
-        """Write a chunk of a pulled object."""
-        where = self._places[place]
-        if offset + len(data) > where.size:
-            raise ValueError(f"a chunk ends at byte {offset + len(data)} of a place of {where.size}")
-        view = memoryview(data)
-        at = where.offset + offset
-        while view.nbytes:
-            written = os.pwrite(self._fds[where.segment_id], view, at)
-            view, at = view[written:], at + written
-
-    def complete(self, place: int, object_id: bytes, job_id: str) -> None:
-        """A pulled object is whole."""
-        where = self._places.pop(place)
-        position = (where.segment_id, where.offset, where.size)
-        self._carry_out(self.index.seal(AGENT, object_id, position, "", job_id, primary=False))
-        self._tell_sealed(object_id)
-        self._changed()
-
-    def drop(self, place: int) -> None:
-        """A pulled object will not be completed."""
-        where = self._places.pop(place)
-        self._reclaim_own(where.segment_id, where.offset, where.size)
-
-    def _reclaim_own(self, segment_id: int, offset: int, size: int) -> None:
-        if segment_id in self._slabs:
-            if not self._slabs.release(segment_id, offset, size):
-                return
-            self._slabs.remove(segment_id)
-        self._carry_out(self.index.give_up(AGENT, segment_id))
 
     # Ends of others
 
@@ -355,7 +270,7 @@ class StoreService:
                     self._cast(client, "store_trim")
                 case Reclaim(client=client, object_id=object_id, segment_id=segment_id, offset=offset, size=size):
                     if client == AGENT:
-                        self._reclaim_own(segment_id, offset, size)
+                        self._pulled.reclaim(segment_id, offset, size)
                     else:
                         self._cast(client, "store_reclaim", [(object_id, segment_id, offset, size)])
                 case Close(segment_id=segment_id, readers=readers):
