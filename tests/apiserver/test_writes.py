@@ -130,7 +130,6 @@ def test_an_existing_name_is_reported_before_anything_else(api: Any, new_widget:
         ({"labels": {"a b": "c"}}, "name part must consist of alphanumeric characters"),
         ({"labels": {"a": "b c"}}, "a valid label must be an empty string or consist of"),
         ({"labels": {"a": "x" * 64}}, "must be no more than 63 characters"),
-        ({"labels": {"a": 1}}, "must be a string"),
         ({"annotations": {"a": "x" * 300_000}}, "Too long: may not be more than 262144 bytes"),
         ({"ownerReferences": [{"kind": "X", "name": "x", "uid": "u"}]}, "apiVersion must not be empty"),
         ({"finalizers": ["not a name"]}, "metadata.finalizers[0]: Invalid value"),
@@ -367,3 +366,27 @@ def test_nulls_are_absent_and_bare_numbers_are_quantities(api: Any, new_pod: Any
     assert container["resources"] == {"limits": limits, "requests": limits}
     assert made["status"]["qosClass"] == "Guaranteed"
     assert api.apply(body | {"metadata": {"name": "p"}}, "one")["spec"] == made["spec"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": "x"},
+        {"labels": {"a": 1}},
+        {"annotations": [1]},
+        {"ownerReferences": "x"},
+        {"ownerReferences": [1]},
+        {"finalizers": {"a": 1}},
+        {"generateName": 1},
+        {"name": 1},
+    ],
+)
+@pytest.mark.parametrize("kind", ["pod", "widget", "namespace"])
+def test_metadata_of_the_wrong_type_is_a_bad_request(
+    api: Any, new_pod: Any, new_widget: Any, kind: str, change: Any
+) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}
+    body = {"pod": new_pod(), "widget": new_widget(), "namespace": namespace}[kind]
+    body["metadata"] |= change
+    with refusal(400, "cannot be handled as a"):
+        api.create(body, namespace=None if kind == "namespace" else "default")

@@ -12,7 +12,10 @@ from shoal_operator.local.apiserver import schema as schemas
 from shoal_operator.local.apiserver.context import Context, WriteOptions
 from shoal_operator.local.apiserver.errors import FieldError
 from shoal_operator.local.apiserver.kinds import CRD_COLLECTION, Resource
+from shoal_operator.local.apiserver.schemas import schema_of
 from shoal_operator.local.apiserver.values import MISSING, Document
+
+_OBJECT_META = schema_of("ObjectMeta")
 
 
 def check_envelope(resource: Resource, body: Any, namespace: str | None, name: str) -> None:
@@ -84,12 +87,16 @@ def prepare(
 
 
 def normalise(resource: Resource, document: Document) -> None:
-    """Read an object of a built-in kind as Go's decoder would (see `schema.normalise`), in place."""
+    """Read metadata, and all of a built-in object, as Go's decoder would (see `schema.normalise`), in place."""
+    _replace(document["metadata"], schemas.normalise(_OBJECT_META, document["metadata"]))
     if _decoded_by_go(resource):
         fields = {name: value for name, value in document.items() if name != "metadata"}
-        clean = schemas.normalise(resource.schema, fields) | {"metadata": document["metadata"]}
-        document.clear()
-        document.update(clean)
+        _replace(document, schemas.normalise(resource.schema, fields) | {"metadata": document["metadata"]})
+
+
+def _replace(document: Document, content: Document) -> None:
+    document.clear()
+    document.update(content)
 
 
 def _decoded_by_go(resource: Resource) -> bool:
@@ -97,10 +104,11 @@ def _decoded_by_go(resource: Resource) -> bool:
 
 
 def _refuse_wrong_types(resource: Resource, document: Document) -> None:
-    """A built-in object that Go could not decode is a bad request, not an invalid object."""
-    if not _decoded_by_go(resource):
-        return
-    found = schemas.validate(resource.schema, {name: v for name, v in document.items() if name != "metadata"})
+    """An object that Go could not decode is a bad request, not an invalid object."""
+    found = schemas.validate(_OBJECT_META, document["metadata"], "metadata")
+    if _decoded_by_go(resource):
+        fields = {name: value for name, value in document.items() if name != "metadata"}
+        found += schemas.validate(resource.schema, fields)
     problems = [p for p in found if p.reason == "FieldValueTypeInvalid" or "of type quantity" in p.message]
     if problems:
         words = "; ".join(problem.text() for problem in problems)
