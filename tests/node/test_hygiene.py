@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from harness import Driver, Node, NodeProcess, alive, eventually
 
+from shoal.node.orphans import end_orphans
 from shoal.resources import ResourceSet
 
 MakeNode = Callable[..., Node]
@@ -111,6 +112,21 @@ def test_a_worker_dies_when_nobody_is_left_to_tell(node_process: NodeProcess, dr
     os.kill(node_process.process.pid, signal.SIGKILL)
     eventually(lambda: not alive(pid), "the worker is gone")
     Path(node_process.path).unlink(missing_ok=True)
+
+
+@pytest.mark.leaks("sockets", reason="a killed agent cannot remove its socket; the next start does")
+def test_what_outlives_everybody_is_ended_by_the_next_start(node_process: NodeProcess, drive: Drive) -> None:
+    driver = drive(node_process)
+    worker, child, daemon = family(driver)
+    below = node_process.descendants()
+    for pid in [node_process.process.pid, *below - {child, daemon}]:
+        os.kill(pid, signal.SIGSTOP)  # so that none of them can clean up
+    for pid in [node_process.process.pid, *below - {child, daemon}]:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(worker), "the worker is gone")
+    assert alive(daemon)
+    assert end_orphans(str(node_process.directory)) == 2
+    eventually(lambda: not alive(child) and not alive(daemon), "nothing is left")
 
 
 def cmdline(pid: int) -> bytes:

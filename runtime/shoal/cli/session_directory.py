@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from shoal.node.orphans import end_orphans
+
 LOCK_NAME: Final = "node.lock"
 MAX_PATH_LENGTH: Final = 80
 """The socket's own name comes on top, and the kernel takes 107 bytes."""
@@ -52,7 +54,7 @@ class SessionDirectory:
 
 
 def sweep() -> None:
-    """Remove directories that killed node processes of this user left behind."""
+    """Remove what killed node processes of this user left behind: directories, and processes that outlived them."""
     for lock in _root().glob(f"*/{LOCK_NAME}"):
         try:
             fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
@@ -60,6 +62,7 @@ def sweep() -> None:
             continue  # just removed, or not ours to open
         try:
             if _lock(fd):
+                end_orphans(str(lock.parent))
                 shutil.rmtree(lock.parent, ignore_errors=True)
         finally:
             os.close(fd)

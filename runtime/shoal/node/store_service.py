@@ -98,7 +98,8 @@ class StoreService:
         object_id, segment_id, offset, size, owner = args
         for fd in fds:
             segment = self.index.segments.get(segment_id)
-            if segment is None or segment.creator != client.process_id or segment_id in self._fds:
+            known = segment_id in self._fds
+            if segment is None or segment.creator != client.process_id or known or _bytes_of(fd) < segment.size:
                 os.close(fd)
             else:
                 self._fds[segment_id] = fd
@@ -296,3 +297,8 @@ class StoreService:
         self._timer = None
         self._carry_out(self.index.expire(time.monotonic()))
         self._plan()
+
+
+def _bytes_of(fd: int) -> int:
+    """A reader of a segment that is shorter than it should be would die of SIGBUS."""
+    return os.fstat(fd).st_size

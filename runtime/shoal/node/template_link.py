@@ -79,33 +79,38 @@ class TemplateLink:
         ours.setblocking(False)
         for side in (ours, theirs):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CONTROL_BUFFER_BYTES)
-        log_path = os.path.join(self._session_dir, "logs", "template.err")
-        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        command = [
-            sys.executable, "-P", "-m", "shoal.worker.template", "--control-fd", str(theirs.fileno()),
-            "--parent", str(os.getpid()), "--entry", self._entry,
-        ]  # fmt: skip
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._session_dir,
-                env={**os.environ, "SHOAL_SESSION_DIR": self._session_dir},
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self._process = self._spawn(theirs)
         except OSError as error:
             ours.close()
             self._retry(f"it could not be started: {error}")
             return
         finally:
             theirs.close()
-            os.close(log)
         self.pid = self._process.pid
         self._control = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
+
+    def _spawn(self, control: socket.socket) -> subprocess.Popen[bytes]:
+        command = [
+            sys.executable, "-P", "-m", "shoal.worker.template", "--control-fd", str(control.fileno()),
+            "--parent", str(os.getpid()), "--entry", self._entry,
+        ]  # fmt: skip
+        log_path = os.path.join(self._session_dir, "logs", "template.err")
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._session_dir,
+                env={**os.environ, "SHOAL_SESSION_DIR": self._session_dir},
+                pass_fds=(control.fileno(),),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
 
     def fork(self, worker_id: str, setup: dict[str, Any], stdout: int, stderr: int) -> None:
         """Ask for a worker; the descriptors are the caller's to close afterwards.
