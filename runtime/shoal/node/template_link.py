@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shoal.wire.reactor import Reactor
-from shoal.worker.fork_protocol import (
+from shoal.wire.fork_protocol import (
     ENDED,
     FORK,
     FORKED,
@@ -25,6 +24,7 @@ from shoal.worker.fork_protocol import (
     receive_packet,
     send_packet,
 )
+from shoal.wire.reactor import Reactor
 
 CONTROL_BUFFER_BYTES: Final = 4 << 20
 RESPAWN_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from shoal.worker.fork_protocol import (
+from shoal.wire.fork_protocol import (
     ENDED,
     FORK,
     FORKED,
