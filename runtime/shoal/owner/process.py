@@ -178,7 +178,8 @@ class OwnerProcess:
         """Account for the references that Python has dropped."""
         while self.dropped:
             with self.lock:
-                self.carry_out(self.table.drop_local(self.dropped.popleft()))
+                if self.dropped:  # another thread may have taken the last one meanwhile
+                    self.carry_out(self.table.drop_local(self.dropped.popleft()))
 
     def carry_out(self, effect: objects.Effect | None) -> None:
         """Do what the end of a reference asks for; called with the lock held."""
