@@ -89,7 +89,9 @@ class Reactor:
         return timer
 
     def wake(self) -> None:
-        """Make a poll that is under way return."""
+        """Make a poll that is under way return; nothing after ``close``, whose descriptor number may be another's."""
+        if self.closed:
+            return
         try:
             os.eventfd_write(self._wake_fd, 1)
         except (BlockingIOError, OSError):

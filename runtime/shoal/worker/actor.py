@@ -6,7 +6,6 @@ threads, or on one event loop when the class has ``async def`` methods (Ray's ru
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 import time
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal.worker import context
 
 if TYPE_CHECKING:
+    import asyncio
+
     from shoal.worker.execution import Executor, Outcome, Task
 
 ASYNC_CONCURRENCY: Final = 1000
@@ -49,6 +50,8 @@ class ActorHost:
         self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="shoal-fetch") if self._is_async else None
 
     def _start_loop(self, limit: int) -> None:
+        import asyncio  # only async actors pay for it
+
         ready = threading.Event()
 
         def run() -> None:
@@ -83,6 +86,8 @@ class ActorHost:
         if self._threads is not None:
             self._threads.submit(lambda: answer(task, executor.run(task, self)))
             return
+        import asyncio
+
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._run_async(task, executor, answer), self._loop)
 
