@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from shoal_operator.domain import labels
+
 Object = Mapping[str, Any]
 
 FINAL: Final = ("Complete", "Failed")
@@ -182,5 +184,5 @@ def pods_of(pods: Sequence[Object], clusters: Sequence[str]) -> dict[str, Object
     return {
         pod["metadata"]["name"]: pod
         for pod in pods
-        if (pod["metadata"].get("labels") or {}).get("shoal.dev/cluster") in clusters
+        if (pod["metadata"].get("labels") or {}).get(labels.CLUSTER) in clusters
     }
