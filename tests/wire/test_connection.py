@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from shoal.wire import connection as connection_module
 from shoal.wire.connection import Connection, ConnectionClosedError
+from shoal.wire.frames import encode
 from shoal.wire.handshake import ClientHandshake, ServerHandshake
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import CALL, REPLY, Caller, reply
@@ -204,3 +206,73 @@ def test_calls_fail_when_the_connection_goes(unix_server: tuple[Server, str]) ->
     with pytest.raises(ConnectionClosedError):
         client.connection.send((99,))
     client.stop()
+
+
+def test_what_a_peer_said_before_it_went_is_heard_although_nothing_can_be_sent_to_it() -> None:
+    """A worker that answered and ended: the answer counts, whichever thread notices the end first."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = Client(ours)
+    client.connection.send((99, "more than the socket takes"), bytes(32 << 20))
+    for number in range(3):
+        theirs.sendall(encode((99, number)))
+    theirs.close()
+    client.wait(3)
+    assert client.reactor.run_until(lambda: bool(client.closed), time.monotonic() + 5)
+    assert [message for message, _ in client.got] == [(99, 0), (99, 1), (99, 2)]
+    client.stop()
+
+
+def test_a_peer_that_does_not_read_loses_its_connection_not_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "QUEUE_BYTES_MAX", 8 << 20)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = Client(ours)
+    with pytest.raises(ConnectionClosedError, match="does not read"):  # noqa: PT012
+        for _ in range(20):
+            client.connection.send((99,), bytes(1 << 20))
+    assert client.reactor.run_until(lambda: bool(client.closed), time.monotonic() + 5)
+    assert "does not read" in client.closed[0]
+    with pytest.raises(ConnectionClosedError):
+        client.connection.send((99, "a later, smaller one"))
+    theirs.close()
+    client.stop()
+
+
+def test_frames_that_wait_for_the_challenge_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "QUEUE_BYTES_MAX", 4 << 20)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = Client(ours, ClientHandshake(TOKEN, os.urandom(32)))
+    with pytest.raises(ConnectionClosedError, match="does not read"):  # noqa: PT012
+        for _ in range(10):
+            client.connection.send((99,), bytes(1 << 20))
+    theirs.close()
+    client.stop()
+
+
+def test_a_frame_without_its_descriptors_ends_the_connection(capfd: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = Client(ours)
+    theirs.sendall(encode((99,), 0, 2))
+    assert client.reactor.run_until(lambda: bool(client.closed), time.monotonic() + 5)
+    assert "without its 2 descriptors" in client.closed[0]
+    assert capfd.readouterr().err == ""
+    theirs.close()
+    client.stop()
+
+
+def test_an_abandoned_connection_leaves_no_descriptor() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = Client(ours)
+    before = len(os.listdir("/proc/self/fd"))
+    fd = os.memfd_create("test")
+    client.connection.send((99,), bytes(32 << 20))  # more than the socket takes: what follows is queued
+    client.connection.send((99,), b"", [fd])
+    os.close(fd)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    client.stop()
+    assert len(os.listdir("/proc/self/fd")) == before - 3  # the socket, the epoll and its eventfd too
+    theirs.close()

@@ -1,8 +1,9 @@
 """A connection that carries frames, registered with a reactor.
 
-Invariants: ``send`` may be called from any thread, keeps order and never blocks; ``on_close`` is called exactly once,
-in the leading thread, and no ``on_message`` after it; descriptors that arrive and are not taken by ``on_message`` are
-its caller's to close.
+Invariants: ``send`` may be called from any thread, keeps order and never blocks; a frame that could not be sent is the
+last one: the connection closes; what the peer had sent before it went is handed on before ``on_close``; ``on_close`` is
+called exactly once, in the leading thread, and no ``on_message`` after it; descriptors that arrive and are not taken by
+``on_message`` are its caller's to close.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from shoal.exceptions import AuthenticationError, ProtocolError
-from shoal.wire.frames import DESCRIPTORS_MAX, Decoder, Message, encode
+from shoal.wire.frames import DESCRIPTORS_MAX, Decoder, FrameError, Message, encode
 from shoal.wire.handshake import Handshake
 from shoal.wire.reactor import Reactor, Timer
 
 READ_BYTES: Final = 1 << 16  # more would make every small read pay for mapping fresh pages
 BULK_READ_BYTES: Final = 1 << 20
 READS_PER_TURN: Final = 16
+LAST_TURNS: Final = 64
 JOIN_BYTES: Final = 1 << 16
 """Payloads up to this size are joined with their header: one copy is cheaper than one more buffer."""
 QUEUE_BYTES_MAX: Final = 1 << 30
@@ -98,7 +100,8 @@ class Connection:
         """Send a frame, or queue it when the socket is full. Queued descriptors are duplicated: the caller may close.
 
         Raises:
-            ConnectionClosedError: the connection is closed, or its peer has stopped reading (1 GiB waits).
+            ConnectionClosedError: the connection is closed, or is closed now because its peer does not read (1 GiB
+                waits).
         """
         size = len(payload) if isinstance(payload, bytes) else payload.nbytes
         head = encode(message, size, len(fds))
@@ -106,9 +109,9 @@ class Connection:
             if self.closed:
                 raise ConnectionClosedError(f"connection to {self.peer} is closed")
             if self._handshake is not None:
-                self._hold(head, payload, size, fds)
+                self._enqueue(self._held, head, payload, size, fds)
             elif self._queue:
-                self._enqueue(head, payload, size, fds)
+                self._enqueue(self._queue, head, payload, size, fds)
             else:
                 self._send_now(head, payload, size, fds)
 
@@ -125,7 +128,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._fail_soon(error)
+            self._fail_soon(_words(error))
             raise ConnectionClosedError(f"connection to {self.peer} is closed: {error}") from None
         for buffer in buffers:
             view = memoryview(buffer).cast("B")
@@ -139,17 +142,21 @@ class Connection:
         if self._queue:
             self._want_write()
 
-    def _enqueue(self, head: bytes, payload: bytes | memoryview, size: int, fds: Sequence[int]) -> None:
+    def _enqueue(
+        self,
+        queue: deque[tuple[memoryview, tuple[int, ...]]],
+        head: bytes,
+        payload: bytes | memoryview,
+        size: int,
+        fds: Sequence[int],
+    ) -> None:
         if self._queued_bytes + size > QUEUE_BYTES_MAX:
-            raise ConnectionClosedError(f"{self.peer} does not read: 1 GiB waits to be sent to it")
-        self._append(self._queue, memoryview(head), fds)
+            words = f"{self.peer} does not read: {QUEUE_BYTES_MAX} bytes wait to be sent to it"
+            self._fail_soon(words)  # whoever counts on this frame has to hear that it is lost
+            raise ConnectionClosedError(words)
+        self._append(queue, memoryview(head), fds)
         if size:
-            self._append(self._queue, memoryview(bytes(payload)), ())
-
-    def _hold(self, head: bytes, payload: bytes | memoryview, size: int, fds: Sequence[int]) -> None:
-        self._append(self._held, memoryview(head), fds)
-        if size:
-            self._append(self._held, memoryview(bytes(payload)), ())
+            self._append(queue, memoryview(bytes(payload)), ())
 
     def _append(self, queue: deque[tuple[memoryview, tuple[int, ...]]], view: memoryview, fds: Sequence[int]) -> None:
         queue.append((view, tuple(os.dup(fd) for fd in fds)))
@@ -160,9 +167,8 @@ class Connection:
             self._writing = True
             self._reactor.modify(self._fd, write=True)
 
-    def _fail_soon(self, error: OSError) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        self._reactor.call_soon(lambda: self._close_now(reason))
+    def _fail_soon(self, reason: str) -> None:
+        self._reactor.call_soon(lambda: self._fail(reason))
 
     def _flush(self) -> None:
         with self._lock:
@@ -187,40 +193,60 @@ class Connection:
     def _on_event(self, mask: int) -> None:
         if self.closed:
             return
-        try:
-            if mask & _EPOLL_OUT:
+        if mask & _EPOLL_OUT:
+            try:
                 self._flush()
-            if mask & ~_EPOLL_OUT:
-                self._read()
+            except OSError as error:
+                self._fail(_words(error))
+                return
+        if mask & ~_EPOLL_OUT:
+            self._guard(self._read)
+
+    def _fail(self, reason: str) -> None:
+        """Nothing more can be sent. What the peer sent before it went (answers, perhaps) is taken first."""
+        for _ in range(LAST_TURNS):  # bounded: a peer that only writes must not keep this thread
+            if self.closed or not self._guard(self._read):
+                break
+        self._close_now(reason)
+
+    def _guard(self, read: Callable[[], bool]) -> bool:
+        """Read, and close when that fails; whether there may be more."""
+        try:
+            return read()
         except (ProtocolError, AuthenticationError) as error:
             self._close_now(str(error))
         except OSError as error:
-            self._close_now(f"{type(error).__name__}: {error}")
+            self._close_now(_words(error))
         except Exception as error:  # noqa: BLE001
             # A handler's bug: the peer must not wait for an answer that will never come.
             traceback.print_exc()
-            self._close_now(f"a message could not be handled: {type(error).__name__}: {error}")
+            self._close_now(f"a message could not be handled: {_words(error)}")
+        return False
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Hand on what has arrived, up to a limit; whether there may be more."""
         for _ in range(READS_PER_TURN):
             try:
                 data = self._receive()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             if not data:
                 self._close_now("closed by the peer")
-                return
+                return False
             if self._handshake is not None:
                 data = self._shake(data)
                 if not data:
                     continue
             for message, payload, count in self._decoder.feed(data):
+                if count > len(self._descriptors):
+                    raise FrameError(f"a frame came without its {count} descriptors")
                 fds = [self._descriptors.popleft() for _ in range(count)]
                 self._on_message(self, message, payload, fds)
                 if self.closed:
-                    return
+                    return False
             if len(data) < READ_BYTES:
-                return
+                break
+        return True
 
     def _receive(self) -> bytes:
         size = READ_BYTES if self._decoder.missing_bytes < READ_BYTES else BULK_READ_BYTES
@@ -265,35 +291,40 @@ class Connection:
         with self._lock:
             if self.closed:
                 return
-            self.closed = True
-            for queue in (self._queue, self._held):
-                for _view, fds in queue:
-                    _close_all(fds)
-                queue.clear()
-            self._reactor.unregister(self._fd)
-            self._sock.close()
+            self._release()
+        self._on_close(self, reason)
+
+    def _release(self) -> None:
+        self.closed = True
+        for queue in (self._queue, self._held):
+            for _view, fds in queue:
+                _close_all(fds)
+            queue.clear()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
-        _close_all(self._descriptors)
-        self._descriptors.clear()
-        self._on_close(self, reason)
+        self._reactor.unregister(self._fd)
+        self._sock.close()
 
     def abandon(self) -> None:
         """Close the socket without telling anybody: for the end of a process or session whose reactor has stopped."""
         with self._lock:
             if not self.closed:
-                self.closed = True
-                self._reactor.unregister(self._fd)
-                self._sock.close()
+                self._release()
 
 
 def _rights(fds: Sequence[int]) -> tuple[int, int, array.array[int]]:
     return socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds)
 
 
-def _close_all(fds: Sequence[int] | deque[int]) -> None:
+def _close_all(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _describe_peer(sock: socket.socket) -> str:
