@@ -10,6 +10,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+REGISTRY ?=
+IMAGE_OPTIONS ?=
+
 ##@ Use
 
 .PHONY: help
@@ -60,8 +65,19 @@ protos: setup ## Generate the gRPC code from runtime/shoal/protocol/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I runtime --python_out=runtime --pyi_out=runtime --grpc_python_out=runtime runtime/shoal/protocol/head.proto runtime/shoal/protocol/node.proto
 
 .PHONY: crds
-crds: setup ## Generate crds/*.yaml from operator/shoal_operator/api
+crds: setup ## Generate crds/*.yaml and the chart's definitions and roles from operator/shoal_operator
 	$(BIN)/python -m shoal_operator.api.crdgen crds
+	$(BIN)/python -m shoal_operator.chartgen charts/shoal
+
+.PHONY: image
+image: ## Build shoal/runtime and shoal/operator (BASE=, REGISTRY=, BUILDER=docker|podman|buildah)
+	@builder="$(BUILDER)"; [ -n "$$builder" ] || { echo "error: docker, podman or buildah is needed" >&2; exit 1; }; \
+	[ "$$builder" = buildah ] && build=bud || build=build; \
+	for target in runtime operator; do \
+		"$$builder" "$$build" --target "$$target" $(if $(BASE),--build-arg BASE=$(BASE)) \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) \
+			$(IMAGE_OPTIONS) --tag $(REGISTRY)shoal/$$target:$(VERSION) . || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Remove what was built, .venv included
