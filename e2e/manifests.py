@@ -1,0 +1,61 @@
+"""Manifests that scenarios apply: jobs whose program comes from a ConfigMap, and clusters.
+
+Pure. Invariant: what is made here runs on any Kubernetes under the restricted policy, and asks for no resources
+of the node, so that small machines can run all scenarios.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+Manifest = dict[str, Any]
+
+API_VERSION: Final = "shoal.dev/v1alpha1"
+RUNTIME_CONTAINER: Final = "shoal"
+RESTRICTED: Final = "pod-security.kubernetes.io/enforce"
+
+
+def namespace(name: str) -> Manifest:
+    """A namespace that admits only pods under the restricted policy."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {RESTRICTED: "restricted"}}}
+
+
+def program(name: str, text: str, **files: str) -> Manifest:
+    """A ConfigMap with ``main.py`` and, by keyword, more modules: ``other=...`` makes ``other.py``."""
+    data = {"main.py": textwrap.dedent(text), **{f"{key}.py": textwrap.dedent(value) for key, value in files.items()}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def template(**pod_spec: Any) -> Manifest:
+    """A pod template that does not pull an image that is there."""
+    containers = pod_spec.pop("containers", [])
+    runtime = {"name": RUNTIME_CONTAINER, "imagePullPolicy": "IfNotPresent"}
+    for container in containers:
+        if container["name"] == RUNTIME_CONTAINER:
+            runtime = {**runtime, **container}
+    others = [container for container in containers if container["name"] != RUNTIME_CONTAINER]
+    return {"spec": {**pod_spec, "containers": [runtime, *others]}}
+
+
+def group(name: str = "small", **fields: Any) -> Manifest:
+    """A worker group: workers of one CPU that go after a second of idleness, none at first."""
+    defaults = {"minReplicas": 0, "maxReplicas": 2, "idleTimeoutSeconds": 1, "resources": {"CPU": 1}}
+    return {"name": name, **defaults, "template": template(), **fields}
+
+
+def cluster_spec(image: str, groups: Sequence[Manifest] = (), **fields: Any) -> Manifest:
+    """The spec of a cluster with the given worker groups (default: one)."""
+    return {"image": image, "head": {"template": template()}, "workerGroups": list(groups or [group()]), **fields}
+
+
+def cluster(name: str, spec: Mapping[str, Any]) -> Manifest:
+    """A ComputeCluster."""
+    return {"apiVersion": API_VERSION, "kind": "ComputeCluster", "metadata": {"name": name}, "spec": dict(spec)}
+
+
+def job(name: str, source: str, **fields: Any) -> Manifest:
+    """A ComputeJob that runs ``main.py`` of the ConfigMap ``source``."""
+    spec = {"entrypoint": "python main.py", "source": {"configMap": {"name": source}}, **fields}
+    return {"apiVersion": API_VERSION, "kind": "ComputeJob", "metadata": {"name": name}, "spec": spec}
