@@ -24,6 +24,7 @@ from shoal.node.clients import LOCAL_KINDS, Client
 from shoal.node.cluster_watch import ClusterWatch
 from shoal.node.config import NodeConfig
 from shoal.node.leases import Leases
+from shoal.node.obituaries import Obituaries
 from shoal.node.packages import PackageCache
 from shoal.node.peers import Peers
 from shoal.node.reports import Activity, Reporter, State
@@ -78,6 +79,7 @@ class NodeAgent:
         self.scheduler = LeaseScheduler(config.node_id, config.total, config.labels)
         self.packages = PackageCache(reactor, session / "packages", lambda: self.link)
         self.pool = WorkerPool(reactor, config, self.packages, self._worker_ended, self._worker_printed)
+        self.obituaries = Obituaries(lambda worker_id: worker_id in self.pool.workers)
         self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
         self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
         self.peers = Peers(reactor, config.token, {"process_id": config.node_id, "pid": os.getpid(), "job": {}})
@@ -264,6 +266,7 @@ class NodeAgent:
     # Workers
 
     def _worker_ended(self, worker: Worker) -> None:
+        self.obituaries.ended(worker.worker_id, worker.end_words)
         self.leases.worker_ended(worker)
         self.actors.worker_ended(worker)
         self.changed()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from shoal.node.agent import NodeAgent
     from shoal.protocol import node_pb2
 
-NETWORK_METHODS: Final = frozenset({"hello", "lease", "lease_backlog", "lease_return", "pull", "store_free"})
+NETWORK_METHODS: Final = frozenset(
+    {"hello", "lease", "lease_backlog", "lease_return", "worker_end", "pull", "store_free"}
+)
 Method = Callable[[Client, int, tuple[Any, ...], bytes], None]
 
 
@@ -39,6 +41,7 @@ class Services:
             "lease": lambda c, i, a, _p: leases.request(c, i, a),
             "lease_backlog": lambda c, _i, a, _p: leases.set_backlog(c, *a),
             "lease_return": lambda c, _i, a, _p: leases.give_back(c, *a),
+            "worker_end": lambda c, i, a, _p: agent.obituaries.ask(c, i, a),
             "blocked": self._blocked,
             "owned": self._owned,
             "task_counts": self._task_counts,

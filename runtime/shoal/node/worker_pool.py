@@ -49,7 +49,8 @@ class Worker:
     title: str = "worker"
     idle_since: float = 0.0
     owned: int = 0
-    end_reason: str = ""
+    end_reason: str = ""  # why it was ended, and how
+    end_words: str = ""  # how it ended: "exit code 7"
     streams: list[LogStream] = field(default_factory=list)
 
 
@@ -276,6 +277,7 @@ class WorkerPool:
         del self.workers[worker.worker_id]
         was_ready = worker.client is not None
         worker.state = "ended"
+        worker.end_words = words
         worker.end_reason = f"{worker.end_reason} ({words})" if worker.end_reason else words
         tail = self._finish_streams(worker)
         if worker.client is not None:
