@@ -6,6 +6,7 @@ on until ``settled`` says that the owner has answered).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ class Borrowing:
 
     def __init__(self, process: OwnerProcess) -> None:
         self._process = process
-        self._unanswered: set[bytes] = set()
+        self._unanswered: dict[str, Counter[bytes]] = {}  # owner process -> object -> how often told
         self._settled: list[Callable[[], None]] = []
 
     # As a borrower
@@ -32,9 +33,10 @@ class Borrowing:
     def begin(self, entry: ObjectEntry) -> None:
         """Tell the owner of a new entry that this process holds a reference."""
         assert entry.owner is not None
-        self._unanswered.add(entry.object_id)
+        owner = entry.owner[0]
+        self._unanswered.setdefault(owner, Counter())[entry.object_id] += 1
         if not self._send(entry, (messages.BORROW, entry.object_id)):
-            self._answered(entry.object_id)
+            self._answered(owner, entry.object_id)
 
     def end(self, effect: StopBorrowing) -> None:
         """The last local reference is gone."""
@@ -67,8 +69,9 @@ class Borrowing:
     def owner_lost(self, process_id: str, reason: str) -> None:
         """A process is gone: what it owned is lost."""
         table = self._process.table
+        # Also for objects that nobody needs any more: no answer about them will come.
+        self._unanswered.pop(process_id, None)
         for entry in [e for e in table.entries.values() if e.owner is not None and e.owner[0] == process_id]:
-            self._unanswered.discard(entry.object_id)
             if entry.state in (PENDING, STORED):
                 message = f"the owner of object {entry.object_id.hex()} is gone ({reason})"
                 self._process.fail(entry.object_id, OwnerDiedError(message, object_ref_hex=entry.object_id.hex()))
@@ -84,8 +87,15 @@ class Borrowing:
             return False
         return True
 
-    def _answered(self, object_id: bytes) -> None:
-        self._unanswered.discard(object_id)
+    def _answered(self, owner: str, object_id: bytes) -> None:
+        objects = self._unanswered.get(owner)
+        if objects is not None:
+            # Counted: an object may be let go and borrowed again before the first answer comes.
+            objects[object_id] -= 1
+            if objects[object_id] <= 0:
+                del objects[object_id]
+            if not objects:
+                del self._unanswered[owner]
         self._run_settled()
 
     def _run_settled(self) -> None:
@@ -99,21 +109,21 @@ class Borrowing:
     def receive(self, connection: Connection, message: Message, payload: bytes) -> None:
         """A message about a borrowed object, from its owner or from a borrower."""
         kind, object_id = message[0], message[1]
-        borrower: str = connection.attachment.process_id
+        sender: str = connection.attachment.process_id
         with self._process.lock:
             if kind == messages.WATCH:
                 self._watched(connection, object_id)
             elif kind == messages.BORROW:
-                found = self._process.table.add_borrower(object_id, borrower)
+                found = self._process.table.add_borrower(object_id, sender)
                 _send_quietly(connection, (messages.BORROWED, object_id, found))
             elif kind == messages.UNBORROW:
-                self._process.carry_out(self._process.table.drop_borrower(object_id, borrower))
+                self._process.carry_out(self._process.table.drop_borrower(object_id, sender))
             elif kind == messages.COPY_LOST:
                 self._process.copies_lost(object_id, (message[2],))
             elif kind == messages.BORROWED:
                 if not message[2]:
                     self._gone(object_id)
-                self._answered(object_id)
+                self._answered(sender, object_id)
             elif kind == messages.VALUE:
                 self._value(message, payload)
 

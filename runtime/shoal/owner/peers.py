@@ -1,7 +1,8 @@
 """Connections to other owners and workers, and to agents of other nodes.
 
 Invariant: at most one connection is opened to a process, by its Unix socket on the same node and by TCP with the mutual
-challenge elsewhere; a connection that closes is reported once as the loss of that process.
+challenge elsewhere; a connection that closes is reported once as the loss of that process; nobody waits on a node
+that the head has given up, however silent its sockets are.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Peer:
     """What a connection's ``attachment`` holds."""
 
     process_id: str = ""
+    node_id: str = ""
     functions: set[bytes] = field(default_factory=set)  # function ids that the peer has
 
 
@@ -90,7 +92,9 @@ class Peers:
             ConnectionClosedError: the process cannot be reached.
         """
         connection = self._by_process.get(address[0])
-        if connection is not None and not connection.closed:
+        if connection is not None:
+            if connection.closed:  # its loss is about to be reported; a new one now would hide it
+                raise ConnectionClosedError(f"the connection to process {address[0][:8]} has just broken")
             return connection
         _process_id, node_id, ip, port, path = address
         try:
@@ -105,10 +109,10 @@ class Peers:
                 raise ConnectionClosedError(f"process {address[0][:8]} on node {node_id[:8]} listens on no network")
         except OSError as error:
             raise ConnectionClosedError(f"process {address[0][:8]} cannot be reached: {error}") from None
-        connection.attachment = Peer(address[0])
+        connection.attachment = Peer(address[0], node_id)
         self._by_process[address[0]] = connection
         self._all.add(connection)
-        connection.send((messages.HELLO, self._process_id))
+        connection.send((messages.HELLO, self._process_id, self._node_id))
         return connection
 
     def known(self, process_id: str) -> Connection | None:
@@ -149,12 +153,22 @@ class Peers:
         made.call("hello", "remote", self.hello, on_reply=lambda *_: None)
         return made
 
+    def drop_node(self, node_id: str, reason: str) -> None:
+        """A node is gone, perhaps without a word: close every connection there, so that nobody waits on it."""
+        for connection in list(self._all):
+            peer = connection.attachment
+            if isinstance(peer, Peer) and peer.node_id == node_id:
+                connection.close(reason)
+        agent = self._agents.get(node_id)
+        if agent is not None:
+            agent.connection.close(reason)
+
     # Events
 
     def _receive(self, connection: Connection, message: Message, payload: bytes, _fds: list[int]) -> None:
         if message[0] == messages.HELLO:
             peer: Peer = connection.attachment
-            peer.process_id = message[1]
+            peer.process_id, peer.node_id = message[1], message[2]
             self._by_process.setdefault(message[1], connection)
             return
         self._on_message(connection, message, payload)
@@ -162,9 +176,14 @@ class Peers:
     def _closed(self, connection: Connection, reason: str) -> None:
         self._all.discard(connection)
         process_id = connection.attachment.process_id
-        if self._by_process.get(process_id) is connection:
-            del self._by_process[process_id]
-            self._on_lost(process_id, reason)
+        if self._by_process.pop(process_id, None) is None:
+            return  # it had not said who it is, or its loss has been reported
+        # Two processes may have connected to each other at once. Either connection's end is the end of both: what one
+        # side counts as lost, the other must not wait for.
+        for other in list(self._all):
+            if isinstance(other.attachment, Peer) and other.attachment.process_id == process_id:
+                other.close(reason)
+        self._on_lost(process_id, reason)
 
     def close(self) -> None:
         """Close every socket at once; nobody is told."""

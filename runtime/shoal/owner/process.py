@@ -74,6 +74,7 @@ class OwnerProcess:
         self.dropped: deque[bytes] = deque()
         self.closed = False
         self.agent_lost = ""
+        self.lost_nodes: set[str] = set()
         self._on_cast = on_cast
         self._on_agent_lost = on_agent_lost
         self._aside: ThreadPoolExecutor | None = None
@@ -317,13 +318,9 @@ class OwnerProcess:
     def _fetch(self, entries: list[ObjectEntry], deadline: float | None) -> dict[ObjectEntry, memoryview]:
         """Map stored values; what a node has lost is reported, so that the next attempt waits for it again."""
         done: dict[ObjectEntry, memoryview | StoreFailure] = {}
-        for entry in entries:
-            nodes = tuple(entry.nodes.values())
-            self.store.fetch(
-                entry.object_id,
-                nodes,
-                partial(done.__setitem__, entry),
-            )
+        asked = {entry: tuple(entry.nodes.values()) for entry in entries}
+        for entry, nodes in asked.items():
+            self.store.fetch(entry.object_id, nodes, partial(done.__setitem__, entry))
         if len(done) < len(entries):
             with self.blocking():
                 self.reactor.run_until(lambda: len(done) == len(entries) or bool(self.agent_lost), deadline)
@@ -332,7 +329,8 @@ class OwnerProcess:
         views: dict[ObjectEntry, memoryview] = {}
         for entry, result in done.items():
             if isinstance(result, StoreFailure):
-                self.copies_lost(entry.object_id, tuple(entry.nodes))
+                # Only the nodes that were asked: meanwhile there may be a new copy elsewhere.
+                self.copies_lost(entry.object_id, tuple(node[0] for node in asked[entry]))
             else:
                 views[entry] = result
         return views
@@ -462,6 +460,8 @@ class OwnerProcess:
                 self._on_cast(method, args, payload)
 
     def _node_lost(self, node_id: str) -> None:
+        self.lost_nodes.add(node_id)
+        self.peers.drop_node(node_id, f"its node {node_id[:8]} is gone")
         with self.lock:
             for entry in self.table.lose_node(node_id):
                 if entry.owner is None:

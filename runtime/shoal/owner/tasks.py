@@ -277,7 +277,7 @@ class Tasks:
         else:
             where = f"process {address[0][:8]} on node {address[1][:8]}"
             text = f"the worker ({where}) ended while it ran {call.name}(): {reason}; no retries are left"
-            kind = NodeDiedError if call.options.get("node_lost") else WorkerCrashedError
+            kind = NodeDiedError if address[1] in self._process.lost_nodes else WorkerCrashedError
             self._end_error(call, kind(text))
 
     # Running again

@@ -16,7 +16,7 @@ id) -> ``GIVEN_BACK`` (lease id, [task id, ...]): tasks that were not started. `
     comes when the object is resolved. State GONE: the owner knows no such object.
 ``BORROW`` (object id) -> ``BORROWED`` (object id, found); ``UNBORROW`` (object id).
 ``COPY_LOST`` (object id, node id): a borrower found that a node has no copy.
-``HELLO`` (process id): the first message of the side that connected.
+``HELLO`` (process id, node id): the first message of the side that connected.
 """
 
 from __future__ import annotations
