@@ -194,7 +194,7 @@ def test_template_is_kept_around_the_runtime() -> None:
     demo = cluster(workerGroups=[{"name": "small", "template": given_template}])
     pod = worker_builder(demo, demo.spec.worker_groups[0])(0)
     side, runtime = pod["spec"]["containers"]
-    assert (side, runtime["image"]) == ({"name": "side", "image": "side:1"}, "own:2")
+    assert (side["name"], side["image"], runtime["image"]) == ("side", "side:1", "own:2")
     assert [entry["name"] for entry in runtime["env"]] == ["A", "POD_IP", "POD_NAME"]
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert (pod["metadata"]["labels"]["team"], pod["metadata"]["labels"]["shoal.dev/group"]) == ("x", "small")

@@ -14,6 +14,7 @@ from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.domain import labels
 from shoal_operator.domain.hashing import stable_hash
+from shoal_operator.domain.manifests.hardening import add_scratch, harden
 from shoal_operator.domain.manifests.owners import child_metadata
 from shoal_operator.domain.names import head_pod_name, head_service_name, token_secret_name, worker_pod_name
 from shoal_operator.domain.plan import Manifest
@@ -101,6 +102,8 @@ def _with_runtime(
         containers.insert(0, container)
     _fill_container(container, cluster.spec.image, arguments, head=head)
     _fill_pod_spec(spec, token_secret_name(cluster.metadata.name))
+    add_scratch(spec, container)
+    harden(spec)
     return result
 
 
@@ -114,7 +117,6 @@ def _fill_container(container: dict[str, Any], image: str, arguments: list[str],
     container["volumeMounts"] = _merge(container.get("volumeMounts"), [token], "mountPath")
     for key, probe in shoal.probes(head=head).items():
         container.setdefault(key, probe)
-    container.setdefault("securityContext", {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}})
 
 
 def _fill_pod_spec(spec: dict[str, Any], token_secret: str) -> None:
@@ -122,12 +124,7 @@ def _fill_pod_spec(spec: dict[str, Any], token_secret: str) -> None:
     spec["volumes"] = _merge(spec.get("volumes"), [token], "name")
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", GRACE_PERIOD_SECONDS)
-    spec.setdefault("automountServiceAccountToken", False)
     spec.setdefault("enableServiceLinks", False)
-    spec.setdefault(
-        "securityContext",
-        {"runAsNonRoot": True, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-    )
 
 
 def _merge(given: list[dict[str, Any]] | None, ours: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

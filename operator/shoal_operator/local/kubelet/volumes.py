@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from shoal_operator.domain.manifests.hardening import (
+    SCRATCH_PATH,
+    SCRATCH_VOLUME,
+    SHARED_MEMORY_PATH,
+    SHARED_MEMORY_VOLUME,
+)
 from shoal_operator.local.kubelet.environment import (
     ConfigError,
     Context,
@@ -20,6 +26,8 @@ from shoal_operator.local.kubelet.environment import (
 )
 
 _DEFAULT_MODE: Final = 0o644
+_MACHINES_OWN: Final = {(SCRATCH_VOLUME, SCRATCH_PATH), (SHARED_MEMORY_VOLUME, SHARED_MEMORY_PATH)}
+"""Mounts of every pod that a local process has anyway: it sees the machine's, and paths below stay what they are."""
 
 
 @dataclass(frozen=True)
@@ -139,5 +147,6 @@ def mount_targets(container: Object, volume_paths: Mapping[str, str]) -> dict[st
         if mount.get("subPath"):
             real = f"{real}/{_inside(mount['subPath'])}"
         path = str(mount["mountPath"]).rstrip("/") or "/"
-        targets[path] = real
+        if (mount["name"], path) not in _MACHINES_OWN:
+            targets[path] = real
     return targets

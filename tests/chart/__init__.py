@@ -1,0 +1,1 @@
+"""Chart, images' assumptions, roles, and what pods may do."""
