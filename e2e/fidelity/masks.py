@@ -1,7 +1,7 @@
 """What differs between any two runs is replaced by a name, so that what is left can be compared.
 
-Invariant: pure. Equal values within a scenario get equal names (`version-1`, `uid-2`), so that "the write changed
-nothing" and "the object is another one" stay visible.
+Invariant: pure. Ids are named for the object (`uid of a`), versions are counted per object (`version 2`), so that
+"the write changed nothing" and "this is another object" stay visible.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Masker:
     """The names given so far in one scenario."""
 
     def __init__(self) -> None:
-        self._names: dict[str, dict[str, str]] = {"version": {}, "uid": {}}
+        self._uids: dict[str, str] = {}
+        self._versions: dict[str, dict[str, str]] = {}
 
     def mask(self, value: Any) -> Any:
         """A copy of an answer's body with everything volatile named."""
@@ -44,7 +45,9 @@ class Masker:
             value = value | {"rows": [_masked_row(row) for row in value.get("rows") or ()]}
         elif value.get("kind") == "Status":
             value = _in_order(value)
-        is_object = bool(value.get("uid"))
+        uid = value.get("uid") if isinstance(value.get("uid"), str) else ""
+        if uid and isinstance(value.get("name"), str):
+            self._uids.setdefault(uid, self._new_uid(value.get("generateName") or value["name"]))
         masked: dict[str, Any] = {}
         for raw, item in value.items():
             name = self._text(raw)
@@ -53,7 +56,7 @@ class Masker:
             elif name == "continue" and item:
                 masked[name] = "<token>"
             elif name == "resourceVersion" and isinstance(item, str) and item:
-                masked[name] = self._named("version", item) if is_object else "<version>"
+                masked[name] = self._version(uid, item) if uid else "<version>"
             elif name in {"clusterIP", "clusterIPs"} and item not in (None, "None", ["None"]):
                 masked[name] = "<address>"
             elif name == "remainingItemCount":
@@ -64,12 +67,17 @@ class Masker:
             masked["name"] = masked["generateName"] + "<suffix>"
         return masked
 
-    def _named(self, kind: str, value: str) -> str:
-        names = self._names[kind]
-        return names.setdefault(value, f"{kind}-{len(names) + 1}")
+    def _new_uid(self, name: str) -> str:
+        taken = set(self._uids.values())
+        names = (f"uid of {name}" + (f" ({number})" if number else "") for number in range(len(taken) + 1))
+        return next(found for found in names if found not in taken)
+
+    def _version(self, uid: str, version: str) -> str:
+        versions = self._versions.setdefault(uid, {})
+        return versions.setdefault(version, f"version {len(versions) + 1}")
 
     def _text(self, text: str) -> str:
-        text = _UID.sub(lambda found: self._named("uid", found[0]), text)
+        text = _UID.sub(lambda found: self._uids.get(found[0], "<uid>"), text)
         text = _TIME.sub("<time>", text)
         text = _ADDRESS.sub("<address>", text)
         for pattern, replacement in _VERSIONS:

@@ -34,7 +34,7 @@ async def play(session: aiohttp.ClientSession, scenario: Scenario) -> list[Recor
     records = []
     for step in scenario.steps:
         path = fill(step.path, answers).replace("{ns}", scenario.namespace)
-        body = _namespaced(fill(step.body, answers), scenario.namespace)
+        body = _named(fill(step.body, answers), scenario.namespace, step.name)
         record, answer = await _patiently(session, step, path, body)
         answers[step.name] = answer
         shown = step.path.replace("{ns}", "NS")
@@ -62,8 +62,9 @@ async def _expect(session: aiohttp.ClientSession, path: str, body: Mapping[str, 
             raise RuntimeError(f"cannot prepare the scenario: POST {path}: {await response.text()}")
 
 
-def _namespaced(body: Any, namespace: str) -> Any:
-    return json.loads(json.dumps(body).replace("{ns}", namespace)) if body is not None else None
+def _named(body: Any, namespace: str, step: str) -> Any:
+    text = json.dumps(body).replace("{ns}", namespace).replace("{step}", step)
+    return json.loads(text)
 
 
 async def _patiently(session: aiohttp.ClientSession, step: Step, path: str, body: Any) -> tuple[Record, Any]:

@@ -29,7 +29,7 @@ class Step:
 
     Args:
         path: with its query; `{ns}` stands for the scenario's namespace.
-        body: sent as JSON, or as it is when it is text.
+        body: sent as JSON, or as it is when it is text; `{step}` stands for the step's name.
         content_type: of the body; None sends no such header.
         keep: names of the answer's fields that are recorded ("" is all of the body, "-" none of it).
         until: repeat, for some seconds, until the answer has this status: for what a controller does later.

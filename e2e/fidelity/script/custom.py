@@ -45,22 +45,25 @@ OBJECTS = Scenario(
             "create", GADGETS, gadget(nested={}, groups=[{"name": "g"}], port="http", maybe=None, template={"free": 1})
         ),
         post("again", GADGETS, gadget()),
-        post("no-spec", GADGETS, thing("fidelity.example.com/v1", "Gadget", "b")),
-        post("no-size", GADGETS, thing("fidelity.example.com/v1", "Gadget", "b", spec={})),
-        *(post(name, GADGETS, gadget("bad", **spec)) for name, spec in _BAD.items()),
+        post("no-spec", GADGETS, thing("fidelity.example.com/v1", "Gadget", "{step}")),
+        post("no-size", GADGETS, thing("fidelity.example.com/v1", "Gadget", "{step}", spec={})),
+        *(post(name, GADGETS, gadget("{step}", **spec)) for name, spec in _BAD.items()),
         post("unknown-dropped", GADGETS, gadget("loose", colour="red", nested={"far": 1}), keep="spec"),
-        post("unknown-strict", f"{GADGETS}?fieldValidation=Strict", gadget("b", colour="red", nested={"far": 1})),
+        post("unknown-strict", f"{GADGETS}?fieldValidation=Strict", gadget("{step}", colour="red", nested={"far": 1})),
         post("unknown-warn", f"{GADGETS}?fieldValidation=Warn", gadget("warn", colour="red"), keep="spec"),
-        post("unknown-root", f"{GADGETS}?fieldValidation=Strict", gadget("b") | {"specs": {}}),
+        post("unknown-root", f"{GADGETS}?fieldValidation=Strict", gadget("{step}") | {"specs": {}}),
         post(
-            "unknown-metadata", f"{GADGETS}?fieldValidation=Strict", gadget() | {"metadata": {"name": "b", "label": {}}}
+            "unknown-metadata",
+            f"{GADGETS}?fieldValidation=Strict",
+            gadget() | {"metadata": {"name": "{step}", "label": {}}},
         ),
         post(
             "duplicate-strict",
             f"{GADGETS}?fieldValidation=Strict",
-            '{"apiVersion":"fidelity.example.com/v1","kind":"Gadget","metadata":{"name":"b"},'
+            '{"apiVersion":"fidelity.example.com/v1","kind":"Gadget","metadata":{"name":"{step}"},'
             '"spec":{"size":"Small","size":"Large"}}',
         ),
+        post("too-large-object", GADGETS, gadget("{step}", template={"a": "x" * 2_000_000})),
         post("status-dropped", GADGETS, gadget("status") | {"status": {"replicas": 3}}),
         put(
             "update",

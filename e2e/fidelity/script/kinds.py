@@ -79,7 +79,7 @@ POD_SPECS = Scenario(
             post(
                 name,
                 PODS,
-                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": pod(**spec)["spec"]},
+                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "{step}"}, "spec": pod(**spec)["spec"]},
             )
             for name, spec in _BAD_PODS.items()
         ),
@@ -87,7 +87,7 @@ POD_SPECS = Scenario(
             "unknown-strict",
             f"{PODS}?fieldValidation=Strict",
             pod(
-                "bad",
+                "{step}",
                 containers=[{"name": "main", "image": "i", "comand": ["x"], "env": [{"name": "A", "valeu": "1"}]}],
                 hostNam="x",
             ),
@@ -197,12 +197,14 @@ SERVICES = Scenario(
             thing("v1", "Service", "external", spec={"type": "ExternalName", "externalName": "x.example.com"}),
         ),
         post("bad-name", _SERVICES, _service("1a")),
-        post("no-ports", _SERVICES, _service("b", ports=[])),
-        post("bad-port", _SERVICES, _service("b", ports=[{"port": 0}])),
-        post("nameless-ports", _SERVICES, _service("b", ports=[{"port": 1}, {"port": 2}])),
-        post("same-port-names", _SERVICES, _service("b", ports=[{"port": 1, "name": "x"}, {"port": 2, "name": "x"}])),
-        post("bad-type", _SERVICES, _service("b", type="Magic")),
-        post("bad-protocol", _SERVICES, _service("b", ports=[{"port": 1, "protocol": "ICMP"}])),
+        post("no-ports", _SERVICES, _service("{step}", ports=[])),
+        post("bad-port", _SERVICES, _service("{step}", ports=[{"port": 0}])),
+        post("nameless-ports", _SERVICES, _service("{step}", ports=[{"port": 1}, {"port": 2}])),
+        post(
+            "same-port-names", _SERVICES, _service("{step}", ports=[{"port": 1, "name": "x"}, {"port": 2, "name": "x"}])
+        ),
+        post("bad-type", _SERVICES, _service("{step}", type="Magic")),
+        post("bad-protocol", _SERVICES, _service("{step}", ports=[{"port": 1, "protocol": "ICMP"}])),
         put("update-without-address", f"{_SERVICES}/a", _service(selector={"c": "d"}), keep="spec"),
         put("update-address", f"{_SERVICES}/a", _service(clusterIP="10.96.77.77"), keep="reason"),
         patch("ports", f"{_SERVICES}/a", STRATEGIC, {"spec": {"ports": [{"port": 81, "name": "more"}]}}, keep="-"),

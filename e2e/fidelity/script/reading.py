@@ -254,8 +254,8 @@ EVENTS = Scenario(
         get("regarding-pod", f"{_NEW_EVENTS}?fieldSelector=regarding.name%3Da,type%3DWarning", keep=_NAMES),
         get("table", _EVENTS, accept=TABLE, keep="columnDefinitions,rows.0.cells,rows.1.cells"),
         get("new-table", _NEW_EVENTS, accept=TABLE, keep="columnDefinitions,rows.0.cells,rows.1.cells"),
-        post("incomplete", _NEW_EVENTS, thing("events.k8s.io/v1", "Event", "bad", regarding=_ABOUT)),
-        post("elsewhere", _EVENTS, thing("v1", "Event", "bad", involvedObject=_ABOUT | {"namespace": "other"})),
+        post("incomplete", _NEW_EVENTS, thing("events.k8s.io/v1", "Event", "{step}", regarding=_ABOUT)),
+        post("elsewhere", _EVENTS, thing("v1", "Event", "{step}", involvedObject=_ABOUT | {"namespace": "other"})),
         patch(
             "count",
             f"{_EVENTS}/old",
