@@ -182,6 +182,22 @@ def test_stopped_program_is_a_failure_without_retry(job_world: MakeWorld) -> Non
     assert world.condition("Failed")["reason"] == "StoppedByRequest"
 
 
+def test_program_that_ended_with_its_head_is_a_lost_head(job_world: MakeWorld) -> None:
+    world = started(job_world())
+    world.row(state=JobState.STOPPED, reason="HeadStopped")
+    world.settle()
+    assert world.condition("Failed")["reason"] == "HeadLost"
+    assert "backoffLimit" in world.condition("Failed")["message"]
+    again = started(job_world(backoffLimit=1))
+    again.row(state=JobState.STOPPED, reason="HeadStopped")
+    again.head_ready = False
+    again.settle()
+    again.start_head("two")
+    again.settle()
+    assert again.submissions[-1].submission_id == "job-uid-2"
+    assert again.status["failedAttempts"] == 1
+
+
 def test_active_deadline_stops_the_program(job_world: MakeWorld) -> None:
     world = started(job_world(activeDeadlineSeconds=10))
     world.wait(4)
@@ -345,6 +361,14 @@ def test_invalid_job_says_why_and_makes_nothing(job_world: MakeWorld) -> None:
     assert world.cluster is None
     assert world.condition("InvalidSpec")["status"] == "True"
     assert "has `directory` and `path`" in world.status["message"]
+
+
+def test_config_map_of_a_job_on_a_cluster_of_others_is_refused_with_a_way_out(job_world: MakeWorld) -> None:
+    world = job_world(source={"configMap": {"name": "a"}}, clusterRef={"name": "shared"})
+    world.settle()
+    assert world.condition("InvalidSpec")["status"] == "True"
+    assert "spec.source.configMap" in world.status["message"]
+    assert "head template" in world.status["message"]
 
 
 def test_final_status_never_changes(job_world: MakeWorld) -> None:

@@ -71,6 +71,10 @@ def validate_job(spec: ComputeJobSpec, path: str = "spec") -> list[Problem]:
     if spec.cluster_spec is not None and spec.cluster_ref is not None:
         hint = "clusterSpec makes a cluster for this job, clusterRef runs on one that is there"
         problems.append(Problem(path, "must not have both `clusterSpec` and `clusterRef`", hint))
+    if spec.cluster_ref is not None and spec.source is not None and spec.source.config_map is not None:
+        text = "cannot be used with `clusterRef`: a ConfigMap is mounted into the head of a job's own cluster only"
+        hint = "mount it in the cluster's head template, and name the mounted program in spec.entrypoint"
+        problems.append(Problem(f"{path}.source.configMap", text, hint))
     if spec.cluster_spec is not None:
         problems += validate_cluster(spec.cluster_spec, f"{path}.clusterSpec")
     return problems

@@ -151,6 +151,10 @@ def _out_of_sight(start: Progress, observed: JobObservation) -> Progress:
 def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservation) -> Progress:
     if row.state is JobState.SUCCEEDED:
         return replace(seen, stage=Stage.COMPLETE, reason=Reason.SUCCEEDED, message="the program ended with success")
+    if row.state is JobState.STOPPED and row.reason == Reason.HEAD_STOPPED:
+        # Nobody asked for the program's end: its head's pod was deleted, evicted or drained away.
+        text = "the head was stopped while the program ran; raise spec.backoffLimit to have it started again"
+        return _failed_attempt(seen, observed, Reason.HEAD_LOST, text)
     if row.state is JobState.STOPPED:
         text = row.message or "the program was stopped on request"
         return replace(seen, stage=Stage.FAILED, reason=row.reason or Reason.STOPPED, message=text)
