@@ -20,7 +20,7 @@ class NotInTimeError(AssertionError):
 
 
 def eventually(
-    probe: Callable[[], Found],
+    probe: Callable[[], Found | None],
     what: str,
     seconds: float,
     *,

@@ -41,7 +41,8 @@ class History:
         self._api = api
         self._path = path
         self._seen: list[Seen] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._began_at = time.time()
         self._closed = threading.Event()
         self._connection: UnixConnection | None = None
         self._version = self._relist()
@@ -59,7 +60,7 @@ class History:
 
     def all(self, name: str | None = None) -> list[Seen]:
         """Every version seen, of one object or of all."""
-        with self._changed:
+        with self._lock:
             return [seen for seen in self._seen if name is None or seen.name == name]
 
     def names(self) -> list[str]:
@@ -85,16 +86,15 @@ class History:
         """The first version of an object for which something holds."""
         return next((seen for seen in self.all(name) if holds(seen.object)), None)
 
-    def next_change(self, since: int, seconds: float) -> list[Seen]:
-        """What comes after the first ``since`` versions, as soon as something does; nothing when nothing comes."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._seen) > since, seconds)
-            return self._seen[since:]
+    @property
+    def changed_at(self) -> float:
+        """Unix time of the last change; of the beginning when there was none."""
+        with self._lock:
+            return self._seen[-1].at if self._seen else self._began_at
 
     def _record(self, kind: str, item: Object) -> None:
-        with self._changed:
+        with self._lock:
             self._seen.append(Seen(time.time(), kind, item))
-            self._changed.notify_all()
 
     def _relist(self) -> str:
         found = self._api.find(self._path) or {}

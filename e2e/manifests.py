@@ -45,6 +45,20 @@ def group(name: str = "small", **fields: Any) -> Manifest:
     return {"name": name, **defaults, "template": template(), **fields}
 
 
+def gate() -> Manifest:
+    """A group without workers. One that joins is what programs wait for with ``GATE``: see ``World.open_gate``."""
+    return group("gate", maxReplicas=1, resources={"gate": 1})
+
+
+GATE: Final = """
+def pass_gate():
+    import time
+    while "gate" not in shoal.cluster_resources():
+        time.sleep(0.05)
+"""
+"""Python that a program takes in to wait for the scenario, wherever it runs."""
+
+
 def cluster_spec(image: str, groups: Sequence[Manifest] = (), **fields: Any) -> Manifest:
     """The spec of a cluster with the given worker groups (default: one)."""
     return {"image": image, "head": {"template": template()}, "workerGroups": list(groups or [group()]), **fields}
@@ -55,7 +69,9 @@ def cluster(name: str, spec: Mapping[str, Any]) -> Manifest:
     return {"apiVersion": API_VERSION, "kind": "ComputeCluster", "metadata": {"name": name}, "spec": dict(spec)}
 
 
-def job(name: str, source: str, **fields: Any) -> Manifest:
-    """A ComputeJob that runs ``main.py`` of the ConfigMap ``source``."""
-    spec = {"entrypoint": "python main.py", "source": {"configMap": {"name": source}}, **fields}
-    return {"apiVersion": API_VERSION, "kind": "ComputeJob", "metadata": {"name": name}, "spec": spec}
+def job(name: str, program_name: str = "", /, **fields: Any) -> Manifest:
+    """A ComputeJob that runs ``main.py`` of a ConfigMap, unless ``fields`` of the spec say something else."""
+    spec: Manifest = {"entrypoint": "python main.py"}
+    if program_name:
+        spec["source"] = {"configMap": {"name": program_name}}
+    return {"apiVersion": API_VERSION, "kind": "ComputeJob", "metadata": {"name": name}, "spec": {**spec, **fields}}

@@ -5,10 +5,12 @@ Invariant: a scenario changes the world with kubectl and looks at objects; it kn
 
 from __future__ import annotations
 
+import json
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from e2e import manifests
 from e2e.api import GROUP, Api, Object
@@ -83,15 +85,25 @@ class World:
         return self.kubectl.apply(*items)
 
     def start_job(self, text: str, name: str = "job", groups: tuple[Manifest, ...] = (), **fields: Any) -> None:
-        """Apply a program and a job that runs it on a cluster of its own, or on ``clusterRef`` if that is given."""
-        if "clusterRef" not in fields:
-            fields.setdefault("clusterSpec", manifests.cluster_spec(self.image, groups))
-        self.apply(manifests.program(f"{name}-program", text), manifests.job(name, f"{name}-program", **fields))
+        """Apply a program and a job that runs it on a cluster of its own."""
+        fields.setdefault("clusterSpec", manifests.cluster_spec(self.image, groups))
+        program = manifests.program(f"{name}-program", textwrap.dedent(text).replace("GATE", manifests.GATE))
+        self.apply(program, manifests.job(name, f"{name}-program", **fields))
 
-    def until(self, probe: Callable[[], Found], what: str, seconds: float = JOB_SECONDS) -> Found:
+    def patch(self, resource: str, change: Manifest) -> None:
+        """`kubectl patch` with a merge patch: ``patch("computejob/job", {"spec": ...})``."""
+        self.kubectl("patch", resource, "--type=merge", "--patch", json.dumps(change))
+
+    def open_gate(self, name: str = "job") -> None:
+        """Let a program go on that waits in ``pass_gate()``: a worker of its cluster's group ``gate`` joins."""
+        groups = self.jobs.now()[name]["spec"]["clusterSpec"]["workerGroups"]
+        opened = [{**one, "minReplicas": 1} if one["name"] == "gate" else one for one in groups]
+        self.patch(f"computejob/{name}", {"spec": {"clusterSpec": {"workerGroups": opened}}})
+
+    def until(self, probe: Callable[[], Found | None], what: str, seconds: float = JOB_SECONDS) -> Found:
         """`eventually`, with the provider's patience, and the namespace's state in the error."""
 
-        def look() -> Found:
+        def look() -> Found | None:
             found = probe()
             failed = [] if found else [name for name in self.applied_at if is_true(self.jobs.last(name), "Failed")]
             assert set(failed) <= self.may_fail, f"{failed} failed while this was waited for: {what}\n{self.describe()}"
@@ -108,7 +120,7 @@ class World:
 
         if outcome == "Failed":
             self.may_fail.add(name)
-        job = cast(Object, self.until(ended, f"job {name} ends", seconds))
+        job = self.until(ended, f"job {name} ends", seconds)
         assert is_true(job, outcome), f"job {name} did not become {outcome}\n{self.describe()}"
         self.kubectl("wait", f"--for=condition={outcome}", f"computejob/{name}", "--timeout=5s")
         return job
@@ -153,6 +165,29 @@ class World:
             return output if words in output else ""
 
         return self.until(said, f"{name} wrote {words!r}", seconds)
+
+    def prints(self, log: Running, words: str, seconds: float = JOB_SECONDS) -> None:
+        """Wait until a followed log has some words."""
+        self.until(lambda: words in log.text, f"the log has {words!r}", seconds)
+
+    def resource_versions(self) -> dict[str, str]:
+        """Every object of the namespace, of every kind that the server has, with its version."""
+        found: dict[str, str] = {}
+        listed = self.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+        items = json.loads(self.kubectl("get", ",".join(listed), "--output=json", "--ignore-not-found") or "{}")
+        for item in items.get("items") or []:
+            key = f"{item['apiVersion']} {item['kind']} {item['metadata']['name']}"
+            found[key] = f"{item['metadata']['uid']} {item['metadata']['resourceVersion']}"
+        return found
+
+    def settles(self, seconds: float = 2.5) -> None:
+        """Wait until pods, jobs and clusters have been left alone for so long."""
+
+        def is_quiet() -> bool:
+            history = max((self.jobs, self.clusters, self.pods), key=lambda one: one.changed_at)
+            return time.time() - history.changed_at > seconds
+
+        self.until(is_quiet, "things settle")
 
     def follow_log(self, pod: str) -> Running:
         """`kubectl logs -f`, as soon as the pod's container runs."""
