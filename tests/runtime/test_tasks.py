@@ -169,8 +169,15 @@ def test_a_killed_worker_is_retried_and_then_reported(tmp_path: Path) -> None:
     def dies() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(WorkerCrashedError, match="dies"):
+    with pytest.raises(WorkerCrashedError, match=r"dies\(\): .*signal 9"):
         shoal.get(dies.remote(), timeout=50)
+
+    @shoal.remote(max_retries=0)
+    def exits() -> None:
+        os._exit(7)
+
+    with pytest.raises(WorkerCrashedError, match="code 7"):
+        shoal.get(exits.remote(), timeout=50)
 
 
 def test_retry_exceptions(tmp_path: Path) -> None:

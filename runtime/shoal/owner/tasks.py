@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 COUNTS_SECONDS: Final = 0.2
 RETRY_LEASE_SECONDS: Final = 0.05
 LOST_ARGUMENTS_MAX: Final = 20
+WORDS_SECONDS: Final = 1.0
+"""How long a failing task waits for the agent to say how its worker ended."""
 ShapeKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]
 
 
@@ -261,12 +263,11 @@ class Tasks:
         with self._process.lock:
             for lease_id, lease in [item for item in self._leases.items() if item[1].address[0] == process_id]:
                 del self._leases[lease_id]
+                for position, task_id in enumerate(self._queues[lease.key].lease_lost(lease_id)):
+                    self._worker_lost_task(task_id, reason, lease, started=position == 0)
                 lease.granter.cast("lease_return", lease_id, False)
-                lost = self._queues[lease.key].lease_lost(lease_id)
-                for position, task_id in enumerate(lost):
-                    self._worker_lost_task(task_id, reason, lease.address, started=position == 0)
 
-    def _worker_lost_task(self, task_id: bytes, reason: str, address: RawAddress, *, started: bool) -> None:
+    def _worker_lost_task(self, task_id: bytes, reason: str, lease: _Lease, *, started: bool) -> None:
         call = self._calls.get(task_id)
         if call is None or call.done:
             return
@@ -275,10 +276,26 @@ class Tasks:
         elif call.retries_left:
             self._retry(call)
         else:
-            where = f"process {address[0][:8]} on node {address[1][:8]}"
-            text = f"the worker ({where}) ended while it ran {call.name}(): {reason}; no retries are left"
-            kind = NodeDiedError if address[1] in self._process.lost_nodes else WorkerCrashedError
-            self._end_error(call, kind(text))
+            self._fail_with_words(call, reason, lease)
+
+    def _fail_with_words(self, call: Call, reason: str, lease: _Lease) -> None:
+        """End a call whose worker is gone; its agent is asked how it ended, for at most a second."""
+        process_id, node_id = lease.address[:2]
+
+        def end(words: str) -> None:
+            with self._process.lock:
+                if not call.done:
+                    where = f"process {process_id[:8]} on node {node_id[:8]}"
+                    text = f"the worker ({where}) ended while it ran {call.name}(): {words}; no retries are left"
+                    kind = NodeDiedError if node_id in self._process.lost_nodes else WorkerCrashedError
+                    self._end_error(call, kind(text))
+
+        def answered(error: Any, words: Any, _payload: bytes, _fds: list[int]) -> None:
+            timer.cancel()
+            end(reason if error is not None or not words else words)
+
+        timer = self._process.reactor.call_later(WORDS_SECONDS, lambda: end(reason))
+        lease.granter.call("worker_end", process_id, on_reply=answered)
 
     # Running again
 
