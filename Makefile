@@ -19,7 +19,7 @@ IMAGE_OPTIONS ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(INSTALLED) ## Make the virtual environment .venv and install everything into it
@@ -52,6 +52,16 @@ lint: setup ## Check style, names, banned calls, format, and who imports whom
 .PHONY: types
 types: setup ## Check types
 	$(BIN)/mypy
+
+PROVIDER ?= bare
+
+.PHONY: e2e
+e2e: setup ## Run the scenarios on a real Kubernetes (PROVIDER=bare|kind, E2E="--keep --kubernetes oldest ...")
+	@PYTHONPATH=. $(BIN)/python -m e2e.cluster run --provider=$(PROVIDER) $(E2E)
+
+.PHONY: e2e-clean
+e2e-clean: setup ## Remove what runs of e2e left, kept clusters too
+	@PYTHONPATH=. $(BIN)/python -m e2e.cluster clean
 
 ##@ Change
 
