@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from shoal_operator.local.apiserver import (
+    authorization,
     deletion,
     discovery,
     errors,
@@ -27,10 +28,12 @@ from shoal_operator.local.apiserver import (
     reads,
     requests,
     responses,
+    reviews,
     subresources,
     tables,
     writes,
 )
+from shoal_operator.local.apiserver.authorization import Attributes, User
 from shoal_operator.local.apiserver.context import Context, WriteOptions, read_delete_options
 from shoal_operator.local.apiserver.errors import StatusError
 from shoal_operator.local.apiserver.kinds import Resource
@@ -88,15 +91,31 @@ class Dispatcher:
         resource = self._context.registry.find(target.group, target.version, target.plural)
         if resource is None or (resource.namespaced and target.name and target.namespace is None):
             raise errors.no_such_path()
+        if target.subresource and target.subresource not in resource.subresources:
+            raise errors.no_such_path()
+        self._authorize(request, resource, target)
         if target.subresource:
-            if target.subresource not in resource.subresources:
-                raise errors.no_such_path()
             return await self._subresource(request, resource, target)
         table = self._named if target.name else self._collection
         handler = table().get(request.method)
         if handler is None:
-            raise errors.method_not_allowed(request.method)
+            raise errors.method_not_allowed()
         return await handler(request, resource, target)
+
+    def _authorize(self, request: web.BaseRequest, resource: Resource, target: Target, verb: str = "") -> None:
+        """Refuse what the user may not do. Everybody may ask who they are and what they may do."""
+        if "list" not in resource.verbs:
+            return
+        is_watch = request.query.get("watch") in ("true", "1")
+        wanted = Attributes(
+            verb=verb or authorization.verb_of(request.method, named=bool(target.name), watch=is_watch),
+            group=resource.group,
+            plural=resource.plural,
+            subresource=target.subresource,
+            namespace=target.namespace or (target.name or None if resource.kind == "Namespace" else None),
+            name=target.name,
+        )
+        authorization.check(self._context.store, _user(request), wanted)
 
     def _collection(self) -> dict[str, Handler]:
         return {"GET": self._list_or_watch, "POST": self._create, "DELETE": self._delete_collection}
@@ -109,7 +128,7 @@ class Dispatcher:
     def _non_resource(self, request: web.BaseRequest, path: str) -> web.Response:
         registry = self._context.registry
         if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed(request.method)
+            raise errors.method_not_allowed()
         clean = path.rstrip("/") or "/"
         if clean in ("/healthz", "/readyz", "/livez"):
             return web.Response(text="ok")
@@ -149,7 +168,7 @@ class Dispatcher:
     async def _list_or_watch(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         query = request.query
         if "list" not in resource.verbs:
-            raise errors.method_not_allowed(request.method)
+            raise errors.method_not_allowed()
         if query.get("watch") in ("true", "1"):
             return await self._watch(request, resource, target)
         page = reads.list_objects(
@@ -219,9 +238,9 @@ class Dispatcher:
     async def _create(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         body = await requests.body(request)
         if "list" not in resource.verbs:
-            return responses.document(subresources.review(resource, body), 201)
+            return responses.document(reviews.review(self._context.store, _user(request), resource, body), 201)
         if resource.namespaced and target.namespace is None:
-            raise errors.method_not_allowed(request.method)
+            raise errors.method_not_allowed()
         options = requests.write_options(request)
         document = writes.create(self._context, resource, target.namespace, body, options)
         return self._written(request, resource, document, options, 201)
@@ -241,6 +260,8 @@ class Dispatcher:
             if "fieldManager" not in request.query:
                 problem = errors.required("fieldManager", "is required for apply patch")
                 raise errors.invalid("PatchOptions.meta.k8s.io", "", [problem])
+            if self._context.store.get(self._context.key(resource, target.namespace, target.name)) is None:
+                self._authorize(request, resource, target, "create")
             document, created = writes.apply_patch(*where, change, options, target.subresource)
             return self._written(request, resource, document, options, 201 if created else 200)
         document = writes.patch(*where, media_type, change, options, target.subresource)
@@ -305,7 +326,7 @@ class Dispatcher:
             case ("finalize", "PUT"):
                 body = await requests.body(request)
                 return responses.document(subresources.finalize_namespace(self._context, resource, target.name, body))
-        raise errors.method_not_allowed(request.method)
+        raise errors.method_not_allowed()
 
     async def _log(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         pod = reads.get_object(self._context, resource, target.namespace, target.name)
@@ -323,6 +344,11 @@ class Dispatcher:
             wanted.timestamps,
         )
         return await responses.stream_log(request, chunks, wanted.limit_bytes)
+
+
+def _user(request: web.BaseRequest) -> User:
+    headers = request.headers
+    return authorization.user_of(headers.get("Impersonate-User", ""), headers.getall("Impersonate-Group", []))
 
 
 def _refused_watch_option(query: Any) -> StatusError:

@@ -153,6 +153,8 @@ BUILTIN: tuple[Resource, ...] = (
         unconditional_update=False,
         subresources=_STATUS,
     ),
+    _builtin("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
+    _builtin("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
     _builtin("rbac.authorization.k8s.io/v1", "Role", "roles"),
     _builtin("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
 )

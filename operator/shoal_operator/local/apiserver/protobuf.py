@@ -95,6 +95,8 @@ _MESSAGES: dict[str, dict[int, _Field]] = {
     "SelfSubjectReview": _fields(_1_metadata="ObjectMeta", _2_status="ReviewStatus"),
     "ReviewStatus": _fields(_1_userInfo="UserInfo"),
     "UserInfo": _fields(_1_username="string", _2_uid="string"),
+    "ClusterRole": _fields(_1_metadata="ObjectMeta", _2_rules="*PolicyRule"),
+    "ClusterRoleBinding": _fields(_1_metadata="ObjectMeta", _2_subjects="*Subject", _3_roleRef="RoleRef"),
     "Role": _fields(_1_metadata="ObjectMeta", _2_rules="*PolicyRule"),
     "PolicyRule": _fields(
         _1_verbs="*string",
@@ -118,6 +120,8 @@ _MESSAGES: dict[str, dict[int, _Field]] = {
 }
 _ROOTS = frozenset(
     [
+        "ClusterRole",
+        "ClusterRoleBinding",
         "ConfigMap",
         "Eviction",
         "Namespace",

@@ -57,7 +57,36 @@ _SETS = frozenset({"ObjectMeta.finalizers"})
 
 _ATOMIC_MAPS = frozenset({"PodSpec.nodeSelector", "ServiceSpec.selector"})
 
-_QUANTITIES = frozenset(
+_ATOMIC_TYPES = frozenset(
+    {
+        "ConfigMapKeySelector",
+        "LabelSelector",
+        "LocalObjectReference",
+        "NodeSelector",
+        "NodeSelectorTerm",
+        "ObjectFieldSelector",
+        "ObjectReference",
+        "OwnerReference",
+        "ResourceFieldSelector",
+        "RoleRef",
+        "SecretKeySelector",
+        "Subject",
+        "TypedLocalObjectReference",
+    }
+)
+"""Types whose fields have one owner together."""
+
+STANDING: dict[str, frozenset[tuple[str, ...]]] = {
+    "Event": frozenset({("f:source",), ("f:deprecatedSource",)}),
+    "NetworkPolicy": frozenset({("f:spec",), ("f:spec", "f:podSelector")}),
+    "PersistentVolumeClaim": frozenset({("f:spec",), ("f:spec", "f:resources")}),
+    "Pod": frozenset({("f:spec",), ("f:spec", "f:containers")}),
+    "CustomResourceDefinition": frozenset({("f:spec",), ("f:spec", "f:names")}),
+}
+"""Kind to what each of its objects has from the start, because Go's types always write it."""
+STANDING_EVERYWHERE = frozenset({("f:spec",), ("f:status",)})
+
+QUANTITIES = frozenset(
     {
         "EmptyDirVolumeSource.sizeLimit",
         "NodeStatus.allocatable",
@@ -84,7 +113,7 @@ def schema_of(name: str) -> Document:
 
 
 def _field(path: str, kind: str) -> Document:
-    schema = _typed(kind, "quantity" if path in _QUANTITIES else "")
+    schema = _typed(kind, "quantity" if path in QUANTITIES else "")
     if path in _KEYS:
         strategy = "merge,retainKeys" if path in _RETAIN_KEYS else "merge"
         schema |= {
@@ -108,7 +137,8 @@ def _typed(kind: str, form: str) -> Document:
     if kind == "any":
         return dict(OPEN)
     if kind in FIELDS:
-        return dict(schema_of(kind))
+        atomic = {"x-kubernetes-map-type": "atomic"} if kind in _ATOMIC_TYPES else {}
+        return schema_of(kind) | atomic
     return {"type": kind, "format": form} if form else {"type": kind}
 
 
@@ -124,7 +154,14 @@ _DEFINITION: Document = {
 }
 """A definition's own rules stand in `crd`."""
 
+_CLUSTER_ROLE: Document = {
+    "type": "object",
+    "properties": {**schema_of("Role")["properties"], "aggregationRule": {"type": "object", **OPEN}},
+}
+
 BUILTIN_SCHEMAS: dict[str, Document] = {
+    "ClusterRole": _CLUSTER_ROLE,
+    "ClusterRoleBinding": schema_of("RoleBinding"),
     "CustomResourceDefinition": _DEFINITION,
     **{
         name: schema_of(name)

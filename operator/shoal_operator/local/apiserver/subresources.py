@@ -1,4 +1,4 @@
-"""Subresources that are more than a part of their object: scale, binding, eviction, finalize; and reviews.
+"""Subresources that are more than a part of their object: scale, binding, eviction, finalize.
 
 Invariant: each is an ordinary write in the end and keeps every rule of `writes` and `deletion`.
 """
@@ -137,19 +137,3 @@ def success(details: Document | None = None) -> Document:
     """metav1.Status of something that worked."""
     status: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return status | ({"details": details} if details else {})
-
-
-def review(resource: Resource, body: Any) -> Document:
-    """Access reviews: whoever holds the token may do everything."""
-    if not isinstance(body, dict):
-        raise errors.bad_request("the object provided is unrecognized: the body must be a JSON object")
-    match resource.kind:
-        case "SelfSubjectAccessReview":
-            status: Document = {"allowed": True, "reason": "the embedded server's token may do everything"}
-        case "SelfSubjectRulesReview":
-            every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-            paths = {"verbs": ["*"], "nonResourceURLs": ["*"]}
-            status = {"incomplete": False, "resourceRules": [every], "nonResourceRules": [paths]}
-        case _:
-            status = {"userInfo": {"username": "shoal-local", "groups": ["system:masters", "system:authenticated"]}}
-    return body | {"kind": resource.kind, "apiVersion": resource.api_version, "status": status}
