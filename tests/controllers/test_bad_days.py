@@ -5,6 +5,10 @@ import random
 
 import pytest
 
+from shoal_operator.control.expectations import Expectations
+from shoal_operator.controllers.executor import Executor
+from shoal_operator.domain.plan import Plan, PodAnnotation, PodDeletion
+
 from .conftest import a_cluster, a_job, is_true, until
 
 CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
@@ -18,6 +22,28 @@ async def test_two_operators_at_once_make_one_cluster(world):
         await asyncio.sleep(0.5)
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
         assert head.streams == 2
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(delete_pods=(PodDeletion("demo-small-0", "uid-of-an-earlier-pod", "Idle"),)),
+        Plan(annotate_pods=(PodAnnotation("demo-small-0", "uid-of-an-earlier-pod", {"shoal.dev/drain": "{}"}),)),
+    ],
+    ids=["delete", "annotate"],
+)
+async def test_a_plan_for_an_earlier_pod_spares_the_one_that_has_its_name_now(world, plan):
+    async with world.operator() as operator:
+        await world.api.create("computeclusters", a_cluster())
+        await until(world.api.pod_names, lambda names: len(names) == 4)
+        parts = (operator.client, operator.world, operator._heads, operator._tokens, operator._events)
+        executor = Executor(*parts, Expectations(), operator._clock)
+        before = [pod["metadata"]["uid"] for pod in await world.api.pods()]
+        outcome = await executor.execute(plan, await world.api.cluster())
+        assert outcome.retry
+        after = [pod["metadata"] for pod in await world.api.pods()]
+        assert [metadata["uid"] for metadata in after] == before
+        assert not any("deletionTimestamp" in metadata or "annotations" in metadata for metadata in after)
 
 
 @pytest.mark.parametrize("seed", range(3))

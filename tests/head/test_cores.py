@@ -284,6 +284,15 @@ class TestDemand:
 
 
 class TestJobs:
+    def test_submitted_twice_is_one_job(self):
+        """Whatever checked before: two submissions may come at once, and the table is what decides."""
+        table = JobTable()
+        first, created = table.submit(JobSpec("uid-1", "id", "true"))
+        again, created_again = table.submit(JobSpec("uid-1", "another id", "true"))
+        assert (created, created_again) == (True, False)
+        assert again is first
+        assert table.by_job_id("another id") is None
+
     def test_terminal_is_final_and_bounded(self):
         table = JobTable(max_terminal=2)
         for i in range(3):
