@@ -37,6 +37,8 @@ KINDS: Final = (COMPUTE_CLUSTERS, COMPUTE_JOBS)
 LOGIN_SECONDS: Final = 600
 EXIT_SECONDS: Final = 5.0
 RESTART_SECONDS: Final = 15.0
+IDENTITY: Final[Any] = "shoal-operator"
+"""Says nothing, as there is no peering; but kopf would ask for the user's name, and a container's user has none."""
 
 
 def build_registry(enqueue: Enqueue, access: ApiAccess) -> kopf.OperatorRegistry:
@@ -128,6 +130,7 @@ class KopfThread:
                     registry=build_registry(enqueue, self._access),
                     settings=build_settings(),
                     standalone=True,
+                    identity=IDENTITY,
                     stop_flag=self._stop,
                     **self._scope,
                 )
