@@ -52,8 +52,11 @@ def test_a_worker_pod_is_deleted_while_it_works(world: World) -> None:
     assert not is_true(world.jobs.last("job"), "Complete")
     job = world.finish()
     assert SUM in job["status"]["outputTail"]
-    gone = [seen for seen in world.pods.all("job-small-0") if seen.kind == "DELETED"]
-    assert uid in {seen.object["metadata"]["uid"] for seen in gone}
+
+    def gone() -> set[str]:
+        return {seen.object["metadata"]["uid"] for seen in world.pods.all("job-small-0") if seen.kind == "DELETED"}
+
+    world.until(lambda: uid in gone(), "the deleted pod is gone: its last seconds may be longer than the job")
 
 
 def test_a_worker_container_is_killed_while_it_works(world: World) -> None:
