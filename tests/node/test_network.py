@@ -96,6 +96,18 @@ def test_every_location_lost_is_a_failure_with_reasons(make_peer: MakeNode, driv
     assert "never sealed" in failure.message
 
 
+def test_who_asks_later_may_know_better(make_peer: MakeNode, drive: Drive, object_id: NewId) -> None:
+    """The object was lost and made again while somebody still asks for the lost copy."""
+    one, two = make_peer(), make_peer()
+    writer, reader = drive(one), drive(two)
+    oid = object_id()
+    writer.put(oid, b"made again" * 1000)
+    gone = ("0" * 32, "127.0.0.1", 1)
+    earlier, later = reader.begin_fetch(oid, (gone,)), reader.begin_fetch(oid, (one.node,))
+    reader.wait(lambda: earlier and later)
+    assert bytes(later.pop()) == bytes(earlier.pop()) == b"made again" * 1000
+
+
 def test_a_node_that_dies_in_the_middle_fails_the_pull(make_peer: MakeNode, drive: Drive, object_id: NewId) -> None:
     one, two = make_peer(), make_peer()
     writer, reader = drive(one), drive(two)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -276,3 +277,24 @@ def test_an_abandoned_connection_leaves_no_descriptor() -> None:
     client.stop()
     assert len(os.listdir("/proc/self/fd")) == before - 3  # the socket, the epoll and its eventfd too
     theirs.close()
+
+
+def test_a_process_without_descriptors_rests_and_accepts_later(capfd: pytest.CaptureFixture[str]) -> None:
+    reactor = Reactor()
+    listener = listen_tcp("127.0.0.1", 0)
+    accepted: list[socket.socket] = []
+    reactor.add_listener(listener, accepted.append)
+    stranger = socket.create_connection(listener.getsockname())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (stranger.fileno() + 1, hard))
+    try:
+        assert not reactor.run_until(lambda: bool(accepted), time.monotonic() + 0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    words = capfd.readouterr().err
+    assert words.count("\n") == 1, "one line, not a hot loop of tracebacks"
+    assert "Too many open files" in words
+    assert reactor.run_until(lambda: bool(accepted), time.monotonic() + 5)
+    reactor.close()
+    for sock in (*accepted, stranger, listener):
+        sock.close()

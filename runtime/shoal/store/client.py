@@ -167,6 +167,7 @@ class StoreClient:
             fetching = self._fetching.get(object_id)
             if fetching is not None:
                 fetching.waiters.append(on_done)
+                fetching.locations = locations  # the newest word on where it is
                 return
             self._fetching[object_id] = _Fetching(locations, [on_done])
         self._ask(object_id, locations)
@@ -176,13 +177,17 @@ class StoreClient:
             "store_fetch",
             object_id,
             locations,
-            on_reply=lambda error, value, _payload, fds: self._on_fetched(object_id, error, value, fds),
+            on_reply=lambda error, value, _payload, fds: self._on_fetched(object_id, locations, error, value, fds),
         )
 
-    def _on_fetched(self, object_id: bytes, error: Error | None, value: Any, fds: list[int]) -> None:
+    def _on_fetched(
+        self, object_id: bytes, asked: tuple[RawNode, ...], error: Error | None, value: Any, fds: list[int]
+    ) -> None:
         result: memoryview | StoreFailure | None
         if error is not None:
-            result = StoreFailure(error[0], error[1])
+            # Whoever asked later may know of a copy that was made since: his question has not been asked yet.
+            stale = error[0] != "Disconnected" and self._fetching[object_id].locations != asked
+            result = None if stale else StoreFailure(error[0], error[1])
         else:
             result = self._take_read(object_id, value, fds)
         for fd in fds:

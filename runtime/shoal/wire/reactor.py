@@ -16,6 +16,7 @@ import itertools
 import os
 import select
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -29,6 +30,8 @@ Handler = Callable[[int], None]
 EVENTS_MAX: Final = 256
 QUIET_SECONDS: Final = 0.004
 """How long nobody may have led before the I/O thread takes over."""
+ACCEPT_PAUSE_SECONDS: Final = 0.5
+"""How long a listener rests when the process has no descriptor for a connection."""
 LONG_LEAD_SECONDS: Final = 0.001
 """A leader that led for longer wakes the I/O thread when it goes; a shorter one does not (a tight loop of calls)."""
 
@@ -133,10 +136,20 @@ class Reactor:
                     accepted, _ = sock.accept()
                 except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                     return
+                except OSError as error:
+                    # No descriptors are left. The connection stays in the backlog, and so would the event.
+                    sys.stderr.write(f"shoal: no connection can be accepted for now: {error}\n")
+                    self.unregister(sock.fileno())
+                    self.call_later(ACCEPT_PAUSE_SECONDS, resume)
+                    return
                 prepare_accepted(accepted)
                 on_accept(accepted)
 
-        self.register(sock.fileno(), accept)
+        def resume() -> None:
+            if sock.fileno() >= 0 and not self.closed:
+                self.register(sock.fileno(), accept)
+
+        resume()
 
     # Leading
 
