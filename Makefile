@@ -40,7 +40,7 @@ run: setup ## Run the example job on this machine: operator, head, workers, answ
 ##@ Check
 
 .PHONY: test
-test: setup ## Run all tests
+test: setup ## Run all tests, and the scenarios on this machine
 	$(BIN)/python -m pytest
 
 .PHONY: lint

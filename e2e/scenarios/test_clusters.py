@@ -38,6 +38,7 @@ PATIENT = """
     print("begin", flush=True)
     print(shoal.get(wait.remote(float(os.environ["PATIENCE"]))), flush=True)
 """
+MADE_BY_OTHERS = {"v1 ConfigMap job-program", "v1 ConfigMap kube-root-ca.crt", "v1 ServiceAccount default"}
 LONG = ({"name": "PATIENCE", "value": "300"},)
 SHORT = ({"name": "PATIENCE", "value": "0"},)
 
@@ -132,6 +133,6 @@ def test_a_deleted_job_takes_all_that_is_its_own_along(world: World) -> None:
 
     def left() -> set[str]:
         found = {key for key in world.resource_versions() if "Event" not in key.split()[1]}
-        return found - before - {"v1 ConfigMap job-program"}
+        return found - before - MADE_BY_OTHERS
 
     world.until(lambda: not left(), f"nothing is left but {left()}")
