@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from shoal_operator.local.output import missing_tail
 from shoal_operator.local.processes import RestartBudget
 from shoal_operator.local.progress import Snapshot, crashed, failure_text, outcome, render
+from shoal_operator.local.supervisor import wait_for_end
 
 Json = dict[str, Any]
 
@@ -104,18 +106,33 @@ def test_the_verdict_comes_from_conditions() -> None:
 @pytest.mark.parametrize(
     ("shown", "tail", "rest"),
     [
-        (b"", b"", b""),
-        (b"", b"abc", b"abc"),
-        (b"abc", b"abc", b""),
-        (b"xabc", b"bcd", b"d"),
-        (b"abc", b"b", b""),
-        (b"abc", b"xyz", b"xyz"),
+        (b"", "", b""),
+        (b"", "abc", b"abc"),
+        (b"abc", "abc", b""),
+        (b"xabc", "bcd", b"d"),
+        (b"abc", "b", b""),
+        (b"abc", "xyz", b"xyz"),
+        (b"a\xff\x00b\n", "\ufffd\ufffdb\n", b""),
+        (b"a\xffb\n", "\ufffdb\nc\n", b"c\n"),
+        ("aé".encode()[:-1], "aé\n", "é\n".encode()),
     ],
 )
-def test_what_of_the_tail_is_still_to_be_shown(shown: bytes, tail: bytes, rest: bytes) -> None:
+def test_what_of_the_tail_is_still_to_be_shown(shown: bytes, tail: str, rest: bytes) -> None:
     assert missing_tail(shown, tail) == rest
 
 
 def test_the_operator_is_started_again_a_bounded_number_of_times() -> None:
     budget = RestartBudget(base_seconds=1, maximum_seconds=5, attempts=4)
     assert [budget.delay(number) for number in range(1, 7)] == [1, 2, 4, 5, None, None]
+
+
+async def test_time_runs_only_until_the_jobs_have_ended() -> None:
+    never = asyncio.ensure_future(asyncio.Event().wait())
+    ended = asyncio.Event()
+    await wait_for_end({never}, ended, 0.01)
+    ended.set()
+    tidying = asyncio.ensure_future(asyncio.sleep(0.1))
+    await wait_for_end({never, tidying}, ended, 0.01)
+    assert tidying.done()
+    assert not never.done()
+    never.cancel()

@@ -309,12 +309,12 @@ def test_a_job_runs_to_its_end(sessions: Sessions, tmp_path: Path) -> None:
 def test_a_failing_job_shows_its_traceback_once(sessions: Sessions, tmp_path: Path) -> None:
     (tmp_path / "program").mkdir()
     (tmp_path / "program" / "main.py").write_text("raise ValueError('boom')\n")
-    (tmp_path / "job.yaml").write_text(JOB)
+    (tmp_path / "job.yaml").write_text(f"{JOB}---\n{JOB}")
     process = sessions.start("run", str(tmp_path / "job.yaml"), "--timeout", "60")
     assert process.wait(90) == 1, sessions.output(process)
     output = sessions.output(process)
     assert output.count("ValueError: boom") == 1
-    assert "error: job x failed: EntrypointFailed" in output
+    assert output.count("error: job x failed: EntrypointFailed") == 1
 
 
 def test_no_time_left(sessions: Sessions, tmp_path: Path) -> None:

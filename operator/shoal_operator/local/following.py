@@ -126,13 +126,20 @@ class Follower:
             reader = self._readers[name, submission_id] = OutputReader(self._read_output, self._emit)
             reader.start(*head, submission_id)
 
-    async def finish(self, jobs: Sequence[str]) -> int:
-        """Wait until every job has ended; 0 when all are Complete, else 1. Shows what they wrote."""
+    async def finish(self, jobs: Sequence[str], on_ended: Callable[[], None] = lambda: None) -> int:
+        """Wait until every job has ended; 0 when all are Complete, else 1. Shows what they wrote.
+
+        Args:
+            jobs: their names.
+            on_ended: called when all have ended and what they wrote is still being shown.
+        """
         failed = False
         for name in jobs:
-            while outcome(self._jobs.items.get((self._namespace, name))) is None:
+            while not self._has_ended(name):
                 await self._moved.wait()
                 self._moved.clear()
+            if all(map(self._has_ended, jobs)):
+                on_ended()
             job = self._jobs.items[self._namespace, name]
             self.tell()
             await self._show_output(name, job)
@@ -140,6 +147,9 @@ class Follower:
                 failed = True
                 self._say(f"error: job {name} failed: {failure_text(job)}")
         return 1 if failed else 0
+
+    def _has_ended(self, name: str) -> bool:
+        return outcome(self._jobs.items.get((self._namespace, name))) is not None
 
     async def _show_output(self, name: str, job: Mapping[str, Any]) -> None:
         """What the program wrote, as far as it was not shown while it came."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +24,22 @@ CONTROL_PORT: Final = 7380
 _REMEMBERED_BYTES: Final = 4096
 
 
-def missing_tail(shown: bytes, tail: bytes) -> bytes:
+def missing_tail(shown: bytes, tail: str) -> bytes:
     """What of ``tail`` has not been shown, when ``shown`` is the end of what was.
 
+    ``tail`` is text: bytes that are none have been replaced in it, so they are in ``shown`` too before the two
+    are compared.
+
     Example:
-        >>> missing_tail(b"one two", b"two three"), missing_tail(b"", b"two")
+        >>> missing_tail(b"one two", "two three"), missing_tail(b"", "two")
         (b' three', b'two')
     """
-    if tail and tail in shown:
+    # A character that the stream broke in the middle of comes again, whole.
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(shown).replace("\x00", "\ufffd")
+    if tail in text:
         return b""
-    for length in range(min(len(shown), len(tail)), 0, -1):
-        if shown.endswith(tail[:length]):
-            return tail[length:]
-    return tail
+    overlap = next(length for length in range(min(len(text), len(tail)), -1, -1) if text.endswith(tail[:length]))
+    return tail[overlap:].encode()
 
 
 class OutputReader:
@@ -81,7 +85,7 @@ class OutputReader:
             async with asyncio.timeout(timeout_seconds):
                 await self._ended.wait()
         self._closed = True
-        rest = missing_tail(self._shown, tail.encode())
+        rest = missing_tail(self._shown, tail)
         if rest:
             self._emit(rest)
         if not (rest or self._shown or b"\n").endswith(b"\n"):

@@ -145,17 +145,18 @@ async def run_manifest(documents: list[Document], manifest: Path, options: Optio
     """
     name, say = str(manifest), terminal.say
     bodies = localize_all(documents, manifest, options.namespace)
+    ended = asyncio.Event()
 
     async def work(local: LocalSession) -> int:
         follower = Follower(local.client, options.namespace, say, terminal.emit, terminal.read_output)
         async with follower.following():
             for document, body in zip(documents, bodies, strict=True):
                 await apply_document(local.client, document, body, name)
-            jobs = [body["metadata"]["name"] for body in bodies if body["kind"] == "ComputeJob"]
+            jobs = list(dict.fromkeys(body["metadata"]["name"] for body in bodies if body["kind"] == "ComputeJob"))
             if not jobs:
                 say("the manifest has no ComputeJob: this runs until Ctrl-C")
                 await asyncio.Event().wait()
-            code = await follower.finish(jobs)
+            code = await follower.finish(jobs, ended.set)
         took = time.monotonic() - local.operator_started_at
         say(f"{took:.1f} s from the operator's start to the end")
         if options.keep:
@@ -163,7 +164,7 @@ async def run_manifest(documents: list[Document], manifest: Path, options: Optio
             await asyncio.Event().wait()
         return code
 
-    return await _guarded(options, say, work)
+    return await _guarded(options, say, work, ended)
 
 
 async def keep_up(options: Options, terminal: Terminal) -> int:
@@ -182,19 +183,19 @@ async def keep_up(options: Options, terminal: Terminal) -> int:
             await asyncio.Event().wait()
         return 0
 
-    code = await _guarded(options, say, work)
+    code = await _guarded(options, say, work, asyncio.Event())
     return 0 if code == EXIT_INTERRUPTED else code
 
 
-async def _guarded(options: Options, say: Callable[[str], None], work: Work) -> int:
-    """Do the work in a session; end early on Ctrl-C, on time-out, or when the session is lost."""
+async def _guarded(options: Options, say: Callable[[str], None], work: Work, ended: asyncio.Event) -> int:
+    """Do the work in a session; end early on Ctrl-C, when the session is lost, or on time-out before ``ended``."""
     interrupts = Interrupts(say)
     interrupts.install()
     asked = asyncio.ensure_future(interrupts.asked.wait())
     main = asyncio.ensure_future(_in_session(options, say, work, interrupts))
-    done, _ = await asyncio.wait({asked, main}, timeout=options.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+    await wait_for_end({asked, main}, ended, options.timeout_seconds)
     asked.cancel()
-    if main in done:
+    if main.done():
         return main.result()
     main.cancel()
     await asyncio.wait({main})
@@ -204,6 +205,18 @@ async def _guarded(options: Options, say: Callable[[str], None], work: Work) -> 
         return interrupts.exit_code
     say(f"error: not done after {options.timeout_seconds:g} s")
     return EXIT_TIMEOUT
+
+
+async def wait_for_end(tasks: set[asyncio.Future[Any]], ended: asyncio.Event, timeout_seconds: float | None) -> None:
+    """Wait until one of the tasks is done, or the time is over before ``ended`` is set.
+
+    After that there is no limit: what is left is bounded by itself, or was asked for with ``--keep``.
+    """
+    ending = asyncio.ensure_future(ended.wait())
+    await asyncio.wait({*tasks, ending}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if ended.is_set():
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _in_session(options: Options, say: Callable[[str], None], work: Work, interrupts: Interrupts) -> int:
