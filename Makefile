@@ -11,6 +11,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+GO ?= $(firstword $(shell command -v go) /usr/local/go/bin/go)
+HELM_VERSION := v3.22.0
 BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
 REGISTRY ?=
 IMAGE_OPTIONS ?=
@@ -78,6 +80,10 @@ protos: setup ## Generate the gRPC code from runtime/shoal/protocol/*.proto
 crds: setup ## Generate crds/*.yaml and the chart's definitions and roles from operator/shoal_operator
 	$(BIN)/python -m shoal_operator.api.crdgen crds
 	$(BIN)/python -m shoal_operator.chartgen charts/shoal
+
+.PHONY: helm
+helm: ## Build helm into .cache/bin for the chart's tests (needs Go; or set HELM to one that is there)
+	@GOBIN=$(CURDIR)/.cache/bin $(GO) install -trimpath helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 
 .PHONY: image
 image: ## Build shoal/runtime and shoal/operator (BASE=, REGISTRY=, BUILDER=docker|podman|buildah)
