@@ -21,6 +21,9 @@ from e2e.world import World
 LOCAL_IMAGE: Final = "shoal/runtime:local"
 NAMESPACE_PREFIX: Final = "shoal-e2e-"
 NAMESPACES_GONE_SECONDS: Final = 30.0
+SCENARIOS: Final = Path(__file__).parent / "scenarios"
+LOCAL_SECONDS: Final = 90
+CLUSTER_SECONDS: Final = 300
 
 _times: list[tuple[str, str, float]] = []
 _tables: list[tuple[str, str]] = []
@@ -32,6 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--provider", default="local", help="local (default), or any other name with --kubeconfig")
     group.addoption("--kubeconfig", type=Path, help="of a Kubernetes that has Shoal installed")
     group.addoption("--runtime-image", default=LOCAL_IMAGE, help="image of head and workers, present on the nodes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A scenario's own deadlines come first: they say what was the case."""
+    seconds = LOCAL_SECONDS if config.option.provider == "local" else CLUSTER_SECONDS
+    for item in items:
+        if item.path.is_relative_to(SCENARIOS):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.fixture(scope="session")
