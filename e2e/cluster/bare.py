@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import binaries, check, control_plane, fake_nodes, network, packages, product
+from e2e.cluster import binaries, check, control_check, control_plane, fake_nodes, network, packages, product
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.images import Builder, Image, bases, full_name, pip_options
 from e2e.cluster.network import Host
@@ -43,37 +43,49 @@ class Cluster:
     def first(self) -> Host:
         return Host(self.run, 1)
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether this Kubernetes is built with what runs pods."""
+        return set(binaries.NODE_PROGRAMS) <= set(self.release.programs)
+
     def up(self) -> None:
         """Make the cluster with the product's images on its nodes, and check that it works."""
+        self.release = binaries.kubernetes(self.options.kubernetes)
         with self.timings.step("install packages"):
             for name in packages.install(self.logs / "packages.log"):
                 say(f"  installed {name}")
         with self.timings.step("build programs"):
             self._build_programs()
-        with self.timings.step("build images"):
-            self._build_images()
+        if self.has_nodes:
+            with self.timings.step("build images"):
+                self._build_images()
         with self.timings.step("start the control plane"):
             network.make_first(self.first)
             programs = control_plane.Binaries(self.kubernetes, self.etcd, self.coredns)
             self.plane: ControlPlane = control_plane.start(self.first, programs)
+        if self.has_nodes:
+            self._bring_up_nodes()
+        fakes = self.options.fake_nodes or (0 if self.has_nodes else 1)
+        if fakes:
+            with self.timings.step(f"make {fakes} fake nodes"):
+                program = binaries.build(binaries.KWOK, self.logs / "build.log")
+                fake_nodes.start(self.plane, program, fakes, tainted=self.has_nodes)
+
+    def _bring_up_nodes(self) -> None:
         with self.timings.step("start the nodes"):
             self._start_nodes()
         with self.timings.step("import images"):
             for each in self.nodes:
                 for image in (self.runtime, self.operator):
                     each.import_image(image.archive)
-        if self.options.fake_nodes:
-            with self.timings.step(f"make {self.options.fake_nodes} fake nodes"):
-                program = binaries.build(binaries.KWOK, self.logs / "build.log")
-                fake_nodes.start(self.plane, program, self.options.fake_nodes)
         with self.timings.step("check pods, Services, DNS, logs, exec"):
             check.check(self.plane, self.runtime.name, [each.host.name for each in self.nodes])
 
     def _build_programs(self) -> None:
         log = self.logs / "build.log"
-        release = binaries.kubernetes(self.options.kubernetes)
-        say(f"  Kubernetes {binaries.kubernetes_version(release)}; minutes when it is not in {binaries.cache_folder()}")
-        self.kubernetes = binaries.build(release, log)
+        version = binaries.kubernetes_version(self.release)
+        say(f"  Kubernetes {version}; minutes when it is not in {binaries.cache_folder()}")
+        self.kubernetes = binaries.build(self.release, log)
         self.etcd = binaries.build(binaries.ETCD, log)
         self.coredns = binaries.build(binaries.COREDNS, log)
         self.helm = binaries.build(binaries.HELM, log) / "helm"
@@ -110,18 +122,27 @@ class Cluster:
         for each in self.nodes:
             each.wait_ready()
 
-    @property
-    def runtime_image(self) -> str:
-        return self.runtime.name
-
     def place(self) -> product.Place:
         """How commands reach the cluster."""
         return product.Place(self.plane.kubeconfig(), (self.kubernetes, self.helm.parent), self.first.inside)
 
     def install(self) -> None:
         """Install the product's chart."""
+        image = self.operator.name if self.has_nodes else f"{REPOSITORY}/operator:none"
         with self.timings.step("install the chart"):
-            product.install_chart(self.place(), self.helm, self.operator.name, self.logs / "helm.log")
+            product.install_chart(self.place(), self.helm, image, self.logs / "helm.log")
+
+    def use(self, more: Sequence[str]) -> int:
+        """Run the scenarios with further arguments for pytest, and return its status.
+
+        Where nothing can run pods, check what needs none.
+        """
+        if self.has_nodes:
+            with self.timings.step("run the scenarios"):
+                return product.run_scenarios(self.place(), "bare", self.runtime.name, more)
+        with self.timings.step("check the operator against the control plane"):
+            control_check.check(self.plane, self.logs)
+        return 0
 
     def how_to_enter(self) -> str:
         """Lines for a person who kept the cluster."""
@@ -131,8 +152,9 @@ class Cluster:
         return (
             f"kept: kubeconfig {kubeconfig}\n"
             f"  enter its network: KUBECONFIG={kubeconfig} PATH={path} {enter}\n"
-            f"  containers:        {packages.find('ctr')} -a {self.nodes[0].socket} -n k8s.io containers list\n"
-            f"  logs:              {self.logs}\n"
-            f"  images:            {self.runtime.name} {self.operator.name}\n"
-            "  remove it:         make e2e-clean"
+            + "".join(
+                f"  containers:        {packages.find('ctr')} -a {each.socket} -n k8s.io containers list\n"
+                for each in self.nodes
+            )
+            + f"  logs:              {self.logs}\n  remove it:         make e2e-clean"
         )

@@ -19,7 +19,7 @@ BUILD_TIMEOUT_SECONDS = 45 * 60
 BUILDS_KEPT = 2
 """Of each tool, so that going back and forth between two branches builds nothing."""
 RELEASES = {"newest": "kubernetes", "oldest": "kubernetes-oldest"}
-"""Which Kubernetes are supported, and the module that builds each."""
+"""Which Kubernetes are supported, and the module that builds each. Of the oldest only the control plane is built."""
 
 
 def cache_folder() -> Path:
@@ -40,14 +40,8 @@ class Tool:
         return TOOLS / self.name
 
 
-KUBERNETES_PROGRAMS = (
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-)
+CONTROL_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE_PROGRAMS = ("kube-proxy", "kubelet")
 ETCD = Tool("etcd", ("server",))
 COREDNS = Tool("coredns", ("coredns",))
 HELM = Tool("helm", ("helm",))
@@ -61,7 +55,8 @@ def kubernetes(release: str) -> Tool:
     Raises:
         ProviderError: no module builds that version.
     """
-    known = {name: Tool(folder, KUBERNETES_PROGRAMS) for name, folder in RELEASES.items()}
+    programs = {"newest": CONTROL_PROGRAMS + NODE_PROGRAMS, "oldest": CONTROL_PROGRAMS}
+    known = {name: Tool(folder, programs[name]) for name, folder in RELEASES.items()}
     wanted = "v" + release.removeprefix("v")
     for name, tool in known.items():
         version = kubernetes_version(tool)

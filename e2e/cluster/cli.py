@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from e2e.cluster import packages, product, runs
+from e2e.cluster import packages, runs
 from e2e.cluster.bare import Cluster, Options
 from e2e.cluster.binaries import cache_folder
 from e2e.cluster.errors import ProviderError
@@ -128,10 +128,7 @@ def _use(cluster: Cluster | KindCluster, options: argparse.Namespace) -> int:
     if options.only_up:
         return 0
     cluster.install()
-    if options.no_scenarios:
-        return 0
-    with cluster.timings.step("run the scenarios"):
-        return product.run_scenarios(cluster.place(), options.provider, cluster.runtime_image, options.pytest)
+    return 0 if options.no_scenarios else cluster.use(options.pytest)
 
 
 @contextmanager

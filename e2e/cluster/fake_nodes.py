@@ -1,4 +1,7 @@
-"""Nodes that exist in the API only, kept alive by kwok. Invariant: nothing lands on them that does not tolerate it."""
+"""Nodes that exist in the API only, kept alive by kwok.
+
+Invariant: where there are real nodes, nothing lands on fake ones by mistake.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 READY_TIMEOUT_SECONDS = 120.0
 
 
-def start(plane: ControlPlane, program: Path, count: int) -> None:
-    """Start kwok, make `count` nodes of 64 cores and 256 GiB, and return when they are Ready."""
+def start(plane: ControlPlane, program: Path, count: int, *, tainted: bool) -> None:
+    """Start kwok, make `count` nodes of 64 cores and 256 GiB, and return when they are Ready.
+
+    `tainted` keeps pods away that do not tolerate it: where there are real nodes too.
+    """
     stages = plane.directory / "stages.yaml"
     stages.write_text("\n---\n".join(_stages()))
     plane.start_daemon(
@@ -26,7 +32,7 @@ def start(plane: ControlPlane, program: Path, count: int) -> None:
         f"--manage-nodes-with-annotation-selector={KEY}=fake",
         "--node-lease-duration-seconds=40",
     )
-    plane.apply(*(fake_node(index) for index in range(count)))
+    plane.apply(*(fake_node(index, tainted=tainted) for index in range(count)))
     commands.wait_until(
         f"{count} fake nodes are Ready", lambda: _ready(plane) == count, READY_TIMEOUT_SECONDS, plane.daemons
     )
@@ -44,7 +50,7 @@ def _ready(plane: ControlPlane) -> int:
     return plane.kubectl("get", "nodes", "-l", "type=kwok", "-o", path).split().count("True")
 
 
-def fake_node(index: int) -> Mapping[str, object]:
+def fake_node(index: int, *, tainted: bool) -> Mapping[str, object]:
     """The Node object number `index`."""
     size = {"cpu": "64", "memory": "256Gi", "pods": "500"}
     name = f"fake-{index}"
@@ -56,6 +62,6 @@ def fake_node(index: int) -> Mapping[str, object]:
             "annotations": {KEY: "fake", "node.alpha.kubernetes.io/ttl": "0"},
             "labels": {"type": "kwok", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
         },
-        "spec": {"taints": [{"key": KEY, "value": "fake", "effect": "NoSchedule"}]},
+        "spec": {"taints": [{"key": KEY, "value": "fake", "effect": "NoSchedule"}] if tainted else []},
         "status": {"capacity": size, "allocatable": size},
     }

@@ -92,6 +92,9 @@ class Builder:
             folder.mkdir(parents=True, exist_ok=True)
         self._registries = scratch / "registries.conf"
         self._registries.write_text("unqualified-search-registries = []\n")
+        config = scratch / "containers.conf"
+        config.write_text(f'[network]\nnetwork_config_dir = "{scratch}/networks"\n')
+        self._environment = {"CONTAINERS_CONF": str(config)}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -109,7 +112,9 @@ class Builder:
         return [program, *options, f"--registries-conf={self._registries}", *arguments]
 
     def _buildah(self, *arguments: str | Path) -> str:
-        return commands.run(self._command(*arguments), timeout_seconds=COMMAND_TIMEOUT_SECONDS)
+        return commands.run(
+            self._command(*arguments), timeout_seconds=COMMAND_TIMEOUT_SECONDS, environment=self._environment
+        )
 
     def _has(self, name: str) -> bool:
         try:
@@ -136,6 +141,7 @@ class Builder:
             self.log,
             timeout_seconds=BUILD_TIMEOUT_SECONDS,
             folder=context,
+            environment=self._environment,
         )
         identity = id_file.read_text().strip().removeprefix("sha256:")
         tagged = f"{name}:{identity[:12]}" if ":" not in name.rsplit("/", 1)[1] else name
@@ -170,7 +176,9 @@ class Builder:
 
     def _build_only(self, name: str, context: Path) -> None:
         arguments = ("build", "--pull-never", "--timestamp=0", f"--tag={name}", context)
-        commands.run_logged(self._command(*arguments), self.log, timeout_seconds=BUILD_TIMEOUT_SECONDS)
+        commands.run_logged(
+            self._command(*arguments), self.log, timeout_seconds=BUILD_TIMEOUT_SECONDS, environment=self._environment
+        )
 
     def _bootstrapped(self) -> Path:
         release, mirror = debian_release(), debian_mirror()

@@ -5,6 +5,7 @@ Not verified where the project is checked, because no Docker is there. Invariant
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from e2e.cluster import commands, packages, product
@@ -66,6 +67,11 @@ class KindCluster:
         """Install the product's chart."""
         with self.timings.step("install the chart"):
             product.install_chart(self.place(), "helm", self.operator, self.log)
+
+    def use(self, more: Sequence[str]) -> int:
+        """Run the scenarios with further arguments for pytest, and return its status."""
+        with self.timings.step("run the scenarios"):
+            return product.run_scenarios(self.place(), "kind", self.runtime_image, more)
 
     def down(self) -> None:
         """Remove the cluster, whatever there is of it."""

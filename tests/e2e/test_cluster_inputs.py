@@ -81,7 +81,7 @@ def test_processes_are_found_by_the_unified_hierarchy_where_there_is_one() -> No
 @pytest.mark.parametrize("folder", sorted(binaries.RELEASES.values()))
 def test_staging_modules_are_those_of_the_release(folder: str) -> None:
     """A module that is one patch behind its release compiles, and then behaves like neither."""
-    tool = binaries.Tool(folder, binaries.KUBERNETES_PROGRAMS)
+    tool = binaries.Tool(folder, binaries.CONTROL_PROGRAMS)
     version = binaries.kubernetes_version(tool)
     replaced = re.findall(r"=> k8s\.io/\S+ (\S+)", (tool.module / "go.mod").read_text())
     assert len(replaced) > 25
