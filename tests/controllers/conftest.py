@@ -21,6 +21,7 @@ from aiohttp import web
 
 from shoal.protocol import PROTOCOL_VERSION, auth, head_pb2, head_pb2_grpc
 from shoal_operator.composition import Operator
+from shoal_operator.handlers import EXIT_SECONDS, KopfThread
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.local.apiserver import ApiServer
 from shoal_operator.local.loopback import LoopbackPool
@@ -40,6 +41,7 @@ class Recorder:
         self.spoil = lambda method, path: None
         self.lag_seconds = lambda path: 0.0
         self.url = ""
+        self.user = ""
         self._context = context
 
     def writes(self, *, without=()):
@@ -70,6 +72,8 @@ class Recorder:
             return web.json_response(body, status=spoiled)
         headers = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
         headers["Authorization"] = f"Bearer {self.token}"
+        if self.user:
+            headers["Impersonate-User"] = self.user
         async with self._session.request(
             request.method,
             self.upstream + request.path_qs,
@@ -257,17 +261,20 @@ class World:
         return head
 
     @contextlib.asynccontextmanager
-    async def operator(self, *, seed=0, **settings):
+    async def operator(self, *, seed=0, with_kopf=False, **settings):
         """An operator process, as a task."""
         access = ApiAccess(server=self.recorder.url, token=self.recorder.token)
         deaths = []
+        settings = Settings(**{"leader_election": False, "shutdown_seconds": 2.0, **settings})
+        kopf = KopfThread(access, settings.namespaces) if with_kopf else None
         operator = Operator(
-            Settings(**{"leader_election": False, "shutdown_seconds": 2.0, **settings}),
+            settings,
             access,
             identity=f"test-{secrets.token_hex(3)}",
             rng=random.Random(seed),
             new_token=lambda: secrets.token_urlsafe(24),
             die=deaths.append,
+            kopf=kopf,
         )
         stop = asyncio.Event()
         task = asyncio.create_task(operator.run(stop))
@@ -277,6 +284,7 @@ class World:
         finally:
             stop.set()
             await asyncio.gather(task, return_exceptions=not task.cancelled())
+            assert kopf is None or await kopf.join(EXIT_SECONDS)
             assert deaths == []
 
 
