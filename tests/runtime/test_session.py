@@ -33,6 +33,19 @@ time.sleep(600)
 """
 
 
+PRINTS = """
+import os, sys
+import shoal
+shoal.init(num_cpus=2)
+@shoal.remote
+def says(number):
+    print("said", number)
+    os.write(2, b"without an end")
+shoal.get([says.remote(number) for number in range(5)])
+{end}
+"""
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -139,3 +152,11 @@ def test_a_killed_template_does_not_end_the_session() -> None:
     assert wait_until(lambda: not alive(template))
     assert shoal.get(pid.remote(), timeout=30)[1] != template
     shoal.shutdown()
+
+
+@pytest.mark.parametrize("end", ["", "shoal.shutdown()", "raise ValueError('over')"])
+def test_what_tasks_printed_last_is_shown_before_the_program_ends(end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS.format(end=end)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert [f"said {number}" in done.stdout for number in range(5)] == [True] * 5

@@ -7,6 +7,7 @@ ends) stops.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +28,8 @@ from shoal.owner.refs import set_process
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
+LAST_OUTPUT_SECONDS: Final = 1.0
+OTHERS_OUTPUT_SECONDS: Final = 0.2
 NODE_SOCKET: Final = "SHOAL_NODE_SOCKET"
 
 
@@ -284,8 +288,26 @@ def shutdown(*, wait_for_processes: bool = True) -> None:  # noqa: ARG001  # Ray
         wait_for_processes: accepted for Ray's sake; processes are always waited for.
     """
     global _session
-    with _lock:
-        session, _session = _session, None
+    try:
+        _show_last_output()
+    finally:
+        with _lock:
+            session, _session = _session, None
+        _close(session)
+
+
+def _show_last_output() -> None:
+    """What tasks printed comes by another way than their results: let it arrive before the session ends."""
+    session = _session
+    if session is None or session.pid != os.getpid() or not session.log_to_driver or session.process.closed:
+        return
+    with contextlib.suppress(SystemFailureError):
+        session.process.ask("drain_output", timeout_seconds=LAST_OUTPUT_SECONDS)
+    if session.node is None:  # workers of other nodes cannot be asked from here
+        session.process.reactor.run_until(lambda: False, time.monotonic() + OTHERS_OUTPUT_SECONDS)
+
+
+def _close(session: _Session | None) -> None:
     if session is None or session.pid != os.getpid():
         return  # nothing to do, or a forked child that inherited its parent's session
     set_process(None)

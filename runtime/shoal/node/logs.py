@@ -109,14 +109,22 @@ class LogStream:
         if lines:
             self._on_lines(lines, self._is_err)
 
-    def finish(self) -> None:
-        """The worker has ended: take what is left in the pipe, hand it on, close."""
+    def drain(self) -> None:
+        """Take what is in the pipe and hand on its whole lines."""
+        self._read_all()
+        self.flush()
+
+    def _read_all(self) -> None:
         for _ in range(READS_AT_END):
             before = len(self._rest), len(self._lines), self._file_bytes
             if self._fd < 0 or not self._read_once():
                 break
             if (len(self._rest), len(self._lines), self._file_bytes) == before:
                 break
+
+    def finish(self) -> None:
+        """The worker has ended: take what is left in the pipe, hand it on, close."""
+        self._read_all()
         if self._rest:
             self._take(self._rest)
             self._rest = b""

@@ -54,6 +54,7 @@ class Services:
             "kv": self._kv,
             "nodes": self._nodes,
             "put_package": self._put_package,
+            "drain_output": self._drain_output,
             "store_reserve": lambda c, i, a, _p: store.reserve(c, i, *a),
             "store_fetch": lambda c, i, a, _p: store.fetch(c, i, *a),
             "store_released": lambda c, _i, a, _p: store.released(c, *a),
@@ -115,6 +116,10 @@ class Services:
         worker = self._agent.pool.workers.get(client.process_id)
         if worker is not None:
             self._agent.leases.set_blocked(worker, bool(args[0]))
+
+    def _drain_output(self, client: Client, call_id: int, _args: tuple[Any, ...], _payload: bytes) -> None:
+        self._agent.pool.drain_output(client.job_id)
+        reply(client.connection, call_id)
 
     def _owned(self, client: Client, _call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
         worker = self._agent.pool.workers.get(client.process_id)

@@ -293,6 +293,13 @@ class WorkerPool:
         if entry is not None and not self._closed:
             self._serve(entry)
 
+    def drain_output(self, job_id: str) -> None:
+        """Hand on what a job's workers have printed, now."""
+        for worker in self.workers.values():
+            if worker.job_id == job_id:
+                for stream in worker.streams:
+                    stream.drain()
+
     def _finish_streams(self, worker: Worker) -> str:
         for stream in worker.streams:
             stream.finish()
