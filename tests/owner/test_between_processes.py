@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,11 @@ import pytest
 
 import shoal
 from shoal._api import session
+from shoal.core.actor_calls import ALIVE, DEAD
+from shoal.owner.actors import ActorLink
+from shoal.owner.calls import Function
 from shoal.owner.process import OwnerProcess
+from shoal.serialization import serialize
 from shoal.testing import LocalCluster
 from shoal.wire import messages
 from shoal.wire.address import RawAddress
@@ -23,6 +28,7 @@ from shoal.wire.handshake import ClientHandshake
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import CAST
 from shoal.wire.sockets import connect_tcp
+from shoal.worker.actor import exit_actor
 
 pytestmark = pytest.mark.leaks("sockets", reason="files of a killed node go with the cluster's directory")
 
@@ -153,3 +159,57 @@ def test_a_node_that_goes_without_a_word_gives_its_tasks_back(cluster: LocalClus
     process = session.process()
     process._from_agent(process._agent_connection, (CAST, "node_lost", (first.node_id,)), b"", [])
     assert shoal.get(ref, timeout=20) == 1
+
+
+@shoal.remote(num_cpus=0)
+class Teller:
+    def tell(self) -> bytes:
+        return bytes(90_000)
+
+    def leave(self, mark: str) -> None:
+        Path(mark).write_text(str(os.getpid()))
+        exit_actor()
+
+
+def test_an_actor_that_leaves_tells_all_that_it_has_to_tell(tmp_path: Path) -> None:
+    """Its owner is busy and reads late: 27 MB of answers are more than the sockets hold."""
+    with shoal.init(num_cpus=1):
+        teller = Teller.remote()
+        shoal.get(teller.tell.remote())
+        mark = tmp_path / "pid"
+        with session.process().lock:  # the owner takes no answer meanwhile
+            refs = [teller.tell.remote() for _ in range(300)]
+            teller.leave.remote(str(mark))
+            deadline = time.monotonic() + 20
+            while not mark.exists() and time.monotonic() < deadline:
+                threading.Event().wait(0.01)
+            patience = time.monotonic() + 0.7
+            while is_alive(mark) and time.monotonic() < patience:
+                threading.Event().wait(0.01)
+        assert [len(value) for value in shoal.get(refs, timeout=20)] == [90_000] * 300
+
+
+def is_alive(mark: Path) -> bool:
+    return Path("/proc", mark.read_text() or "0").exists()
+
+
+def test_an_answer_that_has_arrived_outranks_the_heads_word(make_process: MakeProcess) -> None:
+    owner, actor = make_process(), make_process()
+    link = ActorLink(os.urandom(16), "Teller")
+    link.address, link.queue.state = actor.address, ALIVE
+    owner.actors._links[link.actor_id] = link
+    method = Function(b"tell", b"", "tell")
+    [ref] = owner.actors.submit(link.actor_id, "Teller", method, (), {}, 1, 0, {})
+    assert listen(actor, lambda: actor.peers.known(owner.process_id))
+    to_owner = actor.peers.connect(owner.address)
+    outcome = (ref.task_id(), messages.OK, [(messages.INLINE_VALUE, serialize(42).to_bytes())], 0.0, [()])
+    done: list[bool] = []
+
+    def answer_and_end() -> None:
+        to_owner.send((messages.RESULTS, "", [outcome]))
+        owner.actors.updated(link.actor_id.hex(), DEAD, None, "Exited", "exit_actor() was called", b"")
+        done.append(True)
+
+    owner.reactor.call_soon(answer_and_end)
+    assert listen(owner, lambda: done)
+    assert owner.get([ref], 5) == [42]

@@ -273,6 +273,7 @@ class Actors:
             if link is None or link.queue.state == DEAD:
                 return
             link.reason = f"{reason}: {message}" if message else reason
+            self._hear_out(link)
             if state == DEAD:
                 self._died(link, link.reason, _unpickled(error))
                 return
@@ -282,6 +283,13 @@ class Actors:
             link.address = tuple(address) if address is not None else None
             link.queue.state = state
             self._pump(link)
+
+    def _hear_out(self, link: ActorLink) -> None:
+        """The head's word may overtake answers that lie in our socket already: those calls did not fail."""
+        if link.queue.in_flight and link.address is not None:
+            connection = self._process.peers.known(link.address[0])
+            if connection is not None:
+                connection.take_arrived()
 
     def process_lost(self, process_id: str, reason: str) -> None:
         """The connection to a process broke; its actors' fate follows from the head."""

@@ -59,6 +59,11 @@ class Borrowing:
         self._process.table.make_pending(entry)
         self.ask(entry)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether an owner has not answered yet."""
+        return bool(self._unanswered)
+
     def settled(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when every owner has answered the borrows begun so far."""
         if self._unanswered:

@@ -153,6 +153,11 @@ class Peers:
         made.call("hello", "remote", self.hello, on_reply=lambda *_: None)
         return made
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits in this process for others to read."""
+        return any(connection.unsent for connection in list(self._all))
+
     def drop_node(self, node_id: str, reason: str) -> None:
         """A node is gone, perhaps without a word: close every connection there, so that nobody waits on it."""
         for connection in list(self._all):

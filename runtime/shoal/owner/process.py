@@ -509,6 +509,10 @@ class OwnerProcess:
             self.agent.cast("owned", owned)
         self.reactor.call_later(TICK_SECONDS if busy else TICK_SECONDS * 10, self._tick)
 
+    def all_told(self) -> bool:
+        """Whether everything that this process had to say has left it: what is not said now dies with it."""
+        return not (self.borrowing.unsettled or self.peers.unsent or self._agent_connection.unsent)
+
     def close(self) -> None:
         """End the session: sockets closed, threads joined, references worthless."""
         if self.closed:

@@ -94,6 +94,11 @@ class Connection:
             HANDSHAKE_SECONDS, lambda: self._close_now(f"no handshake within {HANDSHAKE_SECONDS:g} s")
         )
 
+    @property
+    def unsent(self) -> bool:
+        """Whether frames wait in this process for the peer to read."""
+        return not self.closed and bool(self._queue or self._held)
+
     # Sending
 
     def send(self, message: Message, payload: bytes | memoryview = b"", fds: Sequence[int] = ()) -> None:
@@ -204,10 +209,14 @@ class Connection:
 
     def _fail(self, reason: str) -> None:
         """Nothing more can be sent. What the peer sent before it went (answers, perhaps) is taken first."""
+        self.take_arrived()
+        self._close_now(reason)
+
+    def take_arrived(self) -> None:
+        """Hand on what the peer has sent so far. In the leading thread, and not in this connection's own handler."""
         for _ in range(LAST_TURNS):  # bounded: a peer that only writes must not keep this thread
             if self.closed or not self._guard(self._read):
-                break
-        self._close_now(reason)
+                return
 
     def _guard(self, read: Callable[[], bool]) -> bool:
         """Read, and close when that fails; whether there may be more."""

@@ -176,14 +176,19 @@ class Worker:
 
     def _leave(self) -> None:
         self._flush()
+        self._wait_until_told()  # before the agent hears of the end: the head's word must not overtake answers
         if self.actor is not None:
             self.actor.close()
             if self.actor.exiting:
                 self.process.agent.cast("actor_failed", self.actor.actor_id, "Exited", "exit_actor() was called")
         sys.stdout.flush()
         sys.stderr.flush()
-        # Give the last answers time to leave before the sockets close.
-        self.process.reactor.run_until(lambda: True, time.monotonic() + EXIT_FLUSH_SECONDS)
+        self._wait_until_told()
+
+    def _wait_until_told(self) -> None:
+        """The last answers leave before the sockets close, those too that wait for an owner's word."""
+        deadline = time.monotonic() + EXIT_FLUSH_SECONDS
+        self.process.reactor.run_until(lambda: not self._results and self.process.all_told(), deadline)
 
 
 def _send(connection: Connection, message: tuple[Any, ...]) -> None:
