@@ -105,26 +105,21 @@ def test_a_program_that_is_not_there_says_so(world: World) -> None:
 
 def test_two_jobs_run_side_by_side(world: World) -> None:
     text = """
-        import os, time
+        import os
         import shoal
-
+        GATE
         @shoal.remote(num_cpus=1)
         def pod():
-            time.sleep(0.5)
+            pass_gate()
             return os.environ["POD_NAME"]
 
         print("ran on", shoal.get(pod.remote()), flush=True)
     """
-    spec = manifests.cluster_spec(world.image)
-    world.apply(
-        manifests.program("program", text),
-        manifests.job("left", "program", clusterSpec=spec),
-        manifests.job("right", "program", clusterSpec=spec),
-    )
+    for name in ("left", "right"):
+        world.start_job(text, name, groups=(manifests.group(), manifests.gate()))
+    world.until(lambda: len(world.workers(ready=True)) == 2, "both have a worker")
+    assert all(is_true(world.jobs.last(name), "Running") for name in ("left", "right"))
+    for name in ("left", "right"):
+        world.open_gate(name)
     for name in ("left", "right"):
         assert f"ran on {name}-small-0" in world.finish(name)["status"]["outputTail"]
-    running = [
-        {seen.at for seen in world.jobs.all(name) if is_true(seen.object, "Running")} for name in ("left", "right")
-    ]
-    assert min(running[0]) < max(running[1])
-    assert min(running[1]) < max(running[0])
