@@ -117,3 +117,19 @@ async def test_the_whole_collection_is_listed_again_from_time_to_time(api, clien
     async with following(client, metrics, relist_min_seconds=0.1, relist_max_seconds=0.2) as (_, store, _):
         await wait_until(lambda: "schedule" in metrics.relists)
         assert names(store) == set()
+
+
+async def test_a_refusal_is_said_once_and_is_no_silence(api, client, metrics, caplog):
+    api.on("GET", PATH, status(403, "Forbidden", "no"), status(403, "Forbidden", "no"), pod_list(5, pod("a", 1)))
+    api.on("WATCH", PATH, watch(then="silence"))
+    with caplog.at_level("INFO", "shoal_operator.kube.informer"):
+        async with following(client, metrics) as (informer, store, _):
+            informer._last_word -= 1_000
+            await wait_until(lambda: informer.silent_seconds() < 5)
+            assert not informer.synced.is_set()
+            await wait_until(informer.synced.is_set)
+            assert names(store) == {"a"}
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "do the operator's roles allow list and watch there?" in said[0]
+    assert said[1] == "pods can be followed again"

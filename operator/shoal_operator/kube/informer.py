@@ -4,6 +4,7 @@ Invariants:
 - ``synced`` is set only after one whole list; nobody decides anything before;
 - every way in which a watch can end leads to another watch or to another list, after a back-off while nothing
   works;
+- one and the same trouble is a warning once, until it is over;
 - every so often (jittered) the whole collection is listed again, so that even a defect of watching heals
   itself.
 """
@@ -102,6 +103,7 @@ class Informer:
         self._retrier = Retrier(BackoffPolicy(base_seconds=0.1, cap_seconds=30.0), rng)
         self._last_word = clock.monotonic()
         self._version = ""
+        self._said = ""
 
     def silent_seconds(self) -> float:
         """Seconds since the server last said anything: a list, an event, a bookmark, a regular end."""
@@ -189,12 +191,20 @@ class Informer:
     def _heard(self) -> None:
         self._last_word = self._clock.monotonic()
         self._retrier.reset()
+        if self._said:
+            logger.info("%s can be followed again", self.resource.plural)
+            self._said = ""
 
     async def _pause(self, what: str, error: errors.ApiError) -> None:
         delay = self._retrier.next_delay()
         if isinstance(error, errors.TooManyRequestsError):
             delay = max(delay, error.retry_after_seconds)
-        logger.warning("cannot %s %s: %s; trying again in %.1f s", what, self.resource.plural, _hint(error), delay)
+        if isinstance(error, errors.ForbiddenError | errors.NotFoundError):
+            self._last_word = self._clock.monotonic()  # an answer, which another start of this process would get too
+        words = f"cannot {what} {self.resource.plural}: {_hint(error)}"
+        level = logging.DEBUG if words == self._said else logging.WARNING
+        logger.log(level, "%s; trying again, now in %.1f s", words, delay)
+        self._said = words
         await asyncio.sleep(delay)
 
 

@@ -70,6 +70,7 @@ class LeaseElector:
         self._seen_version = ""
         self._seen_at = 0.0
         self._holder = ""
+        self._said = ""
         self.leader_until = float("-inf")
 
     @property
@@ -123,8 +124,11 @@ class LeaseElector:
         except errors.ConflictError:
             return False  # somebody else was faster
         except errors.ApiError as error:
-            logger.warning("cannot reach the lease: %s", error)
+            level = logging.DEBUG if str(error) == self._said else logging.WARNING
+            logger.log(level, "cannot reach the lease: %s; trying again", error)
+            self._said = str(error)
             return False
+        self._said = ""
         if held:
             # Counted from before the request: the server cannot have taken it earlier.
             self.leader_until = started + self._times.renew_deadline_seconds
