@@ -215,7 +215,16 @@ def _shared_memory() -> Iterator[str]:
             yield f"mapping {line.split(maxsplit=5)[5]} at {line.split('-')[0]}"
     shm = Path("/dev/shm")
     if shm.is_dir():
-        yield from (f"/dev/shm/{entry}" for entry in os.listdir(shm) if entry.startswith("shoal"))
+        yield from (
+            f"/dev/shm/{entry}" for entry in os.listdir(shm) if entry.startswith("shoal") and not _is_anothers(entry)
+        )
+
+
+def _is_anothers(entry: str) -> bool:
+    """A volume of a kubelet that lives, and not below this process: of another session on the machine."""
+    named = re.match(r"shoal-volume-(\d+)-", entry)
+    creator = int(named[1]) if named else os.getpid()
+    return _exists(creator) and creator != os.getpid() and creator not in set(_descendants())
 
 
 def _socket_files(directory: Path | None) -> list[str]:

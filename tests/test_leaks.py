@@ -44,6 +44,12 @@ def test_shm():
     os.ftruncate(descriptor, 4096)
     kept.append(mmap.mmap(descriptor, 4096))
 
+def test_shm_volume():
+    os.mkdir(f"/dev/shm/shoal-volume-{os.getpid()}-kept")
+
+def test_volume_of_another_session():
+    os.mkdir(f"/dev/shm/shoal-volume-1-{os.getpid()}")
+
 def test_sockets(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "server.sock"))
@@ -76,6 +82,9 @@ def test_every_kind_of_leak_is_seen(tmp_path: Path) -> None:
         check=False,
         timeout=40,
     )
+    for volume in Path("/dev/shm").glob("shoal-volume-*"):
+        if volume.name.endswith("-kept") or volume.name.startswith("shoal-volume-1-"):
+            volume.rmdir()
     blamed = re.findall(r"^ERROR test_leaking\.py::test_(\w+)", ended.stdout, re.MULTILINE)
     assert sorted(blamed) == [
         "fds",
@@ -83,6 +92,7 @@ def test_every_kind_of_leak_is_seen(tmp_path: Path) -> None:
         "processes",
         "processes_daemon",
         "shm",
+        "shm_volume",
         "sockets",
         "stated_without_reason",
         "threads",

@@ -54,7 +54,8 @@ def _in_memory(target: Path) -> str:
     """A directory in shared memory, reached by a link so that removing the pod finds it."""
     if not target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target.symlink_to(tempfile.mkdtemp(prefix="shoal-volume-", dir=_SHARED_MEMORY))
+        # The process in the name tells whose it is, when several sessions share the machine.
+        target.symlink_to(tempfile.mkdtemp(prefix=f"shoal-volume-{os.getpid()}-", dir=_SHARED_MEMORY))
     return str(target.readlink())
 
 
