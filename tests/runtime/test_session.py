@@ -160,3 +160,31 @@ def test_what_tasks_printed_last_is_shown_before_the_program_ends(end: str) -> N
         [sys.executable, "-c", PRINTS.format(end=end)], capture_output=True, text=True, timeout=30, check=False
     )
     assert [f"said {number}" in done.stdout for number in range(5)] == [True] * 5
+
+
+NEEDS_TOO_MUCH = """
+import shoal
+shoal.init(num_cpus=2)
+@shoal.remote(num_cpus=8)
+def wide():
+    pass
+@shoal.remote(num_gpus=1)
+class Accelerated:
+    pass
+@shoal.remote(num_cpus=2)
+def fits():
+    return shoal.wait([wide.remote()], timeout=0.01)
+actor = Accelerated.remote()
+shoal.wait([wide.remote(), wide.remote()], timeout=0.1)
+shoal.get(fits.remote())
+"""
+
+
+def test_a_program_hears_what_its_machine_can_never_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NEEDS_TOO_MUCH], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert sorted(done.stderr.splitlines()) == [
+        "shoal: actor `Accelerated` needs 1 CPU, 1 GPU, this machine has no GPU: it can never start here",
+        "shoal: task `wide` needs 8 CPU, this machine has 2 CPU: it can never start here",
+    ]

@@ -279,6 +279,10 @@ class NodeAgent:
             message = node_pb2.LogLines(job_id=worker.job_id, source=source, lines=lines, is_err=is_err)
             self.link.send(node_pb2.NodeMessage(log_lines=message))
 
+    def tell_drivers(self, job_id: str, words: str) -> None:
+        """Show a line to the programs of a job on this node."""
+        self._show(job_id, "shoal:", [words], is_err=True)
+
     def _show(self, job_id: str, source: str, lines: list[str], *, is_err: bool) -> bool:
         """Hand lines to the job's drivers here; False when there is none."""
         drivers = [c for c in self.clients.values() if c.kind == "driver" and c.job_id == job_id]

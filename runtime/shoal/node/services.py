@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal.node.clients import LOCAL_KINDS, NETWORK_KINDS, Client
+from shoal.node.shortfall import Shortfall
 from shoal.wire.frames import Message
 from shoal.wire.rpc import CALL, CAST, REPLY, reply
 
@@ -36,9 +37,11 @@ class Services:
     def __init__(self, agent: NodeAgent) -> None:
         self._agent = agent
         leases, store = agent.leases, agent.store
+        single = agent.config.frames_port is None
+        self._shortfall = Shortfall(agent.config.total if single else None, agent.tell_drivers)
         self._methods: dict[str, Method] = {
             "hello": self._hello,
-            "lease": lambda c, i, a, _p: leases.request(c, i, a),
+            "lease": self._lease,
             "lease_backlog": lambda c, _i, a, _p: leases.set_backlog(c, *a),
             "lease_return": lambda c, _i, a, _p: leases.give_back(c, *a),
             "worker_end": lambda c, i, a, _p: agent.obituaries.ask(c, i, a),
@@ -117,6 +120,13 @@ class Services:
         if worker is not None:
             self._agent.leases.set_blocked(worker, bool(args[0]))
 
+    def _lease(self, client: Client, call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
+        self._agent.leases.request(client, call_id, args)
+        description = args[4]
+        if description.get("name"):
+            kind = description.get("kind", "task")
+            self._shortfall.check(client.job_id, f"{kind} `{description['name']}`", args[0])
+
     def _drain_output(self, client: Client, call_id: int, _args: tuple[Any, ...], _payload: bytes) -> None:
         self._agent.pool.drain_output(client.job_id)
         reply(client.connection, call_id)
@@ -136,6 +146,7 @@ class Services:
     def _actor_create(self, client: Client, call_id: int, args: tuple[Any, ...], payload: bytes) -> None:
         from shoal.node import head_messages
 
+        self._shortfall.check(client.job_id, f"actor `{args[0]['class_name']}`", args[0]["placement"])
         request = head_messages.create_actor(args[0], payload, self._agent.config.node_id)
         self._ask_head(client, call_id, "CreateActor", request, lambda r: {"created": r.created, "message": r.message})
 
