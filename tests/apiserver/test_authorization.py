@@ -100,8 +100,10 @@ def test_a_role_ends_at_its_namespace() -> None:
         (
             "DELETE",
             "/apis/coordination.k8s.io/v1/namespaces/x/leases/y",
-            'leases.coordination.k8s.io "y" is forbidden: User "ann" cannot delete resource "leases" '
-            + 'in API group "coordination.k8s.io" in the namespace "x"',
+            (
+                'leases.coordination.k8s.io "y" is forbidden: User "ann" cannot delete resource "leases" '
+                'in API group "coordination.k8s.io" in the namespace "x"'
+            ),
         ),
     ],
 )
