@@ -59,7 +59,10 @@ class ActorHost:
             asyncio.set_event_loop(self._loop)
             self._semaphore = asyncio.Semaphore(limit)
             ready.set()
-            self._loop.run_forever()
+            try:
+                self._loop.run_forever()
+            finally:
+                self._loop.close()
 
         threading.Thread(target=run, name="shoal-actor-loop", daemon=True).start()
         ready.wait()

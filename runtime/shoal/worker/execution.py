@@ -106,8 +106,6 @@ class Executor:
                 value = function(*args, **kwargs)
             args = kwargs = function = None  # type: ignore[assignment]
             return self.succeeded(task, value, time.perf_counter() - started)
-        except LostArgumentsError as error:
-            return messages.LOST, error.lost, 0.0, [], None
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             if actor is not None:
                 actor.note_exit(error)
@@ -174,7 +172,9 @@ class Executor:
         return messages.OK, results, seconds, contained, keep
 
     def failed(self, task: Task, error: BaseException, seconds: float) -> Outcome:
-        """The error that user code raised, as the caller will see it."""
+        """The error that user code raised, as the caller will see it; or that the task could not be run at all."""
+        if isinstance(error, LostArgumentsError):
+            return messages.LOST, error.lost, 0.0, [], None
         return messages.RAISED, [self.task_error(task.name, error, task.actor_id)], seconds, [], None
 
     def task_error(self, name: str, error: BaseException, actor_id: bytes = b"") -> bytes:
