@@ -18,7 +18,6 @@ from pathlib import Path
 from e2e.cluster import commands, packages
 from e2e.cluster.binaries import cache_folder
 from e2e.cluster.errors import CommandError, ProviderError
-from e2e.cluster.runs import mounts_below
 
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 BASE_TIMEOUT_SECONDS = 900
@@ -98,18 +97,17 @@ class Builder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One builder at a time, beginning with the removal of what a killed one left mounted."""
+        """One builder at a time, beginning with the removal of what a killed one left in the storage."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for mount in reversed(mounts_below(Path("/proc/self/mountinfo").read_text(), self.folder)):
-                commands.run(["umount", "--lazy", mount])
             self._buildah("rm", "--all")
             yield
 
     def _command(self, *arguments: str | Path) -> list[str | Path]:
         options = [f"--root={self.storage}", f"--runroot={self.scratch / 'run'}", "--storage-driver=overlay"]
         program = packages.find("buildah") or "buildah"
-        return [program, *options, f"--registries-conf={self._registries}", *arguments]
+        # In a mount namespace of its own, so that its mounts end with it, also when it is killed.
+        return ["unshare", "--mount", program, *options, f"--registries-conf={self._registries}", *arguments]
 
     def _buildah(self, *arguments: str | Path) -> str:
         return commands.run(
