@@ -272,3 +272,11 @@ def test_objects_are_freed_when_references_go() -> None:
         ref = shoal.put(np.full(5_000_000, number))
         assert shoal.get(ref)[0] == number
         del ref
+
+
+def test_wrong_arguments_name_the_function() -> None:
+    with pytest.raises(TypeError, match=r"^add\(\): too many positional arguments"):
+        add.remote(1, 2, 3)
+    with pytest.raises(TypeError, match=r"^add\(\): missing a required argument"):
+        add.remote()
+    assert repr(add) == "RemoteFunction(add)"

@@ -52,6 +52,9 @@ class RemoteFunction(Generic[P, R]):
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self.__name__})"
+
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         raise TypeError(
             f"Remote functions cannot be called directly. Instead of running '{self.__name__}()', "
@@ -82,7 +85,10 @@ class RemoteFunction(Generic[P, R]):
     def _submit(self, plan: _TaskPlan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._signature is None:
             self._signature = inspect.signature(self._function)
-        self._signature.bind(*args, **kwargs)
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}(): {error}") from None
         process = session.process()
         if self._exported is None:
             self._exported = export(self._function)
