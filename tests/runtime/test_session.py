@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,3 +189,15 @@ def test_a_program_hears_what_its_machine_can_never_run() -> None:
         "shoal: actor `Accelerated` needs 1 CPU, 1 GPU, this machine has no GPU: it can never start here",
         "shoal: task `wide` needs 8 CPU, this machine has 2 CPU: it can never start here",
     ]
+
+
+@pytest.mark.parametrize("amounts", [{"num_cpus": -1}, {"num_gpus": -1}, {"resources": {"widget": -2}}])
+def test_wrong_amounts_are_refused_before_a_node_starts(amounts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        shoal.init(**amounts)
+    assert not shoal.is_initialized()
+
+
+def test_a_node_that_ends_at_once_is_not_called_slow() -> None:
+    with pytest.raises(SystemFailureError, match="it ended with exit code 1"):
+        shoal.init(num_cpus=1, object_store_memory=-1)

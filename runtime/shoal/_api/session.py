@@ -25,6 +25,7 @@ from typing import Any, Final
 from shoal.exceptions import SystemFailureError
 from shoal.owner.process import OwnerProcess
 from shoal.owner.refs import set_process
+from shoal.resources import ResourceSet
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
@@ -112,7 +113,7 @@ def init(
 
     Raises:
         RuntimeError: there is a session already.
-        ValueError: resources are given although a node is joined, or an option is unknown.
+        ValueError: resources are given although a node is joined, an amount is wrong, or an option is unknown.
         ConnectionError: "auto", and there is no node.
         SystemFailureError: the node did not start or does not answer.
     """
@@ -203,6 +204,8 @@ def _driver(socket_path: str) -> OwnerProcess:
 
 
 def _start(given: dict[str, Any]) -> _Session:
+    # Wrong amounts are refused here, where the caller's line is in the traceback, and not by the node.
+    ResourceSet.from_units({"CPU": given["num_cpus"] or 0, "GPU": given["num_gpus"] or 0, **(given["resources"] or {})})
     directory = _session_directory()
     lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
@@ -263,6 +266,8 @@ def _read_ready(fd: int, node: subprocess.Popen[bytes]) -> dict[str, Any]:
         readable, _, _ = select.select([fd], [], [], START_SECONDS)
         chunk = os.read(fd, 65536) if readable else b""
         if not chunk:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(STOP_SECONDS if readable else 0)  # it has closed the pipe: it ends
             code = node.poll()
             ended = f"it ended with exit code {code}" if code is not None else f"no answer in {START_SECONDS:g} s"
             raise SystemFailureError(f"the node process did not start: {ended}; its output is above")
