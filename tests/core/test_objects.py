@@ -28,10 +28,16 @@ def test_freed_when_the_last_need_ends() -> None:
 
 def test_a_dead_borrower_needs_nothing() -> None:
     table = ObjectTable()
-    table.own(b"x").borrowers.add("dead")
-    table.own(b"y").borrowers.update(("dead", "alive"))
+    table.own(b"x")
+    table.own(b"y")
+    for object_id, process_id in ((b"x", "dead"), (b"y", "dead"), (b"y", "alive")):
+        assert table.add_borrower(object_id, process_id)
+    assert table.needed_elsewhere() == 2
     assert table.process_gone("dead") == [Free(b"x", ())]
     assert list(table.entries) == [b"y"]
+    assert table.needed_elsewhere() == 1
+    assert table.process_gone("alive") == [Free(b"y", ())]
+    assert table.needed_elsewhere() == 0
 
 
 def test_a_borrower_tells_the_owner_once() -> None:

@@ -126,7 +126,7 @@ def test_workers_that_cannot_start_are_an_answer(make_node: MakeNode, drive: Dri
     box, _ = driver.request()
     driver.wait(lambda: box)
     kind, words = box[0][1]
-    assert kind == "rejected"
+    assert kind == "failed"
     assert "this worker cannot start" in words
 
 
@@ -136,7 +136,7 @@ def test_a_template_that_cannot_start_is_an_answer(make_node: MakeNode, drive: D
     box, _ = driver.request()
     driver.wait(lambda: box)
     kind, words = box[0][1]
-    assert kind == "rejected"
+    assert kind == "failed"
     assert "template.err" in words
     with open(words.rpartition("see ")[2]) as log:
         assert "no_such_module" in log.read()

@@ -91,6 +91,8 @@ class ObjectTable:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, ObjectEntry] = {}
+        self._borrowed_by: dict[str, set[bytes]] = {}
+        self._lent = 0
 
     # Making entries
 
@@ -141,7 +143,10 @@ class ObjectTable:
         entry = self.entries.get(object_id)
         if entry is None:
             return False
+        if not entry.borrowers:
+            self._lent += 1
         entry.borrowers.add(process_id)
+        self._borrowed_by.setdefault(process_id, set()).add(object_id)
         return True
 
     def drop_borrower(self, object_id: bytes, process_id: str) -> Effect | None:
@@ -150,11 +155,18 @@ class ObjectTable:
         if entry is None or process_id not in entry.borrowers:
             return None
         entry.borrowers.discard(process_id)
+        if not entry.borrowers:
+            self._lent -= 1
+        borrowed = self._borrowed_by[process_id]
+        borrowed.discard(object_id)
+        if not borrowed:
+            del self._borrowed_by[process_id]
         return self._collect(entry)
 
     def process_gone(self, process_id: str) -> list[Effect]:
         """A process ended: what it borrowed, it needs no more."""
-        effects = (self.drop_borrower(object_id, process_id) for object_id in list(self.entries))
+        borrowed = list(self._borrowed_by.get(process_id, ()))
+        effects = (self.drop_borrower(object_id, process_id) for object_id in borrowed)
         return [effect for effect in effects if effect is not None]
 
     def _collect(self, entry: ObjectEntry) -> Effect | None:
@@ -217,5 +229,5 @@ class ObjectTable:
         return waiters or []
 
     def needed_elsewhere(self) -> int:
-        """How many owned objects other processes still need."""
-        return sum(1 for entry in self.entries.values() if entry.owner is None and entry.borrowers)
+        """How many objects other processes borrow from this one."""
+        return self._lent

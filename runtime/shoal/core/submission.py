@@ -112,6 +112,12 @@ class ShapeQueue:
             return False
         return True
 
+    def give_up(self) -> list[bytes]:
+        """Take everything that waits: it will not run."""
+        tasks = list(self.waiting)
+        self.waiting.clear()
+        return tasks
+
     def lease_granted(self, request: int, lease_id: str, now: float) -> list[Instruction]:
         self._requests.pop(request, None)
         self.leases[lease_id] = _Lease(since=now)

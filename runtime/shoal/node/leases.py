@@ -191,7 +191,7 @@ class Leases:
         self._answer(lease, ("granted", lease.lease_id, worker.client.address))
 
     def _no_worker(self, lease: Lease, words: str) -> None:
-        self._answer(lease, ("rejected", words))
+        self._answer(lease, ("failed", words))
         self._end(lease, reusable=False)
 
     def _answer(self, lease: Lease, value: tuple[Any, ...]) -> None:

@@ -9,6 +9,7 @@ actor.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ from shoal.wire.connection import ConnectionClosedError
 if TYPE_CHECKING:
     from shoal.owner.process import OwnerProcess
 
+REGISTER_SECONDS: Final = 60.0
+"""How long ``.remote()`` of a named actor waits to learn whether its name is free."""
 STATE_WAIT_SECONDS: Final = 15.0
 """How long calls in flight wait for the head's word after their connection broke."""
 
@@ -121,7 +124,8 @@ class Actors:
 
     def _raise_if_taken(self, link: ActorLink, name: str) -> None:
         known = lambda: link.subscribed or link.queue.state == DEAD  # noqa: E731
-        self._process.reactor.run_until(known, None)
+        with self._process.blocking():
+            self._process.reactor.run_until(known, time.monotonic() + REGISTER_SECONDS)
         if isinstance(link.error, ActorAlreadyExistsError):
             raise link.error
         if link.queue.state == DEAD and link.error is None:

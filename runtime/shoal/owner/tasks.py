@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 COUNTS_SECONDS: Final = 0.2
 RETRY_LEASE_SECONDS: Final = 0.05
+START_RETRY_SECONDS: Final = 2.0
+START_GIVE_UP_SECONDS: Final = 30.0
 LOST_ARGUMENTS_MAX: Final = 20
 WORDS_SECONDS: Final = 1.0
 """How long a failing task waits for the agent to say how its worker ended."""
@@ -66,6 +68,7 @@ class Tasks:
         self._counts = [0, 0, 0]  # submitted, finished, failed
         self._told_counts = (0, 0, 0)
         self._tell_counts_at = 0.0
+        self._failing_since: dict[ShapeKey, float] = {}
 
     # Submitting
 
@@ -186,15 +189,31 @@ class Tasks:
             return
         now = time.monotonic()
         if value is not None and value[0] == "granted":
+            self._failing_since.pop(key, None)
             self._leases[value[1]] = _Lease(key, value[2], agent)
             self._carry_out(key, queue.lease_granted(request.request, value[1], now))
         elif value is not None and value[0] == "spill" and queue.waiting:
             self._request_elsewhere(key, request, value[1])
         elif value is not None and value[0] in ("cancelled", "spill"):
             self._carry_out(key, queue.request_ended(request.request, now))
+        elif value is not None and value[0] == "failed":
+            self._no_worker(key, request, value[1], now)
         elif not self._process.agent_lost:
             # Refused (a stale view, a draining node) or disconnected: ask our own agent again, not in a busy loop.
             self._process.reactor.call_later(RETRY_LEASE_SECONDS, lambda: self._ask_again(key, request))
+
+    def _no_worker(self, key: ShapeKey, request: submission.RequestLease, words: str, now: float) -> None:
+        """A node has room, but cannot start a worker: try for a while, then say so instead of waiting for ever."""
+        since = self._failing_since.setdefault(key, now)
+        if now - since < START_GIVE_UP_SECONDS:
+            self._process.reactor.call_later(START_RETRY_SECONDS, lambda: self._ask_again(key, request))
+            return
+        del self._failing_since[key]
+        error = SystemFailureError(f"no worker could be started for {START_GIVE_UP_SECONDS:g} s: {words}")
+        queue = self._queues[key]
+        for task_id in queue.give_up():
+            self._end_error(self._calls[task_id], error)
+        self._carry_out(key, queue.request_ended(request.request, now))
 
     def _request_elsewhere(self, key: ShapeKey, request: submission.RequestLease, node: RawNode) -> None:
         try:

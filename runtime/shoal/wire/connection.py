@@ -29,7 +29,6 @@ LAST_TURNS: Final = 64
 JOIN_BYTES: Final = 1 << 16
 """Payloads up to this size are joined with their header: one copy is cheaper than one more buffer."""
 QUEUE_BYTES_MAX: Final = 1 << 30
-HANDSHAKE_SECONDS: Final = 5.0
 _EPOLL_IN: Final = 0x001
 _EPOLL_OUT: Final = 0x004
 
@@ -91,7 +90,7 @@ class Connection:
             self._queue.append((memoryview(first), ()))
             self._writing = True
         self._handshake_timer = self._reactor.call_later(
-            HANDSHAKE_SECONDS, lambda: self._close_now(f"no handshake within {HANDSHAKE_SECONDS:g} s")
+            handshake.limit_seconds, lambda: self._close_now(f"no handshake within {handshake.limit_seconds:g} s")
         )
 
     @property

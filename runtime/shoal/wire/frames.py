@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import marshal
 import struct
-from collections.abc import Iterator
 from typing import Any, Final
 
 from shoal.exceptions import ProtocolError
@@ -57,8 +56,8 @@ class Decoder:
         """How many more bytes the next frame needs, as far as that is known."""
         return self._need - self._size
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames completed by ``data``.
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames completed by ``data``.
 
         Raises:
             FrameError: a length is beyond the limits or the meta is not a tuple.
@@ -66,7 +65,8 @@ class Decoder:
         self._chunks.append(data)
         self._size += len(data)
         if self._size < self._need:
-            return
+            return []
+        frames: list[Frame] = []
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         offset = 0
         size = len(buffer)
@@ -80,11 +80,12 @@ class Decoder:
                 break
             meta_end = offset + HEADER.size + meta_bytes
             message = _decode_meta(buffer[offset + HEADER.size : meta_end])
-            yield message, buffer[meta_end:end], descriptors
+            frames.append((message, buffer[meta_end:end], descriptors))
             offset = end
         rest = buffer[offset:]
         self._chunks = [rest] if rest else []
         self._size = len(rest)
+        return frames
 
 
 def _check_limits(meta_bytes: int, payload_bytes: int, descriptors: int) -> None:

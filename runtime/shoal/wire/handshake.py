@@ -24,6 +24,7 @@ class Handshake(Protocol):
     """One side of the challenge."""
 
     done: bool
+    limit_seconds: float
 
     def start(self) -> bytes:
         """The bytes to send first; may be empty."""
@@ -41,7 +42,9 @@ def _mac(token: bytes, side: bytes, client_nonce: bytes, server_nonce: bytes) ->
 
 
 class ServerHandshake:
-    """The side that accepted the connection."""
+    """The side that accepted the connection. A stranger is not waited for long."""
+
+    limit_seconds: float = 5.0
 
     def __init__(self, token: bytes, nonce: bytes) -> None:
         _check(token, nonce)
@@ -75,7 +78,9 @@ class ServerHandshake:
 
 
 class ClientHandshake:
-    """The side that opened the connection."""
+    """The side that opened the connection. The other may be computing with the interpreter's lock held."""
+
+    limit_seconds: float = 30.0
 
     def __init__(self, token: bytes, nonce: bytes) -> None:
         _check(token, nonce)

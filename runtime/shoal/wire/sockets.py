@@ -12,6 +12,7 @@ from typing import Final
 
 BACKLOG: Final = 512
 BUFFER_BYTES: Final = 1 << 20
+PEER_TIMEOUT_SECONDS: Final = 30
 
 
 def listen_unix(path: str) -> socket.socket:
@@ -39,9 +40,12 @@ def _remove_stale(path: str) -> None:
         probe.connect(path)
     except FileNotFoundError:
         return
-    except OSError:
+    except ConnectionRefusedError:
         Path(path).unlink(missing_ok=True)
         return
+    except OSError as error:
+        # A listener that lives but is slow, or something that is no socket: not ours to remove.
+        raise OSError(f"cannot listen on {path!r}: {error}") from error
     finally:
         probe.close()
     raise OSError(f"another process listens on {path!r}")
@@ -85,7 +89,7 @@ def connect_tcp(ip: str, port: int) -> socket.socket:
     """Begin to connect; a refusal shows as the closing of the Connection made from the socket."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _watch_peer(sock)
         sock.connect((ip, port))
     except BlockingIOError:
         pass  # in progress; writability or an error follows
@@ -99,9 +103,18 @@ def prepare_accepted(sock: socket.socket) -> None:
     """Give an accepted socket the options that a connecting one has."""
     sock.setblocking(False)
     if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _watch_peer(sock)
     else:
         _widen(sock)
+
+
+def _watch_peer(sock: socket.socket) -> None:
+    """Send at once, and notice a host that vanished without a word within half a minute."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_SECONDS * 1000)
 
 
 def _widen(sock: socket.socket) -> None:
