@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ PROGRAM = Path(census.__file__)
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # As from a shell: with make's PYTHONSAFEPATH a program would not find the modules beside it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     return subprocess.run(
         [sys.executable, str(PROGRAM), *arguments],
         cwd=directory,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
