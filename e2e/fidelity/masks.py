@@ -41,6 +41,10 @@ class Masker:
         return self._text(value) if isinstance(value, str) else value
 
     def _object(self, value: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(value.get("columnDefinitions"), list):
+            # What describes a column is prose, which nothing shows.
+            columns = [column | {"description": ""} for column in value["columnDefinitions"]]
+            value = value | {"columnDefinitions": columns}
         if value.get("kind") == "Table":
             value = value | {"rows": [_masked_row(row) for row in value.get("rows") or ()]}
         elif value.get("kind") == "Status":
@@ -59,8 +63,8 @@ class Masker:
                 masked[name] = self._version(uid, item) if uid else "<version>"
             elif name in {"clusterIP", "clusterIPs"} and item not in (None, "None", ["None"]):
                 masked[name] = "<address>"
-            elif name == "remainingItemCount":
-                masked[name] = item
+            elif name == "managedFields" and isinstance(item, list):
+                masked[name] = [self.mask(entry) for entry in sorted(item, key=_manager)]
             else:
                 masked[name] = self.mask(item)
         if masked.get("generateName") and masked.get("name"):
@@ -85,20 +89,26 @@ class Masker:
         return text
 
 
+def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Entries are in the order of their times, which have seconds: a run decides which come first."""
+    return tuple(str(entry.get(name, "")) for name in ("operation", "manager", "subresource", "apiVersion"))
+
+
 def _masked_row(row: dict[str, Any]) -> dict[str, Any]:
     cells = ["<age>" if isinstance(cell, str) and _AGE.match(cell) else cell for cell in row.get("cells") or ()]
     return row | {"cells": cells}
 
 
 def _in_order(status: dict[str, Any]) -> dict[str, Any]:
-    """Causes are listed in the order of Go's maps, which is none."""
+    """Causes are listed in the order of Go's maps, which is none; on updates the real server finds some twice."""
     causes = (status.get("details") or {}).get("causes") or ()
     if len(causes) < 2:
         return status
-    ordered = sorted(causes, key=lambda cause: (cause.get("field", ""), cause.get("message", "")))
+    different = {(cause.get("field", ""), cause.get("message", "")): cause for cause in causes}
+    ordered = [different[key] for key in sorted(different)]
     message = status["message"]
     start = message.find(" is invalid: [")
     if start >= 0:
         listed = ", ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in ordered)
-        message = f"{message[:start]} is invalid: [{listed}]"
+        message = f"{message[:start]} is invalid: " + (f"[{listed}]" if len(ordered) > 1 else listed)
     return status | {"message": message, "details": status["details"] | {"causes": ordered}}

@@ -7,6 +7,7 @@ server are equal. Every request has a deadline.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -97,9 +98,10 @@ async def _request(session: aiohttp.ClientSession, step: Step, path: str, body: 
     if step.content_type and data is not None:
         headers["Content-Type"] = step.content_type
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    sent = None if data is None else io.BytesIO(data)
     skip = ("Content-Type",) if "Content-Type" not in headers else ()
     async with session.request(
-        step.method, path, data=data, headers=headers, timeout=timeout, skip_auto_headers=skip
+        step.method, path, data=sent, headers=headers, timeout=timeout, skip_auto_headers=skip
     ) as response:
         text = await response.text()
         record: Record = {"status": response.status, "type": response.content_type}

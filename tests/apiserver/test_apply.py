@@ -70,12 +70,12 @@ def test_the_same_value_is_shared_and_another_conflicts(api: Any, new_widget: An
     assert (status["code"], status["reason"]) == (409, "Conflict")
     assert status["message"] == (
         "Apply failed with 2 conflicts: "
-        'conflicts with "one" using example.com/v1:\n- .spec.replicas\n'
-        'conflicts with "two" using example.com/v1:\n- .spec.replicas'
+        'conflicts with "one":\n- .spec.replicas\n'
+        'conflicts with "two":\n- .spec.replicas'
     )
     assert status["details"]["causes"][0] == {
         "reason": "FieldManagerConflict",
-        "message": 'conflict with "one" using example.com/v1',
+        "message": 'conflict with "one"',
         "field": ".spec.replicas",
     }
     assert current(api)["spec"]["replicas"] == 2
@@ -157,7 +157,7 @@ def test_pod_lists_merge_by_their_well_known_keys(api: Any, new_pod: Any) -> Non
     api.apply(first, "one")
     second = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"x": "y"}}}
     second["spec"] = {"containers": [{"name": "main", "image": "image:2"}]}
-    with pytest.raises(StatusError, match=r'conflict with "one" using v1: .spec.containers\[name="main"\].image'):
+    with pytest.raises(StatusError, match=r'conflict with "one": .spec.containers\[name="main"\].image'):
         api.apply(second, "two")
     taken = api.apply(second, "two", force=True)
     assert taken["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]

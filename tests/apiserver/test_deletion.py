@@ -54,7 +54,7 @@ def test_a_pod_that_ended_needs_no_grace(api: Any, new_pod: Any) -> None:
 @pytest.mark.parametrize("wrong", [{"uid": "other"}, {"resource_version": "1"}])
 def test_preconditions_protect_a_successor(api: Any, new_pod: Any, wrong: Any) -> None:
     made = api.create(new_pod())
-    with pytest.raises(StatusError, match="Precondition failed") as refused:
+    with pytest.raises(StatusError, match="in the precondition") as refused:
         api.delete("Pod", "p", **wrong)
     assert (refused.value.code, refused.value.reason) == (409, "Conflict")
     right = {"uid": made["metadata"]["uid"], "resource_version": made["metadata"]["resourceVersion"]}

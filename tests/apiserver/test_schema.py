@@ -56,7 +56,7 @@ STRING = {"type": "string"}
                 "x-kubernetes-list-map-keys": ["n"],
             },
             [{"n": 1}, {"n": 1}],
-            'f[1]: Duplicate value: {"n": 1}',
+            'f[1]: Duplicate value: {"n":1}',
         ),
         ({"type": "object", "required": ["a"]}, {}, "f.a: Required value"),
         ({"type": "object", "maxProperties": 1}, {"a": 1, "b": 2}, "f: Too many: 2: must have at most 1 items"),

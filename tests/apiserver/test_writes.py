@@ -82,7 +82,7 @@ def test_stale_versions_and_foreign_uids_conflict(api: Any, new_widget: Any) -> 
 
 def test_custom_objects_need_a_version_to_be_replaced(api: Any, new_widget: Any, new_pod: Any) -> None:
     api.create(new_widget())
-    with refusal(422, "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"):
+    with refusal(422, "metadata.resourceVersion: Invalid value: 0: must be specified for an update"):
         api.update(new_widget(replicas=2))
     api.create(new_pod())
     api.update(new_pod() | {"metadata": {"name": "p", "namespace": "default", "labels": {"a": "b"}}})
@@ -115,10 +115,12 @@ def test_nothing_is_made_in_a_namespace_that_is_not_there_or_going(api: Any, new
         api.create(new_pod())
 
 
-def test_an_existing_name_is_reported_before_anything_else(api: Any, new_widget: Any) -> None:
+def test_a_taken_name_is_reported_once_the_object_is_valid(api: Any, new_widget: Any) -> None:
     api.create(new_widget())
-    with refusal(409, 'widgets.example.com "w" already exists'):
+    with refusal(422, "spec.size: Unsupported value"):
         api.create(new_widget(size="Nonsense"))
+    with refusal(409, 'widgets.example.com "w" already exists'):
+        api.create(new_widget(size="Large"))
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,12 @@ def test_an_existing_name_is_reported_before_anything_else(api: Any, new_widget:
         ({"labels": {"a": "b c"}}, "a valid label must be an empty string or consist of"),
         ({"labels": {"a": "x" * 64}}, "must be no more than 63 characters"),
         ({"annotations": {"a": "x" * 300_000}}, "Too long: may not be more than 262144 bytes"),
-        ({"ownerReferences": [{"kind": "X", "name": "x", "uid": "u"}]}, "apiVersion must not be empty"),
+        (
+            {"ownerReferences": [{"kind": "X", "name": "x", "uid": "u"}]},
+            'metadata.ownerReferences.apiVersion: Invalid value: "": version must not be empty',
+        ),
         ({"finalizers": ["not a name"]}, "metadata.finalizers[0]: Invalid value"),
+        ({"finalizers": ["unqualified"]}, "neither a standard finalizer name nor is it fully qualified"),
     ],
 )
 def test_metadata_that_no_cluster_takes(api: Any, new_pod: Any, change: Any, words: str) -> None:
@@ -149,8 +155,17 @@ def test_metadata_that_no_cluster_takes(api: Any, new_pod: Any, change: Any, wor
         ({"containers": [{"image": "x"}]}, "spec.containers[0].name: Required value"),
         ({"containers": [{"name": "A", "image": "x"}]}, "a lowercase RFC 1123 label"),
         ({"containers": [{"name": "a", "image": "x"}] * 2}, 'spec.containers[1].name: Duplicate value: "a"'),
-        ({"restartPolicy": "Sometimes"}, 'supported values: "Always", "Never", "OnFailure"'),
-        ({"terminationGracePeriodSeconds": -1}, "must be greater than or equal to 0"),
+        ({"restartPolicy": "Sometimes"}, 'supported values: "Always", "OnFailure", "Never"'),
+        ({"activeDeadlineSeconds": 0}, "must be between 1 and 2147483647"),
+        ({"dnsPolicy": "Nonsense"}, "spec.dnsPolicy: Unsupported value"),
+        ({"nodeSelector": {"a b": "c"}}, "spec.nodeSelector: Invalid value"),
+        ({"tolerations": [{"key": "a", "operator": "Like"}]}, "spec.tolerations[0].operator: Unsupported value"),
+        ({"volumes": [{"name": "v", "emptyDir": {}, "secret": {}}]}, "may not specify more than 1 volume type"),
+        ({"containers": [{"name": "a", "image": "x", "readinessProbe": {}}]}, "must specify a handler type"),
+        (
+            {"containers": [{"name": "a", "image": "x", "resources": {"limits": {"m": "1"}, "requests": {"m": "2"}}}]},
+            "must be less than or equal to m limit of 1",
+        ),
         (
             {"containers": [{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]},
             'spec.containers[0].volumeMounts[0].name: Not found: "v"',
@@ -208,7 +223,7 @@ def test_services_get_an_address_keep_it_and_give_it_back(api: Any) -> None:
     assert (made["spec"]["type"], made["spec"]["sessionAffinity"]) == ("ClusterIP", "None")
     assert made["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
     assert api.update(service(selector={"a": "b"}))["spec"]["clusterIP"] == address
-    with refusal(422, "field is immutable"):
+    with refusal(422, "may not change once set"):
         api.patch("Service", "s", {"spec": {"clusterIP": "127.1.1.1"}})
     api.delete("Service", "s")
     assert api.pool.released == [address]
@@ -340,12 +355,15 @@ def test_unknown_fields_of_built_in_kinds_are_seen(api: Any, new_pod: Any) -> No
     [
         (
             {"ports": [{"containerPort": "80"}]},
-            "spec.containers[0].ports[0].containerPort in body must be of type integer",
+            "unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32",
         ),
-        ({"resources": {"limits": {"cpu": "lots"}}}, "must be of type quantity"),
-        ({"env": {"A": "1"}}, "spec.containers[0].env in body must be of type array"),
-        ({"tty": "yes"}, "must be of type boolean"),
-        ({"args": [1]}, "spec.containers[0].args[0] in body must be of type string"),
+        ({"resources": {"limits": {"cpu": "lots"}}}, "quantities must match the regular expression"),
+        (
+            {"env": {"A": "1"}},
+            "cannot unmarshal object into Go struct field Container.spec.containers.env of type []v1.EnvVar",
+        ),
+        ({"tty": "yes"}, "cannot unmarshal string into Go struct field Container.spec.containers.tty of type bool"),
+        ({"args": [1]}, "cannot unmarshal number into Go struct field Container.spec.containers.args of type string"),
     ],
 )
 def test_fields_of_the_wrong_type_are_bad_requests(api: Any, new_pod: Any, container: Any, words: str) -> None:

@@ -190,7 +190,8 @@ DEFINITIONS = Scenario(
         _bad_schema("unknown-type", {"type": "text"}),
         _bad_schema("no-items", {"type": "array"}),
         _bad_schema(
-            "both-properties", {"type": "object", "properties": {}, "additionalProperties": {"type": "string"}}
+            "both-properties",
+            {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}},
         ),
         _bad_schema("bad-pattern", {"type": "string", "pattern": "("}),
         _bad_schema("bad-default", {"type": "integer", "default": "x"}),

@@ -15,7 +15,7 @@ from typing import Any
 from shoal_operator.local.apiserver import fieldsets, lastapplied
 from shoal_operator.local.apiserver import schema as schemas
 from shoal_operator.local.apiserver.errors import StatusError
-from shoal_operator.local.apiserver.fieldsets import MEMBER, FieldSet, Path
+from shoal_operator.local.apiserver.fieldsets import HOLDER, MEMBER, FieldSet, Path
 from shoal_operator.local.apiserver.values import MISSING, Document, clone
 
 
@@ -29,9 +29,10 @@ class Manager:
     subresource: str = ""
 
     def words(self) -> str:
-        """How conflict messages name it."""
+        """How conflict messages name it: an applier by its name, a writer also by the version it wrote."""
         via = f' with subresource "{self.subresource}"' if self.subresource else ""
-        return f'"{self.name}"{via} using {self.api_version}'
+        version = "" if self.operation == "Apply" else f" using {self.api_version}"
+        return f'"{self.name}"{via}{version}'
 
     def identity(self) -> tuple[str, str, str]:
         return (self.name, self.operation, self.subresource)
@@ -39,7 +40,7 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One manager's fields and when they last changed (RFC 3339)."""
+    """One manager's fields and when it last changed the object (RFC 3339; "" when it never did)."""
 
     manager: Manager
     fields: FieldSet
@@ -50,7 +51,7 @@ class Entry:
             "manager": self.manager.name,
             "operation": self.manager.operation,
             "apiVersion": self.manager.api_version,
-            "time": self.time,
+            **({"time": self.time} if self.time else {}),
             "fieldsType": "FieldsV1",
             "fieldsV1": fieldsets.encode(self.fields),
         }
@@ -92,13 +93,18 @@ def track_update(
     entries: Sequence[Entry],
     manager: Manager,
     now: str,
+    standing: FieldSet = frozenset(),
 ) -> list[Entry]:
-    """Who owns what after a create, update or patch: what changed is the writer's, what went is nobody's."""
-    before = fieldsets.leaves(old, schema) if old else {}
-    after = fieldsets.leaves(new, schema)
-    changed = {path for path, value in after.items() if not _same(before.get(path, MISSING), value)}
+    """Who owns what after a create, update or patch: what changed is the writer's, what went is nobody's.
+
+    `standing` are the maps and lists that every object of the kind has from the start, so that nobody made them.
+    """
+    before: dict[Path, Any] = fieldsets.paths(old, schema) if old else {path: {} for path in standing}
+    after = fieldsets.paths(new, schema)
+    changed = {path for path, value in after.items() if path not in before or _differs(before[path], value)}
     lost = changed | (before.keys() - after.keys())
-    if not lost:
+    # An object that nobody is known to own stays so until somebody applies it.
+    if not lost or (old is not None and not entries):
         return list(entries)
     kept = []
     mine: FieldSet = frozenset()
@@ -108,6 +114,11 @@ def track_update(
         else:
             kept.append(replace(entry, fields=entry.fields - lost))
     return [*kept, Entry(manager, (mine - lost) | changed, now)]
+
+
+def _differs(before: Any, after: Any) -> bool:
+    """Whether a path that was there and still is has another value; what it holds has paths of its own."""
+    return before is not HOLDER and after is not HOLDER and not _same(before, after)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -150,13 +161,13 @@ def finish_apply(
     manager: Manager,
     now: str,
 ) -> None:
-    """Write managedFields of an applied object; the time of an entry changes only with its fields or values."""
-    present = frozenset(fieldsets.leaves(merged, schema))
+    """Write managedFields of an applied object; the time of an entry changes only when the object does."""
+    present = frozenset(fieldsets.paths(merged, schema))
     previous = next(
         (e for e in (read_entries(live) if live else []) if e.manager.identity() == manager.identity()), None
     )
-    unchanged = previous is not None and previous.fields == owned and _equal_but_managed(live, merged)
-    time = previous.time if previous is not None and unchanged else now
+    before = previous.time if previous is not None else ""
+    time = before if _equal_but_managed(live, merged) else now
     kept = [replace(entry, fields=entry.fields & present) for entry in others]
     write_entries(merged, [*kept, Entry(manager, owned, time)])
 
@@ -196,6 +207,7 @@ def _settle_conflicts(
 
 def conflict_error(conflicts: Sequence[tuple[Manager, Sequence[Path]]]) -> StatusError:
     """409 in the words that kubectl prints to people."""
+    conflicts = sorted(conflicts, key=lambda item: item[0].words())
     count = sum(len(paths) for _, paths in conflicts)
     if count == 1:
         manager, paths = conflicts[0]
@@ -204,7 +216,7 @@ def conflict_error(conflicts: Sequence[tuple[Manager, Sequence[Path]]]) -> Statu
     else:
         blocks = [
             f"conflicts with {manager.words()}:\n" + "\n".join(f"- {fieldsets.dotted(path)}" for path in paths)
-            for manager, paths in sorted(conflicts, key=lambda item: item[0].words())
+            for manager, paths in conflicts
         ]
         message = f"Apply failed with {count} conflicts: " + "\n".join(blocks)
     causes = [

@@ -20,7 +20,14 @@ from shoal_operator.local.apiserver.values import MISSING, Document
 
 
 class RuleError(ValueError):
-    """A rule that this server cannot evaluate, and why."""
+    """A rule that this server cannot evaluate, and why; `path` and `index` say which of a schema's rules it is."""
+
+    path = ""
+    index = 0
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.rule: Document = {}
 
 
 class _Program(Protocol):
@@ -194,10 +201,13 @@ class RuleTree:
 
 def compile_tree(schema: Document, path: str = "") -> RuleTree:
     """Compile every rule below a schema; raises RuleError with the path of the schema that holds it."""
-    try:
-        rules = tuple(compile_rule(raw, schema) for raw in schema.get("x-kubernetes-validations") or ())
-    except RuleError as error:
-        raise RuleError(f"{path or 'openAPIV3Schema'}: {error}") from error
+    rules: list[Rule] = []
+    for index, raw in enumerate(schema.get("x-kubernetes-validations") or ()):
+        try:
+            rules.append(compile_rule(raw, schema))
+        except RuleError as error:
+            error.path, error.index, error.rule = path, index, raw
+            raise
     fields = {
         name: tree
         for name, inner in (schema.get("properties") or {}).items()
@@ -206,7 +216,7 @@ def compile_tree(schema: Document, path: str = "") -> RuleTree:
     additional = schema.get("additionalProperties")
     items = schema.get("items")
     return RuleTree(
-        rules,
+        tuple(rules),
         fields,
         _branch(additional, f"{path}.additionalProperties"),
         _branch(items, f"{path}.items"),
@@ -268,6 +278,8 @@ def _evaluate_rule(rule: Rule, value: Any, old: Any, path: str, schema: Document
 
 def _problem(rule: Rule, value: Any, path: str, message: str, schema: Document) -> FieldError:
     if rule.reason in ("FieldValueForbidden", "FieldValueRequired"):
+        return FieldError(path, rule.reason, f"{_REASONS[rule.reason]}: {message}")
+    if isinstance(value, dict | list) and rule.field_path:
         return FieldError(path, rule.reason, f"{_REASONS[rule.reason]}: {message}")
     kind = schema.get("type") or schemas.type_name(value)
     shown = errors.show(kind if isinstance(value, dict | list) else value)

@@ -34,7 +34,7 @@ def validate_definition(crd: Document, old: Document | None, registry: Registry)
     """Everything that is wrong with a definition; [] when it can be served."""
     spec = crd.get("spec", {})
     names = spec.get("names", {})
-    problems = _validate_names(crd, spec, names)
+    problems = _validate_names(crd, spec, names, old)
     if problems:
         return problems
     problems += _validate_versions(spec)
@@ -51,13 +51,15 @@ def validate_definition(crd: Document, old: Document | None, registry: Registry)
     return problems
 
 
-def _validate_names(crd: Document, spec: Document, names: Document) -> list[FieldError]:
+def _validate_names(crd: Document, spec: Document, names: Document, old: Document | None) -> list[FieldError]:
     problems = [errors.required(f"spec.{field}") for field in ("group", "scope", "versions") if not spec.get(field)]
     problems += [errors.required(f"spec.names.{field}") for field in ("plural", "kind") if not names.get(field)]
     if problems:
         return problems
     if spec["scope"] not in ("Namespaced", "Cluster"):
         problems.append(errors.not_supported("spec.scope", spec["scope"], ("Cluster", "Namespaced")))
+    if old is not None and dig(old, "spec", "group") != spec["group"]:
+        return [errors.invalid_value("spec.group", spec["group"], "field is immutable")]
     wanted = f"{names['plural']}.{spec['group']}"
     if crd["metadata"].get("name") != wanted:
         detail = 'must be spec.names.plural+"."+spec.group'
@@ -74,21 +76,39 @@ def _validate_versions(spec: Document) -> list[FieldError]:
     if len(storage) != 1:
         detail = "must have exactly one version marked as storage version"
         problems.append(errors.invalid_value("spec.versions", [v.get("name") for v in spec["versions"]], detail))
+    schemas_held = [dig(version, "schema", "openAPIV3Schema") for version in spec["versions"]]
+    # The real server keeps one schema that all versions share in one place, and names that place.
+    shared = isinstance(schemas_held[0], dict) and all(schema == schemas_held[0] for schema in schemas_held)
     for index, version in enumerate(spec["versions"]):
         path = f"spec.versions[{index}]"
         if not version.get("name"):
             problems.append(errors.required(f"{path}.name"))
-        schema = dig(version, "schema", "openAPIV3Schema")
+        schema = schemas_held[index]
         if not isinstance(schema, dict):
-            problems.append(errors.required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
-            continue
-        problems += _validate_schema(schema, f"{path}.schema.openAPIV3Schema")
-        try:
-            cel.compile_tree(schema)
-        except cel.RuleError as error:
-            where = f"{path}.schema.openAPIV3Schema.x-kubernetes-validations"
-            problems.append(errors.invalid_value(where, "", str(error)))
+            problems.append(errors.required(f"{path}.schema.openAPIV3Schema"))
+        elif not shared or index == 0:
+            where = "spec.validation.openAPIV3Schema" if shared else f"{path}.schema.openAPIV3Schema"
+            problems += _validate_schema(schema, where)
+            problems += _validate_rules(schema, where)
     return problems
+
+
+def _validate_rules(schema: Document, path: str) -> list[FieldError]:
+    try:
+        cel.compile_tree(schema)
+    except cel.RuleError as error:
+        where = f"{path}{error.path}.x-kubernetes-validations[{error.index}].rule"
+        if not str(error.rule.get("rule", "")).strip():
+            return [errors.required(where, "rule is not specified")]
+        names = ("Rule", "Message", "MessageExpression", "Reason", "FieldPath", "OptionalOldSelf")
+        raw = {name: error.rule.get(name[0].lower() + name[1:], "") for name in names}
+        raw |= {name: error.rule.get(name[0].lower() + name[1:]) for name in ("Reason", "OptionalOldSelf")}
+        # Go's JSON writes what could end a script tag as escapes.
+        shown = errors.show(raw)
+        for sign in "<>&":
+            shown = shown.replace(sign, f"\\u{ord(sign):04x}")
+        return [FieldError(where, "FieldValueInvalid", f"Invalid value: {shown}: {error}")]
+    return []
 
 
 def _validate_schema(schema: Document, path: str, *, root: bool = True) -> list[FieldError]:
@@ -98,13 +118,21 @@ def _validate_schema(schema: Document, path: str, *, root: bool = True) -> list[
     open_type = schema.get("x-kubernetes-int-or-string") or schemas.keeps_unknown(schema)
     if root and kind != "object":
         problems.append(errors.invalid_value(f"{path}.type", kind, "must be object at the root"))
-    elif kind is None and not open_type:
-        problems.append(errors.required(f"{path}.type", "must not be empty for specified fields"))
+    elif kind is None and not open_type and "$ref" not in schema:
+        problems.append(errors.required(f"{path}.type", "must not be empty for specified object fields"))
     elif kind is not None and kind not in _TYPES:
         problems.append(errors.not_supported(f"{path}.type", kind, _TYPES))
-    problems += [errors.forbidden_field(f"{path}.{word}", "must not be set") for word in _REFUSED if word in schema]
-    if "properties" in schema and "additionalProperties" in schema:
-        problems.append(errors.forbidden_field(f"{path}.additionalProperties", "mutual exclusive with properties"))
+    problems += [
+        errors.forbidden_field(f"{path}.{word}", f"{word} is not supported" if word == "$ref" else "must not be set")
+        for word in _REFUSED
+        if word in schema
+    ]
+    if schema.get("properties") and "additionalProperties" in schema:
+        problems.append(
+            errors.forbidden_field(
+                f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+            )
+        )
     problems += _validate_list_type(schema, path)
     try:
         schemas.compiled(schema.get("pattern", ""))
@@ -136,7 +164,7 @@ _REFUSED = (
 def _validate_list_type(schema: Document, path: str) -> list[FieldError]:
     list_type = schema.get("x-kubernetes-list-type")
     if list_type not in (None, "atomic", "map", "set"):
-        return [errors.not_supported(f"{path}.x-kubernetes-list-type", list_type, ("atomic", "map", "set"))]
+        return [errors.not_supported(f"{path}.x-kubernetes-list-type", list_type, ("atomic", "set", "map"))]
     if list_type != "map":
         return []
     keys = schema.get("x-kubernetes-list-map-keys")
@@ -158,7 +186,10 @@ def _validate_list_type(schema: Document, path: str) -> list[FieldError]:
 def _validate_default(schema: Document, path: str) -> list[FieldError]:
     if "default" not in schema or (schema["default"] is None and schema.get("nullable")):
         return []
-    return schemas.validate(schema, schema["default"], f"{path}.default")
+    return [
+        FieldError(f"{path}.default{problem.path and '.'}{problem.path}", problem.reason, problem.message)
+        for problem in schemas.validate(schema, schema["default"])
+    ]
 
 
 def resources_of(crd: Document) -> list[Resource]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shoal_operator.local.apiserver import errors, versions, writes
-from shoal_operator.local.apiserver.context import Context, DeleteOptions
+from shoal_operator.local.apiserver.context import PROPAGATIONS, Context, DeleteOptions
 from shoal_operator.local.apiserver.kinds import Resource
 from shoal_operator.local.apiserver.pods import DEFAULT_GRACE_PERIOD_SECONDS
 from shoal_operator.local.apiserver.values import Document, clone, dig, timestamp
@@ -29,7 +29,7 @@ def delete(
         raise errors.not_found(resource.group_resource, name)
     _check_preconditions(resource, old, options)
     if options.propagation is not None and options.propagation not in _POLICIES:
-        problem = errors.not_supported("propagationPolicy", options.propagation, _POLICIES)
+        problem = errors.not_supported("propagationPolicy", options.propagation, (*PROPAGATIONS, "nil"))
         raise errors.invalid("DeleteOptions.meta.k8s.io", "", [problem])
     grace_seconds = _grace_period(resource, old, options)
     finalizers = _finalizers(old, options)
@@ -38,8 +38,9 @@ def delete(
     if options.dry_run:
         return versions.from_storage(resource, new), gone
     if gone:
-        last = context.store.remove(key)
-        return versions.from_storage(resource, last or old), True
+        last = context.store.remove(key) or old
+        new["metadata"]["resourceVersion"] = last["metadata"]["resourceVersion"]
+        return versions.from_storage(resource, new), True
     if new != old:
         writes.commit(context, key, new)
     return versions.from_storage(resource, new), context.store.get(key) is None
@@ -47,13 +48,16 @@ def delete(
 
 def _check_preconditions(resource: Resource, old: Document, options: DeleteOptions) -> None:
     meta = old["metadata"]
-    for label, wanted, held in (
-        ("UID", options.uid, meta["uid"]),
-        ("ResourceVersion", options.resource_version, meta["resourceVersion"]),
+    for label, wanted, held, means in (
+        ("UID", options.uid, meta["uid"], "deleted and then recreated"),
+        ("ResourceVersion", options.resource_version, meta["resourceVersion"], "modified"),
     ):
         if wanted and wanted != held:
-            detail = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {held}"
-            raise errors.conflict(resource.group_resource, meta["name"], detail)
+            detail = (
+                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({held}). "
+                f"The object might have been {means}"
+            )
+            raise errors.conflict(resource.qualified_kind, meta["name"], detail)
 
 
 def _grace_period(resource: Resource, old: Document, options: DeleteOptions) -> int:

@@ -20,7 +20,7 @@ VERSION: Document = {
     "buildDate": "1970-01-01T00:00:00Z",
     "goVersion": "none",
     "compiler": "none",
-    "platform": "linux",
+    "platform": "linux/amd64",
 }
 """The API level that is modelled; kubectl compares it with its own."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from shoal_operator.local.apiserver.values import Document
@@ -31,7 +31,7 @@ class FieldError:
 
 def show(value: Any) -> str:
     """A value as Go's field errors print it."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def required(path: str, detail: str = "") -> FieldError:
@@ -45,8 +45,8 @@ def invalid_value(path: str, value: Any, detail: str) -> FieldError:
 
 
 def not_supported(path: str, value: Any, supported: Iterable[Any]) -> FieldError:
-    """A field's value is none of those allowed."""
-    listed = ", ".join(sorted(show(item) for item in supported))
+    """A field's value is none of those allowed, which are listed in the order given."""
+    listed = ", ".join(show(item) for item in supported)
     text = f"Unsupported value: {show(value)}: supported values: {listed}"
     return FieldError(path, "FieldValueNotSupported", text)
 
@@ -73,12 +73,15 @@ def too_many(path: str, count: int, limit: int) -> FieldError:
 
 @dataclass(slots=True)
 class StatusError(Exception):
-    """A refusal. `details` is metav1.StatusDetails; `retry_after_seconds` also becomes a header."""
+    """A refusal. `details` is metav1.StatusDetails; `retry_after_seconds` also becomes a header.
+
+    `reason` is "" where the real server has none (a plain Go error, which it sends as 500).
+    """
 
     code: int
     reason: str
     message: str
-    details: Document = field(default_factory=dict)
+    details: Document | None = None
     retry_after_seconds: int | None = None
 
     def __str__(self) -> str:
@@ -92,20 +95,21 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         }
-        details = dict(self.details)
+        if self.reason:
+            status["reason"] = self.reason
+        details = self.details
         if self.retry_after_seconds is not None:
-            details["retryAfterSeconds"] = self.retry_after_seconds
-        if details:
+            details = {**(details or {}), "retryAfterSeconds": self.retry_after_seconds}
+        if details is not None:
             status["details"] = details
         return status
 
 
 def _details(resource: str, name: str) -> Document:
     plural, _, group = resource.partition(".")
-    details = {"name": name, "kind": plural}
+    details = ({"name": name} if name else {}) | {"kind": plural}
     return {**details, "group": group} if group else details
 
 
@@ -169,10 +173,9 @@ def too_large(limit_bytes: int) -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", text)
 
 
-def method_not_allowed(method: str) -> StatusError:
+def method_not_allowed() -> StatusError:
     """405 for a verb that the resource lacks."""
-    text = f"the server does not allow this method on the requested resource: {method}"
-    return StatusError(405, "MethodNotAllowed", text)
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
@@ -181,10 +184,17 @@ def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
     return StatusError(415, "UnsupportedMediaType", text + ", ".join(accepted))
 
 
-def not_acceptable(accepted: Iterable[str]) -> StatusError:
-    """406 for an answer in a form this server does not write."""
-    text = "only the following media types are accepted: " + ", ".join(accepted)
-    return StatusError(406, "NotAcceptable", text)
+def unsupported_patch() -> StatusError:
+    """415 for a patch of a type that the resource does not take."""
+    return StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+
+
+def not_acceptable(accepted: Iterable[str], *, known: bool) -> StatusError:
+    """406 for an answer in a form this server does not write, of a media type it knows or not."""
+    before = "only the following media types are accepted: "
+    if not known:
+        before = "406: Not Acceptable\n\nAvailable representations: "
+    return StatusError(406, "NotAcceptable", before + ", ".join(accepted), None if known else {})
 
 
 def unavailable(message: str) -> StatusError:
@@ -195,3 +205,8 @@ def unavailable(message: str) -> StatusError:
 def internal(message: str) -> StatusError:
     """500 for our own mistake."""
     return StatusError(500, "InternalError", f"Internal error occurred: {message}")
+
+
+def plain(message: str) -> StatusError:
+    """500 without a reason: what the real server makes of a Go error that says nothing about its kind."""
+    return StatusError(500, "", message)

@@ -20,6 +20,8 @@ FieldSet = frozenset[Path]
 
 MEMBER: Any = object()
 """The value of a path that only says "this item is in the list"."""
+HOLDER: Any = object()
+"""The value of a map or list whose content has paths of its own."""
 
 _UNTRACKED_ROOT = frozenset({"f:apiVersion", "f:kind"})
 _UNTRACKED_METADATA = frozenset(
@@ -63,7 +65,12 @@ _WELL_KNOWN_KEY_DEFAULTS = {"protocol": "TCP"}
 
 
 def leaves(document: Document, schema: Document) -> dict[Path, Any]:
-    """Every tracked path of an object with its value (MEMBER for list items)."""
+    """Every tracked path of an object with its value (MEMBER for list items): what an applier owns."""
+    return {path: value for path, value in paths(document, schema).items() if value is not HOLDER}
+
+
+def paths(document: Document, schema: Document) -> dict[Path, Any]:
+    """`leaves`, and with HOLDER the maps and lists that hold them: what a writer owns that made them."""
     found: dict[Path, Any] = {}
     for name, value in document.items():
         element = f"f:{name}"
@@ -79,7 +86,11 @@ def leaves(document: Document, schema: Document) -> dict[Path, Any]:
 
 METADATA_SCHEMA: Document = {
     "properties": {
-        "ownerReferences": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]},
+        "ownerReferences": {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["uid"],
+            "items": {"x-kubernetes-map-type": "atomic"},
+        },
         "finalizers": {"x-kubernetes-list-type": "set"},
     }
 }
@@ -96,30 +107,34 @@ def _metadata_leaves(metadata: Document, schema: Document, found: dict[Path, Any
 
 def _collect(value: Any, schema: Document, path: Path, found: dict[Path, Any]) -> None:
     if isinstance(value, dict) and value and schema.get("x-kubernetes-map-type") != "atomic":
+        found[path] = HOLDER
         for name, item in value.items():
             _collect(item, schemas.child(schema, name) or {}, (*path, f"f:{name}"), found)
         return
     list_type = schema.get("x-kubernetes-list-type")
     if isinstance(value, list) and value and list_type == "map":
         items, keys = schema.get("items") or {}, list_keys(schema) or []
+        found[path] = HOLDER
+        whole = items.get("x-kubernetes-map-type") == "atomic"
         for item in value:
             item_path = (*path, item_key(item, keys, items))
-            found[item_path] = MEMBER
-            if isinstance(item, dict):
+            found[item_path] = item if whole else MEMBER
+            if isinstance(item, dict) and not whole:
                 for name, inner in item.items():
                     _collect(inner, schemas.child(items, name) or {}, (*item_path, f"f:{name}"), found)
         return
     if isinstance(value, list) and value and list_type == "set":
+        found[path] = HOLDER
         for item in value:
             found[(*path, "v:" + canonical(item))] = MEMBER
         return
     found[path] = value
 
 
-def encode(paths: Iterable[Path]) -> Document:
+def encode(owned: Iterable[Path]) -> Document:
     """FieldsV1. A path that is also a prefix of others is written as `.`."""
     root: Document = {}
-    for path in sorted(paths):
+    for path in sorted(owned):
         node = root
         for element in path:
             node = node.setdefault(element, {})

@@ -12,7 +12,6 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
@@ -21,6 +20,8 @@ from shoal_operator.local.apiserver import (
     deletion,
     discovery,
     errors,
+    eviction,
+    listoptions,
     logs,
     negotiation,
     openapi,
@@ -44,6 +45,7 @@ from shoal_operator.local.apiserver.watch import Hub, Watch
 
 WATCH_TIMEOUT_SECONDS = 1800.0
 BOOKMARK_SECONDS = 30.0
+LAST_BOOKMARK_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,10 @@ class Dispatcher:
         target = paths.parse(path)
         if target is None:
             return self._non_resource(request, path)
-        resource = self._context.registry.find(target.group, target.version, target.plural)
+        registry = self._context.registry
+        if target.group and not any(item.group == target.group for item in registry):
+            return responses.nothing_here()
+        resource = registry.find(target.group, target.version, target.plural)
         if resource is None or (resource.namespaced and target.name and target.namespace is None):
             raise errors.no_such_path()
         if target.subresource and target.subresource not in resource.subresources:
@@ -127,16 +132,18 @@ class Dispatcher:
 
     def _non_resource(self, request: web.BaseRequest, path: str) -> web.Response:
         registry = self._context.registry
-        if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed()
         clean = path.rstrip("/") or "/"
         if clean in ("/healthz", "/readyz", "/livez"):
             return web.Response(text="ok")
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed()
         if clean in ("/api", "/apis"):
             return self._discovery_root(request, core=clean == "/api")
         found = openapi.answer(registry, clean) or discovery.answer(registry, clean)
-        if found is None:
+        if found is None and paths.is_below_group(path, {item.group for item in registry}):
             raise errors.no_such_path()
+        if found is None:
+            return responses.nothing_here()
         return responses.document(found)
 
     def _discovery_root(self, request: web.BaseRequest, *, core: bool) -> web.Response:
@@ -152,6 +159,7 @@ class Dispatcher:
         return negotiation.choose(request.headers.get("Accept", ""))
 
     async def _get(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
+        reads.check_version(request.query.get("resourceVersion", ""))
         document = reads.get_object(self._context, resource, target.namespace, target.name)
         view = self._view(request)
         if view.is_table:
@@ -162,7 +170,11 @@ class Dispatcher:
     def _table(
         self, request: web.BaseRequest, resource: Resource, documents: list[Document], metadata: Document
     ) -> Document:
-        include = request.query.get("includeObject", "Metadata")
+        include = request.query.get("includeObject") or "Metadata"
+        if include not in ("Metadata", "Object", "None"):
+            detail = "must be 'Metadata', 'Object', 'None', or empty"
+            problem = errors.invalid_value("includeObject", include, detail)
+            raise errors.bad_request(f"Unable to convert to Table as requested: {problem.text()}")
         return tables.table(resource, documents, self._context.clock(), include=include, metadata=metadata)
 
     async def _list_or_watch(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
@@ -171,6 +183,7 @@ class Dispatcher:
             raise errors.method_not_allowed()
         if query.get("watch") in ("true", "1"):
             return await self._watch(request, resource, target)
+        listoptions.check_list(query)
         page = reads.list_objects(
             self._context,
             resource,
@@ -179,11 +192,13 @@ class Dispatcher:
             limit=requests.integer(request, "limit"),
             continue_token=query.get("continue", ""),
             resource_version=query.get("resourceVersion", ""),
+            exact=query.get("resourceVersionMatch") == "Exact",
         )
         view = self._view(request)
         document = page.document(resource)
         if view.is_table:
-            return responses.document(self._table(request, resource, page.items, document["metadata"]))
+            metadata = {name: value for name, value in document["metadata"].items() if value}
+            return responses.document(self._table(request, resource, page.items, metadata))
         if view.is_partial:
             items = [tables.partial(item) for item in page.items]
             document |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": items}
@@ -191,12 +206,12 @@ class Dispatcher:
 
     async def _watch(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         query = request.query
-        if "sendInitialEvents" in query or "resourceVersionMatch" in query:
-            raise _refused_watch_option(query)
+        listoptions.check_watch(query)
         wanted = reads.read_filter(resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         include = query.get("includeObject", "Metadata")
         watch = Watch(self._context, resource, target.namespace, wanted, self._view(request), include)
-        watch.start(query.get("resourceVersion", ""))
+        initial = query.get("sendInitialEvents")
+        watch.start(query.get("resourceVersion", ""), initial=None if initial is None else initial in ("true", "1"))
         lasts = float(requests.integer(request, "timeoutSeconds") or WATCH_TIMEOUT_SECONDS)
         bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -230,7 +245,8 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), min(left, BOOKMARK_SECONDS))
                 continue
-            if bookmarks:
+            # The last one comes before the end, where there is time for it; as in the real server, by two seconds.
+            if bookmarks and (time.monotonic() < end or lasts > LAST_BOOKMARK_SECONDS):
                 await responses.write(response, watch.poll() or watch.bookmark())
 
     # -- writing --------------------------------------------------------------------------------------------
@@ -242,6 +258,7 @@ class Dispatcher:
         if resource.namespaced and target.namespace is None:
             raise errors.method_not_allowed()
         options = requests.write_options(request)
+        self._view(request)  # What cannot be answered is refused before anything is made.
         document = writes.create(self._context, resource, target.namespace, body, options)
         return self._written(request, resource, document, options, 201)
 
@@ -257,9 +274,6 @@ class Dispatcher:
         change, options = await requests.body(request), requests.write_options(request)
         where = (self._context, resource, target.namespace, target.name)
         if media_type == writes.APPLY_PATCH:
-            if "fieldManager" not in request.query:
-                problem = errors.required("fieldManager", "is required for apply patch")
-                raise errors.invalid("PatchOptions.meta.k8s.io", "", [problem])
             if self._context.store.get(self._context.key(resource, target.namespace, target.name)) is None:
                 self._authorize(request, resource, target, "create")
             document, created = writes.apply_patch(*where, change, options, target.subresource)
@@ -322,7 +336,7 @@ class Dispatcher:
             case ("binding", "POST"):
                 return responses.document(subresources.bind_pod(*where, await requests.body(request)), 201)
             case ("eviction", "POST"):
-                return responses.document(subresources.evict_pod(*where, await requests.body(request)), 201)
+                return responses.document(eviction.evict_pod(*where, await requests.body(request)), 201)
             case ("finalize", "PUT"):
                 body = await requests.body(request)
                 return responses.document(subresources.finalize_namespace(self._context, resource, target.name, body))
@@ -349,13 +363,3 @@ class Dispatcher:
 def _user(request: web.BaseRequest) -> User:
     headers = request.headers
     return authorization.user_of(headers.get("Impersonate-User", ""), headers.getall("Impersonate-Group", []))
-
-
-def _refused_watch_option(query: Any) -> StatusError:
-    option = "sendInitialEvents" if "sendInitialEvents" in query else "resourceVersionMatch"
-    detail = (
-        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-        if option == "sendInitialEvents"
-        else "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-    )
-    return errors.invalid("ListOptions.meta.k8s.io", "", [errors.forbidden_field(option, detail)])

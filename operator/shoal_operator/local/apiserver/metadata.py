@@ -86,7 +86,14 @@ def validate(resource: Resource, document: Document) -> list[FieldError]:
     problems += _validate_annotations(metadata.get("annotations"))
     problems += _validate_owners(metadata.get("ownerReferences"))
     for index, finalizer in enumerate(metadata.get("finalizers") or ()):
-        problems += _validate_key(f"metadata.finalizers[{index}]", finalizer)
+        problems += validate_key("metadata.finalizers", finalizer)
+        if (
+            not resource.group
+            and "/" not in finalizer
+            and finalizer not in ("foregroundDeletion", "kubernetes", "orphan")
+        ):
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            problems.append(errors.invalid_value(f"metadata.finalizers[{index}]", finalizer, detail))
     return problems
 
 
@@ -99,6 +106,8 @@ def _validate_name(resource: Resource, name: str) -> list[FieldError]:
         return [errors.invalid_value(path, name, "may not contain '/' or '%'")] if bad else []
     if resource.collection == "services":
         pattern, words, limit = _LABEL_1035, _LABEL_1035_WORDS, 63
+    elif resource.collection == "namespaces" and "." in name:
+        return [errors.invalid_value(path, name, "must not contain dots")]
     elif resource.collection == "namespaces":
         pattern, words, limit = _LABEL_1123, _LABEL_1123_WORDS, 63
     else:
@@ -108,7 +117,8 @@ def _validate_name(resource: Resource, name: str) -> list[FieldError]:
     return [] if pattern.match(name) else [errors.invalid_value(path, name, words)]
 
 
-def _validate_key(path: str, key: Any) -> list[FieldError]:
+def validate_key(path: str, key: Any) -> list[FieldError]:
+    """What is wrong with the key of a label, or of an annotation."""
     if not isinstance(key, str):
         return [errors.invalid_value(path, key, "must be a string")]
     prefix, slash, name = key.rpartition("/")
@@ -127,7 +137,7 @@ def _validate_labels(labels: Any) -> list[FieldError]:
         return [errors.invalid_value(path, labels, "must be a map of strings")]
     problems = []
     for key, value in labels.items():
-        problems += _validate_key(path, key)
+        problems += validate_key(path, key)
         if not isinstance(value, str):
             problems.append(errors.invalid_value(path, value, "must be a string"))
         elif len(value) > 63:
@@ -143,20 +153,27 @@ def _validate_annotations(annotations: Any) -> list[FieldError]:
         return []
     if not isinstance(annotations, dict) or not all(isinstance(v, str) for v in annotations.values()):
         return [errors.invalid_value(path, annotations, "must be a map of strings")]
-    problems = [problem for key in annotations for problem in _validate_key(path, key.lower())]
+    problems = [problem for key in annotations for problem in validate_key(path, key.lower())]
     if sum(len(key) + len(value) for key, value in annotations.items()) > ANNOTATIONS_LIMIT_BYTES:
         problems.append(errors.too_long(path, ANNOTATIONS_LIMIT_BYTES))
     return problems
 
 
+_OWNER_WORDS = (
+    ("apiVersion", "version must not be empty"),
+    ("kind", "must not be empty"),
+    ("name", "must not be empty"),
+    ("uid", "must not be empty"),
+)
+
+
 def _validate_owners(owners: Any) -> list[FieldError]:
     problems = []
     controllers = []
-    for index, owner in enumerate(owners or ()):
-        path = f"metadata.ownerReferences[{index}]"
+    for owner in owners or ():
         problems += [
-            errors.invalid_value(f"{path}.{field}", "", f"{field} must not be empty")
-            for field in ("apiVersion", "kind", "name", "uid")
+            errors.invalid_value(f"metadata.ownerReferences.{field}", "", words)
+            for field, words in _OWNER_WORDS
             if not owner.get(field)
         ]
         if owner.get("controller"):

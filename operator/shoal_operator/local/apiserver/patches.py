@@ -16,13 +16,17 @@ MAX_OPERATIONS = 10_000
 
 
 class PatchError(ValueError):
-    """The patch is malformed or does not fit the document."""
+    """The patch does not fit the document."""
+
+
+class MalformedPatchError(PatchError):
+    """The patch is none, whatever the document."""
 
 
 def json_patch(document: Document, operations: Any) -> Document:
     """RFC 6902."""
     if not isinstance(operations, list):
-        raise PatchError("a JSON patch is a list of operations")
+        raise MalformedPatchError("json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     if len(operations) > MAX_OPERATIONS:
         raise PatchError(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}")
     root: Any = clone(document)
@@ -47,7 +51,8 @@ def _step(root: Any, operation: Document) -> Any:
         case "add":
             return _write(root, path, clone(operation.get("value")), insert=True)
         case "replace":
-            return _write(root, path, clone(operation.get("value")), must_exist=True)
+            # The real server's library takes an absent member for one to be added.
+            return _write(root, path, clone(operation.get("value")))
         case "copy":
             return _write(root, path, clone(_read(root, str(operation.get("from")))), insert=True)
         case "move":
@@ -138,6 +143,8 @@ def strategic_merge(document: Any, patch: Any, schema: Document) -> Any:
         return clone({name: value for name, value in patch.items() if name != "$patch"})
     if directive == "delete":
         return {}
+    if directive not in (None, "merge"):
+        raise PatchError(f"unknown patch type: {directive} in map: {_go_map(patch)}")
     merged: Document = dict(document or {})
     retained = patch.get("$retainKeys")
     if retained is not None:
@@ -187,7 +194,7 @@ def _merge_items(live: list[Any], patch: list[Any], key: str, items: Document) -
     merged = list(live)
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise PatchError(f"map: {item} does not contain declared merge key: {key}")
+            raise PatchError(f"map: {_go_map(item)} does not contain declared merge key: {key}")
         index = next((i for i, held in enumerate(merged) if held.get(key) == item[key]), None)
         if item.get("$patch") == "delete":
             merged = [held for held in merged if held.get(key) != item[key]]
@@ -196,6 +203,13 @@ def _merge_items(live: list[Any], patch: list[Any], key: str, items: Document) -
         else:
             merged[index] = strategic_merge(merged[index], item, items)
     return merged
+
+
+def _go_map(value: Any) -> str:
+    """A map as Go prints it."""
+    if not isinstance(value, dict):
+        return str(value)
+    return "map[" + " ".join(f"{name}:{_go_map(value[name])}" for name in sorted(value)) + "]"
 
 
 def _ordered(items: list[Any], order: list[Any], schema: Document) -> list[Any]:

@@ -5,6 +5,7 @@ Invariant: pure text in, `Target` out; it does not know which resources exist.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -44,3 +45,11 @@ def parse(path: str) -> Target | None:
         return None
     padded = [*rest, "", ""]
     return Target(group, version, padded[0], namespace, padded[1], padded[2])
+
+
+def is_below_group(path: str, groups: Collection[str]) -> bool:
+    """Whether a path lies below a version of the core group or of one of `groups`, whatever it names there."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api":
+        return len(parts) >= 3
+    return parts[0] == "apis" and len(parts) >= 4 and parts[1] in groups

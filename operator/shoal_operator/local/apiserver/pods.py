@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from shoal_operator.local.apiserver import errors
+from shoal_operator.local.apiserver import errors, podfields
 from shoal_operator.local.apiserver.errors import FieldError
 from shoal_operator.local.apiserver.values import Document, clone
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+_ENV_WORDS = "a valid environment variable name must consist only of printable ASCII characters other than '='"
 _ENV_NAME = re.compile(r"[^=\x00-\x1f\x7f]+\Z")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 DEFAULT_GRACE_PERIOD_SECONDS = 30
@@ -30,15 +31,40 @@ def default_pod(pod: Document) -> None:
         ("schedulerName", "default-scheduler"),
         ("terminationGracePeriodSeconds", DEFAULT_GRACE_PERIOD_SECONDS),
         ("enableServiceLinks", True),
-        ("serviceAccountName", "default"),
         ("securityContext", {}),
     ):
         spec.setdefault(name, clone(value))
+    if isinstance(spec["terminationGracePeriodSeconds"], int) and spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for field in ("containers", "initContainers"):
         for container in spec.get(field) or ():
             _default_container(container)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
+
+
+_NOT_READY_SECONDS = 300
+
+
+def admit_pod(pod: Document) -> None:
+    """What admission adds: the account, the priority of pods that name none, and how long a lost node is borne."""
+    spec = pod["spec"]
+    spec.setdefault("serviceAccountName", "default")
+    if not spec.get("priorityClassName"):
+        spec.setdefault("priority", 0)
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    held = list(spec.get("tolerations") or ())
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        if not any(_tolerates(toleration, key) for toleration in held):
+            held.append(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NOT_READY_SECONDS}
+            )
+    spec["tolerations"] = held
+
+
+def _tolerates(toleration: Document, key: str) -> bool:
+    same_key = toleration.get("key", "") in ("", key)
+    return same_key and toleration.get("effect", "") in ("", "NoExecute")
 
 
 def _default_container(container: Document) -> None:
@@ -97,16 +123,14 @@ def _validate_spec(spec: Document) -> list[FieldError]:
     problems: list[FieldError] = []
     if not spec.get("containers"):
         problems.append(errors.required("spec.containers"))
-    policies = ("Always", "Never", "OnFailure")
+    policies = ("Always", "OnFailure", "Never")
     if spec.get("restartPolicy") not in policies:
         problems.append(errors.not_supported("spec.restartPolicy", spec.get("restartPolicy"), policies))
-    grace = spec.get("terminationGracePeriodSeconds")
-    if not isinstance(grace, int) or grace < 0:
-        detail = "must be greater than or equal to 0"
-        problems.append(errors.invalid_value("spec.terminationGracePeriodSeconds", grace, detail))
+    problems += podfields.validate(spec)
     volumes: set[str] = set()
     for index, volume in enumerate(spec.get("volumes") or ()):
         problems += _validate_unique_name(f"spec.volumes[{index}]", volume, volumes)
+        problems += podfields.validate_volume(f"spec.volumes[{index}]", volume)
     containers: set[str] = set()
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
@@ -137,6 +161,7 @@ def _validate_container(path: str, container: Document, volumes: set[str]) -> li
     problems: list[FieldError] = []
     if not container.get("image"):
         problems.append(errors.required(f"{path}.image"))
+    problems += podfields.validate_container(path, container)
     problems += _validate_mounts(path, container, volumes)
     problems += _validate_environment(path, container)
     for index, port in enumerate(container.get("ports") or ()):
@@ -166,7 +191,7 @@ def _validate_environment(path: str, container: Document) -> list[FieldError]:
         if not variable.get("name"):
             problems.append(errors.required(f"{where}.name"))
         elif not _ENV_NAME.match(variable["name"]):
-            problems.append(errors.invalid_value(f"{where}.name", variable["name"], "must not contain '='"))
+            problems.append(errors.invalid_value(f"{where}.name", variable["name"], _ENV_WORDS))
         if variable.get("value") and variable.get("valueFrom"):
             detail = "may not be specified when `value` is not empty"
             problems.append(errors.invalid_value(f"{where}.valueFrom", "", detail))
@@ -174,6 +199,10 @@ def _validate_environment(path: str, container: Document) -> list[FieldError]:
 
 
 def _validate_change(spec: Document, old: Document) -> list[FieldError]:
+    for field in ("containers", "initContainers"):
+        if len(spec.get(field) or ()) != len(old.get(field) or ()):
+            kind = "containers" if field == "containers" else "init containers"
+            return [errors.forbidden_field(f"spec.{field}", f"pod updates may not add or remove {kind}")]
     if _comparable(spec, old) == _comparable(old, old):
         return []
     detail = (

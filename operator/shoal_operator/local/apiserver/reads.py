@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shoal_operator.local.apiserver import errors, selectors, versions
+from shoal_operator.local.apiserver import errors, metadata, selectors, versions
 from shoal_operator.local.apiserver.context import Context
 from shoal_operator.local.apiserver.kinds import Resource
 from shoal_operator.local.apiserver.selectors import ALL_FIELDS, ALL_LABELS, FieldSelector, LabelSelector
@@ -85,6 +85,9 @@ def read_filter(resource: Resource, label_text: str, field_text: str) -> Filter:
     """Parse both selectors; StatusError 400 for text or fields that the resource does not support."""
     try:
         found = Filter(selectors.parse_labels(label_text), selectors.parse_fields(field_text))
+        for need in found.labels.requirements:
+            for problem in metadata.validate_key("<nil>", need.key):
+                raise errors.bad_request(f"unable to parse requirement: {problem.text()}")
     except selectors.SelectorError as error:
         raise errors.bad_request(str(error)) from error
     allowed = {
@@ -95,12 +98,14 @@ def read_filter(resource: Resource, label_text: str, field_text: str) -> Filter:
     }
     for need in found.fields.requirements:
         if need.key not in allowed:
-            text = (
-                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector '
-                f'"{label_text}", field selector "{field_text}": field label not supported: {need.key}'
-            )
-            raise errors.bad_request(text)
+            raise errors.bad_request(_unknown_field(resource, need.key))
     return found
+
+
+def _unknown_field(resource: Resource, name: str) -> str:
+    if resource.custom or resource.collection in SELECTABLE_FIELDS:
+        return f"field label not supported: {name}"
+    return f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +118,31 @@ class Page:
     remaining: int | None = None
 
     def document(self, resource: Resource) -> Document:
-        metadata: Document = {"resourceVersion": self.resource_version}
+        meta: Document = {"resourceVersion": self.resource_version}
+        if resource.custom:
+            meta["continue"] = ""
         if self.continue_token:
-            metadata["continue"] = self.continue_token
+            meta["continue"] = self.continue_token
         if self.remaining:
-            metadata["remainingItemCount"] = self.remaining
+            meta["remainingItemCount"] = self.remaining
         return {
             "kind": resource.list_kind,
             "apiVersion": resource.api_version,
-            "metadata": metadata,
-            "items": self.items,
+            "metadata": meta,
+            "items": self.items if resource.custom else [_without_kind(item) for item in self.items],
         }
+
+
+def _without_kind(item: Document) -> Document:
+    """The items of a built-in list say their kind by the list's; so the real server writes them."""
+    return {name: value for name, value in item.items() if name not in ("kind", "apiVersion")}
+
+
+def check_version(text: str) -> None:
+    """StatusError for a version in a get that is none."""
+    if text and not text.isdigit():
+        words = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise errors.plain(f'resourceVersion: Invalid value: "{text}": {words}')
 
 
 def get_object(context: Context, resource: Resource, namespace: str | None, name: str) -> Document:
@@ -143,24 +162,29 @@ def list_objects(
     limit: int = 0,
     continue_token: str = "",
     resource_version: str = "",
+    exact: bool = False,
 ) -> Page:
-    """A page of objects; `limit` 0 means all. StatusError 410 for a continue token that is too old."""
+    """A page of objects; `limit` 0 means all, `exact` the state at `resource_version`.
+
+    StatusError 410 for a continue token or an exact version that is too old.
+    """
     store = context.store
     if continue_token:
+        if resource_version not in ("", "0"):
+            raise errors.bad_request("specifying resource version is not allowed when using continue")
         version, after = _read_token(continue_token)
-        try:
-            entries = store.scan_at(resource.collection, namespace, version)
-        except HistoryLostError as error:
-            text = (
-                "The provided continue parameter is too old to display a consistent list result. You can start a "
-                "new list without the continue parameter."
-            )
-            raise errors.expired(text) from error
-        entries = [entry for entry in entries if entry[0] > after]
+        entries = [
+            entry for entry in _scan_at(context, resource, namespace, version, _TOO_OLD_TO_CONTINUE) if entry[0] > after
+        ]
     else:
         version = store.resource_version
         _refuse_future(resource_version, version)
-        entries = store.scan(resource.collection, namespace)
+        if exact:
+            version = int(resource_version)
+            text = "The resourceVersion for the provided list is too old."
+            entries = _scan_at(context, resource, namespace, version, text)
+        else:
+            entries = store.scan(resource.collection, namespace)
     if not wanted.everything():
         entries = [entry for entry in entries if wanted.matches(entry[1])]
     token, remaining = "", None
@@ -171,11 +195,29 @@ def list_objects(
     return Page([versions.from_storage(resource, doc) for _, doc in entries], str(version), token, remaining)
 
 
+_TOO_OLD_TO_CONTINUE = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+    "without the continue parameter."
+)
+
+
+def _scan_at(
+    context: Context, resource: Resource, namespace: str | None, version: int, too_old: str
+) -> list[tuple[Key, Document]]:
+    try:
+        return context.store.scan_at(resource.collection, namespace, version)
+    except HistoryLostError as error:
+        raise errors.expired(too_old) from error
+
+
 def _refuse_future(requested: str, current: int) -> None:
     if not requested:
         return
     if not requested.isdigit():
-        raise errors.bad_request(f"invalid resource version: {requested!r}")
+        text = (
+            f'resourceVersion: Invalid value: "{requested}": strconv.ParseUint: parsing "{requested}": invalid syntax'
+        )
+        raise errors.bad_request(f"invalid resource version: {text}")
     if int(requested) > current:
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
         text = f"Too large resource version: {requested}, current: {current}"
@@ -191,4 +233,4 @@ def _read_token(token: str) -> tuple[int, Key]:
         version, collection, namespace, name = json.loads(base64.urlsafe_b64decode(token.encode()))
         return int(version), Key(str(collection), str(namespace), str(name))
     except (binascii.Error, TypeError, ValueError) as error:
-        raise errors.bad_request(f"continue key is not valid: {token!r}") from error
+        raise errors.bad_request(f"invalid continue token: continue key is not valid: {error}") from error

@@ -5,45 +5,61 @@ Invariant: whatever is wrong with it is a StatusError of the client's making, ne
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import yaml
 from aiohttp import web
 
-from shoal_operator.local.apiserver import errors, negotiation, protobuf
+from shoal_operator.local.apiserver import bodies, errors, negotiation, protobuf
 from shoal_operator.local.apiserver.context import WriteOptions
 from shoal_operator.local.apiserver.values import Document
 
-BODY_LIMIT_BYTES = 1024 * 1024
-MEDIA_TYPES = (negotiation.JSON, "application/yaml")
+BODY_LIMIT_BYTES = 3 * 1024 * 1024
+MEDIA_TYPES = negotiation.MEDIA_TYPES
+MANAGER_LIMIT = 128
+_OPTIONS_KINDS = {"PATCH": "PatchOptions", "POST": "CreateOptions", "PUT": "UpdateOptions"}
+_UNRECOGNIZED = "the object provided is unrecognized: couldn't get version/kind; json parse error"
+
+
+class Request(web.BaseRequest):
+    """A request that remembers what a strict reader minds in its body, for the options that are read after it."""
+
+    repeated: tuple[str, ...] = ()
 
 
 def integer(request: web.BaseRequest, name: str) -> int:
-    """A whole number from the query, 0 where it is absent."""
+    """A whole number from the query, 0 where it is absent or below."""
     text = request.query.get(name, "")
-    if text and not text.isdigit():
-        raise errors.bad_request(f"{name} must be a whole number, not {text!r}")
-    return int(text) if text else 0
+    if text and not text.removeprefix("-").isdigit():
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return max(0, int(text)) if text else 0
 
 
 def write_options(request: web.BaseRequest) -> WriteOptions:
     """The options of a create, update or patch; the manager is the client's name where none is given."""
     query = request.query
-    dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
-        problem = errors.not_supported("dryRun", [dry_run], ["All"])
-        raise errors.invalid("PatchOptions.meta.k8s.io", "", [problem])
+    dry_run, manager = query.get("dryRun", ""), query.get("fieldManager", "")
     validation = query.get("fieldValidation") or "Warn"
+    applies = request.content_type == "application/apply-patch+yaml"
+    problems = []
+    if applies and not manager:
+        problems.append(errors.required("fieldManager", "is required for apply patch"))
+    if request.method == "PATCH" and not applies and "force" in query:
+        problems.append(errors.forbidden_field("force", "may not be specified for non-apply patch"))
+    if len(manager) > MANAGER_LIMIT:
+        problems.append(errors.too_long("fieldManager", MANAGER_LIMIT))
+    if dry_run not in ("", "All"):
+        problems.append(errors.not_supported("dryRun", [dry_run], ["All"]))
     if validation not in ("Ignore", "Strict", "Warn"):
-        problem = errors.not_supported("fieldValidation", validation, ("Ignore", "Strict", "Warn"))
-        raise errors.invalid("CreateOptions.meta.k8s.io", "", [problem])
+        problems.append(errors.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
+    if problems:
+        raise errors.invalid(f"{_OPTIONS_KINDS.get(request.method, 'UpdateOptions')}.meta.k8s.io", "", problems)
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
     return WriteOptions(
-        field_manager=(query.get("fieldManager") or agent)[:128],
+        field_manager=manager or agent[:MANAGER_LIMIT],
         dry_run=dry_run == "All",
         field_validation=validation,
         force=query.get("force") in ("true", "1"),
+        repeated=request.repeated if isinstance(request, Request) else (),
     )
 
 
@@ -52,17 +68,23 @@ async def body(request: web.BaseRequest, *, optional: bool = False) -> Any:
     raw = await request.read()
     if not raw and optional:
         return {}
-    media_type = request.content_type
-    if media_type.endswith("yaml") and not raw.lstrip().startswith((b"{", b"[")):
-        return _from_yaml(raw)
+    media_type = request.content_type if "Content-Type" in request.headers else negotiation.JSON
     if media_type == protobuf.MEDIA_TYPE:
         return _from_protobuf(raw)
-    if "cbor" in media_type:
+    if request.method != "PATCH" and media_type not in MEDIA_TYPES:
         raise errors.unsupported_media_type(MEDIA_TYPES)
     try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise errors.bad_request(f"the object provided is unrecognized: json parse error: {error}") from error
+        if media_type.endswith("yaml"):
+            found, repeated = bodies.from_yaml(raw)
+        else:
+            found, repeated = bodies.from_json(raw)
+    except bodies.BodyError as error:
+        words = "error decoding patch" if request.method == "PATCH" else _UNRECOGNIZED
+        words = "error decoding YAML" if media_type == "application/apply-patch+yaml" else words
+        raise errors.bad_request(f"{words}: {error}") from error
+    if isinstance(request, Request):
+        request.repeated = tuple(repeated)
+    return found
 
 
 def _from_protobuf(raw: bytes) -> Document:
@@ -72,23 +94,3 @@ def _from_protobuf(raw: bytes) -> Document:
         refusal = errors.unsupported_media_type(MEDIA_TYPES)
         refusal.message += f" ({error})"
         raise refusal from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as JSON has it: a date stays the text it is."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in held if tag != "tag:yaml.org,2002:timestamp"]
-    for first, held in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _from_yaml(raw: bytes) -> Any:
-    loader = _Loader(raw)
-    try:
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise errors.bad_request(f"error decoding YAML: {error}") from error
-    finally:
-        loader.dispose()

@@ -29,6 +29,11 @@ def document(shown: Document, status: int = 200, warnings: list[str] | None = No
     return response
 
 
+def nothing_here() -> web.Response:
+    """404 as plain text, which is what the real server's router says of a path that no API group has."""
+    return web.Response(text="404 page not found\n", status=404)
+
+
 def failure(error: StatusError) -> web.Response:
     """A refusal."""
     response = document(error.document(), error.code)

@@ -232,7 +232,13 @@ def _validate_string(schema: Document, value: str, path: str, problems: list[Fie
         problems.append(errors.invalid_value(path, value, f"{path} in body should match '{pattern}'"))
     problem = _format_problem(schema.get("format"), value)
     if problem:
-        problems.append(errors.invalid_value(path, value, f"{path} in body must be of type {problem}: {value!r}"))
+        problems.append(
+            errors.invalid_value(path, value, f"{path} in body must be of type {problem}: {errors.show(value)}")
+        )
+
+
+_ZERO: Document = {"object": {}, "string": "", "integer": 0, "boolean": False, "array": []}
+"""What Go makes of a null in a list."""
 
 
 def normalise(schema: Document, value: Any) -> Any:
@@ -241,7 +247,7 @@ def normalise(schema: Document, value: Any) -> Any:
         return {name: normalise(child(schema, name) or {}, item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
         items = schema.get("items") or {}
-        return [normalise(items, item) for item in value]
+        return [normalise(items, _ZERO.get(items.get("type", ""), item) if item is None else item) for item in value]
     if schema.get("format") == "quantity" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value

@@ -184,3 +184,8 @@ BUILTIN_SCHEMAS: dict[str, Document] = {
     },
 }
 """By kind; what both Events are stored as is the core one."""
+
+
+def standing(kind: str, *, custom: bool) -> frozenset[tuple[str, ...]]:
+    """The maps and lists that each object of a kind has from the start."""
+    return frozenset() if custom else STANDING_EVERYWHERE | STANDING.get(kind, frozenset())

@@ -80,6 +80,9 @@ ALL_FIELDS = FieldSelector()
 """The selectors that match everything."""
 
 
+_OPERATORS = "in, notin, =, ==, !=, gt, lt"
+
+
 class _LabelParser:
     """Recursive descent over the tokens of one label selector."""
 
@@ -113,7 +116,7 @@ class _LabelParser:
         while self.peek() is not None:
             found.append(self.requirement())
             if self.peek() is not None and self.take() != ",":
-                raise SelectorError(f"unable to parse requirement: expected ',' in {self.text!r}")
+                raise SelectorError(f"found '{self.tokens[self.index - 1][0]}', expected: ',' or 'end of string'")
         return tuple(found)
 
     def requirement(self) -> Requirement:
@@ -134,7 +137,7 @@ class _LabelParser:
                 return Requirement(key, operator, self.value_set())
             case ">" | "<":
                 return Requirement(key, "gt" if operator == ">" else "lt", (self.number(),))
-        raise SelectorError(f"unable to parse requirement: found '{operator}', expected: an operator")
+        raise SelectorError(f"unable to parse requirement: found '{operator}', expected: {_OPERATORS}")
 
     def number(self) -> str:
         bound = self.take(word=True)

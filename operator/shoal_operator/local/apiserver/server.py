@@ -26,7 +26,7 @@ from shoal_operator.local.apiserver.gc import Collector
 from shoal_operator.local.apiserver.handlers import Dispatcher
 from shoal_operator.local.apiserver.kinds import CRD_COLLECTION, Registry
 from shoal_operator.local.apiserver.logs import LogSource
-from shoal_operator.local.apiserver.requests import BODY_LIMIT_BYTES
+from shoal_operator.local.apiserver.requests import BODY_LIMIT_BYTES, Request
 from shoal_operator.local.apiserver.store import Change, Store
 from shoal_operator.local.apiserver.values import Document, dig
 from shoal_operator.local.apiserver.watch import Hub
@@ -172,7 +172,7 @@ def _limited_request(
 ) -> web.BaseRequest:
     """A request whose body may not exceed the limit."""
     loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT_BYTES)
+    return Request(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT_BYTES)
 
 
 async def _collect(context: Context, collector: Collector) -> None:

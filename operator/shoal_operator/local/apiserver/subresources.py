@@ -1,4 +1,4 @@
-"""Subresources that are more than a part of their object: scale, binding, eviction, finalize.
+"""Subresources that are more than a part of their object: scale, binding, finalize (`eviction` has its own module).
 
 Invariant: each is an ordinary write in the end and keeps every rule of `writes` and `deletion`.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shoal_operator.local.apiserver import deletion, errors, jsonpath, patches, reads, writes
-from shoal_operator.local.apiserver.context import Context, WriteOptions, read_delete_options
+from shoal_operator.local.apiserver import errors, jsonpath, patches, reads, writes
+from shoal_operator.local.apiserver.context import Context, WriteOptions
 from shoal_operator.local.apiserver.kinds import Resource
 from shoal_operator.local.apiserver.values import Document, clone, dig
 
@@ -67,15 +67,14 @@ def write_scale(
     except patches.PatchError as error:
         raise errors.bad_request(str(error)) from error
     replicas = dig(wanted, "spec", "replicas", default=0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
         problem = errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise errors.invalid("Scale.autoscaling", name, [problem])
-    update: Document = {"spec": None, "metadata": {}}
     version = dig(wanted, "metadata", "resourceVersion")
     if version and version != current["metadata"]["resourceVersion"]:
         raise errors.conflict(resource.group_resource, name, errors.STALE)
-    update = _nested(_fields(declared["specReplicasPath"]), replicas)
-    writes.patch(context, resource, namespace, name, writes.MERGE_PATCH, update, options)
+    update: Document = _nested(_fields(declared["specReplicasPath"]), replicas)
+    writes.patch(context, resource, namespace, name, writes.MERGE_PATCH, update, options, "scale")
     return read_scale(context, resource, namespace, name)
 
 
@@ -111,14 +110,7 @@ def bind_pod(context: Context, resource: Resource, namespace: str | None, name: 
     }
     bound["status"] = bound.get("status", {}) | {"conditions": [*conditions, scheduled]}
     writes.commit(context, key, bound)
-    return success()
-
-
-def evict_pod(context: Context, resource: Resource, namespace: str | None, name: str, body: Any) -> Document:
-    """POST pods/NAME/eviction: a delete (disruption budgets are kept by a controller this server lacks)."""
-    options = read_delete_options(dig(body, "deleteOptions", default={}) or {}, {})
-    deletion.delete(context, resource, namespace, name, options)
-    return success()
+    return success() | {"code": 201}
 
 
 def finalize_namespace(context: Context, resource: Resource, name: str, body: Any) -> Document:

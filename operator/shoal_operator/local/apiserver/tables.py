@@ -41,7 +41,9 @@ def duration(seconds: int) -> str:
         return f"{hours}h"
     if days < 8:
         return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y"
+    if days < 730:
+        return f"{days}d"
+    return f"{days // 365}y{days % 365}d" if days < 2920 and days % 365 else f"{days // 365}y"
 
 
 def table(
@@ -55,10 +57,7 @@ def table(
 ) -> Document:
     """A metav1.Table. `include` is what each row carries: None, Metadata or Object."""
     columns, cells = _layout(resource)
-    rows = [
-        {"cells": cells(document, now)} | ({} if include == "None" else {"object": _carried(document, include)})
-        for document in documents
-    ]
+    rows = [{"cells": cells(document, now), "object": _carried(document, include)} for document in documents]
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -68,7 +67,9 @@ def table(
     }
 
 
-def _carried(document: Document, include: str) -> Document:
+def _carried(document: Document, include: str) -> Document | None:
+    if include == "None":
+        return None
     return document if include == "Object" else partial(document)
 
 
@@ -107,7 +108,7 @@ def _custom_layout(resource: Resource) -> tuple[list[Document], CellMaker]:
     columns = [
         column(
             raw["name"],
-            "string" if raw["type"] == "date" else raw["type"],
+            raw["type"],
             priority=raw.get("priority", 0),
             form=raw.get("format", ""),
             description=raw.get("description", ""),
@@ -198,7 +199,7 @@ def _event(event: Document, now: datetime) -> Cells:
     first = event.get("firstTimestamp") or event.get("deprecatedFirstTimestamp") or event.get("eventTime")
     series = event.get("series") or {}
     last = event.get("lastTimestamp") or event.get("deprecatedLastTimestamp") or series.get("lastObservedTime") or first
-    source = dig(event, "source", "component") or event.get("reportingComponent") or event.get("reportingController")
+    source = _event_source(event)
     count = series.get("count") or event.get("count") or event.get("deprecatedCount") or 1
     return [
         age(last or event["metadata"]["creationTimestamp"], now),
@@ -212,6 +213,67 @@ def _event(event: Document, now: datetime) -> Cells:
         count,
         event["metadata"]["name"],
     ]
+
+
+def _event_source(event: Document) -> str:
+    """Who reports: the component and, where it says so, which instance of it."""
+    source = event.get("source") or event.get("deprecatedSource") or {}
+    component = source.get("component") or event.get("reportingComponent") or event.get("reportingController") or ""
+    instance = source.get("host") or event.get("reportingInstance") or ""
+    return f"{component}, {instance}" if instance else str(component)
+
+
+def _claim(claim: Document, now: datetime) -> Cells:
+    spec = claim.get("spec") or {}
+    letters = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    modes = dig(claim, "status", "accessModes", default=[]) if spec.get("volumeName") else []
+    return [
+        claim["metadata"]["name"],
+        "Terminating" if claim["metadata"].get("deletionTimestamp") else dig(claim, "status", "phase", default=""),
+        spec.get("volumeName", ""),
+        dig(claim, "status", "capacity", "storage", default="") if spec.get("volumeName") else "",
+        ",".join(letters.get(mode, mode) for mode in modes),
+        spec.get("storageClassName", ""),
+        spec.get("volumeAttributesClassName", "<unset>"),
+        _created(claim, now),
+        spec.get("volumeMode", "<unset>"),
+    ]
+
+
+def _network_policy(policy: Document, now: datetime) -> Cells:
+    labels = dig(policy, "spec", "podSelector", "matchLabels", default={})
+    shown = ",".join(f"{key}={labels[key]}" for key in sorted(labels)) or "<none>"
+    return [policy["metadata"]["name"], shown, _created(policy, now)]
+
+
+def _role(role: Document, _now: datetime) -> Cells:
+    return [role["metadata"]["name"], role["metadata"].get("creationTimestamp", "")]
+
+
+def _role_binding(binding: Document, now: datetime) -> Cells:
+    role, subjects = binding.get("roleRef") or {}, binding.get("subjects") or ()
+    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in subjects:
+        name = str(subject.get("name", ""))
+        if subject.get("kind") == "ServiceAccount":
+            name = f"{subject.get('namespace', '')}/{name}"
+        named.setdefault(str(subject.get("kind")), []).append(name)
+    lists = [", ".join(named[kind]) for kind in ("User", "Group", "ServiceAccount")]
+    return [
+        binding["metadata"]["name"],
+        f"{role.get('kind', '')}/{role.get('name', '')}",
+        _created(binding, now),
+        *lists,
+    ]
+
+
+_ROLE_COLUMNS = [_NAME, column("Created At", "date")]
+_BINDING_COLUMNS = [
+    _NAME,
+    column("Role"),
+    _AGE,
+    *(column(name, priority=1) for name in ("Users", "Groups", "ServiceAccounts")),
+]
 
 
 def _node(node: Document, now: datetime) -> Cells:
@@ -311,7 +373,7 @@ _BUILTIN: dict[str, tuple[list[Document], CellMaker]] = {
             column("Source", priority=1),
             column("Message"),
             column("First Seen", priority=1),
-            column("Count", "integer", priority=1),
+            column("Count", priority=1),
             column("Name", form="name", priority=1),
         ],
         _event,
@@ -340,11 +402,25 @@ _BUILTIN: dict[str, tuple[list[Document], CellMaker]] = {
         ],
         _budget,
     ),
-    "configmaps": ([_NAME, column("Data", "integer"), _AGE], _counted("data", "binaryData")),
-    "secrets": ([_NAME, column("Type"), column("Data", "integer"), _AGE], _secret),
+    "configmaps": ([_NAME, column("Data"), _AGE], _counted("data", "binaryData")),
+    "secrets": ([_NAME, column("Type"), column("Data"), _AGE], _secret),
     "namespaces": ([_NAME, column("Status"), _AGE], _with("status", "phase")),
     "leases.coordination.k8s.io": ([_NAME, column("Holder"), _AGE], _with("spec", "holderIdentity")),
-    "persistentvolumeclaims": ([_NAME, column("Status"), _AGE], _with("status", "phase")),
+    "persistentvolumeclaims": (
+        [
+            _NAME,
+            *(column(name) for name in ("Status", "Volume", "Capacity", "Access Modes", "StorageClass")),
+            column("VolumeAttributesClass"),
+            _AGE,
+            column("VolumeMode", priority=1),
+        ],
+        _claim,
+    ),
+    "networkpolicies.networking.k8s.io": ([_NAME, column("Pod-Selector"), _AGE], _network_policy),
+    "clusterroles.rbac.authorization.k8s.io": (_ROLE_COLUMNS, _role),
+    "roles.rbac.authorization.k8s.io": (_ROLE_COLUMNS, _role),
+    "clusterrolebindings.rbac.authorization.k8s.io": (_BINDING_COLUMNS, _role_binding),
+    "rolebindings.rbac.authorization.k8s.io": (_BINDING_COLUMNS, _role_binding),
     "customresourcedefinitions.apiextensions.k8s.io": (
         [_NAME, column("Created At", form="date-time")],
         _definition,

@@ -22,6 +22,9 @@ _RENAMED = (
 """(core/v1 name, events.k8s.io/v1 name)."""
 
 
+_LEFT_OUT_EMPTY = frozenset({"reportingController", "reportingInstance"})
+
+
 def to_storage(resource: Resource, document: Document) -> Document:
     """The stored form of what a client sent to `resource`."""
     if resource.group != EVENTS_GROUP:
@@ -32,7 +35,8 @@ def to_storage(resource: Resource, document: Document) -> Document:
 def from_storage(resource: Resource, document: Document) -> Document:
     """What `resource` shows of a stored object; the object itself when nothing differs."""
     if resource.group == EVENTS_GROUP:
-        return _renamed(document, dict(_RENAMED), resource.api_version)
+        shown = _renamed(document, dict(_RENAMED), resource.api_version)
+        return {name: value for name, value in shown.items() if value != "" or name not in _LEFT_OUT_EMPTY}
     if document.get("apiVersion") != resource.api_version:
         return document | {"apiVersion": resource.api_version}
     return document

@@ -14,12 +14,20 @@ from shoal_operator.local.apiserver import errors, tables, versions
 from shoal_operator.local.apiserver.context import Context
 from shoal_operator.local.apiserver.kinds import Resource
 from shoal_operator.local.apiserver.negotiation import View
-from shoal_operator.local.apiserver.reads import Filter
+from shoal_operator.local.apiserver.reads import Filter, check_version
 from shoal_operator.local.apiserver.store import Change, HistoryLostError
 from shoal_operator.local.apiserver.values import Document, encode
 
 BATCH = 500
 """Changes put into one write, so that a long backlog does not become one huge buffer."""
+
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def _as_left(document: Document, version: int) -> Document:
+    """An object as it last matched a watch's selector, at the version by which it ceased to."""
+    return document | {"metadata": document["metadata"] | {"resourceVersion": str(version)}}
 
 
 class Hub:
@@ -71,18 +79,26 @@ class Watch:
         self._columns_sent = False
         self._cursor = 0
         self._backlog: Iterator[Document] | None = None
+        self._marks_initial = False
         self.ended = False
 
-    def start(self, resource_version: str) -> None:
-        """Begin after a version, or with all that stands now ("" and "0")."""
+    def start(self, resource_version: str, *, initial: bool | None = None) -> None:
+        """Begin after a version, or with all that stands now ("" and "0").
+
+        `initial` is the client's wish: True for all that stands now and then a bookmark that says so, False for
+        neither, None for what the version says.
+        """
         store = self._context.store
-        if resource_version in ("", "0"):
+        check_version(resource_version)
+        if initial is False and resource_version in ("", "0"):
+            self._cursor = store.resource_version
+            return
+        if initial or resource_version in ("", "0"):
+            self._marks_initial = bool(initial)
             self._cursor = store.resource_version
             entries = store.scan(self._resource.collection, self._namespace)
             self._backlog = (document for _, document in entries if self._filter.matches(document))
             return
-        if not resource_version.isdigit():
-            raise errors.bad_request(f"invalid resource version: {resource_version!r}")
         # A version of the future comes from a server that is gone; the client has to begin again.
         self._cursor = int(resource_version) if int(resource_version) <= store.resource_version else -1
 
@@ -110,14 +126,13 @@ class Watch:
         # Changes of other kinds do not concern this client, so it may resume from the newest version of all.
         if not self._context.store.changes_after(self._resource.collection, self._cursor):
             self._cursor = self._context.store.resource_version
-        mark: Document = {
-            "kind": self._resource.kind,
-            "apiVersion": self._resource.api_version,
-            "metadata": {"resourceVersion": str(self._cursor), "creationTimestamp": None},
-        }
+        return self._line("BOOKMARK", self._mark({}))
+
+    def _mark(self, more: Document) -> Document:
+        metadata = {"resourceVersion": str(self._cursor)} | more
         if self._view.is_table:
-            mark = tables.table(self._resource, [], self._context.clock(), metadata=mark["metadata"])
-        return self._line("BOOKMARK", mark)
+            return tables.table(self._resource, [], self._context.clock(), metadata=metadata)
+        return {"kind": self._resource.kind, "apiVersion": self._resource.api_version, "metadata": metadata}
 
     def _initial(self) -> bytes:
         assert self._backlog is not None
@@ -127,6 +142,8 @@ class Watch:
             if len(lines) >= BATCH:
                 return b"".join(lines)
         self._backlog = None
+        if self._marks_initial:
+            lines.append(self._line("BOOKMARK", self._mark({"annotations": {INITIAL_EVENTS_END: "true"}})))
         return b"".join(lines) or self.poll()
 
     def _change(self, change: Change) -> bytes:
@@ -139,6 +156,8 @@ class Watch:
             if not now and not before:
                 return b""
             kind = "MODIFIED" if now and before else "ADDED" if now else "DELETED"
+            if not now and change.type != "DELETED" and change.previous is not None:
+                return self._event(kind, _as_left(change.previous, change.resource_version))
         if self._view.name or versions.from_storage(self._resource, change.document) is not change.document:
             return self._event(kind, change.document)
         if change.encoded is None:

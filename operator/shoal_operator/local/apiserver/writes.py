@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shoal_operator.local.apiserver import admission, apply, crd, errors, patches, preparation, versions
+from shoal_operator.local.apiserver import (
+    admission,
+    apply,
+    crd,
+    errors,
+    metadata,
+    patches,
+    preparation,
+    schema,
+    schemas,
+    typedpatch,
+    versions,
+)
 from shoal_operator.local.apiserver.apply import Entry, Manager
 from shoal_operator.local.apiserver.context import Context, WriteOptions
 from shoal_operator.local.apiserver.kinds import CRD_COLLECTION, Resource
 from shoal_operator.local.apiserver.store import Key
-from shoal_operator.local.apiserver.values import Document, clone, dig
+from shoal_operator.local.apiserver.values import Document, clone, dig, encode
 
 _SYSTEM_FIELDS = (
     "uid",
@@ -26,6 +38,7 @@ _SYSTEM_FIELDS = (
     "resourceVersion",
     "selfLink",
 )
+OBJECT_LIMIT_BYTES = 3 * 512 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -37,19 +50,16 @@ def create(context: Context, resource: Resource, namespace: str | None, body: An
     preparation.check_envelope(resource, body, namespace, "")
     document = versions.to_storage(resource, clone(body))
     if document["metadata"].get("resourceVersion"):
-        raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        raise errors.plain("resourceVersion should not be set on objects to be created")
     manager = Manager(options.field_manager, "Update", resource.api_version)
     document["metadata"].pop("managedFields", None)
-    return _insert(
-        context,
-        resource,
-        namespace,
-        document,
-        options,
-        lambda new: apply.write_entries(
-            new, apply.track_update(None, new, resource.schema, (), manager, context.now())
-        ),
-    )
+    standing = schemas.standing(resource.kind, custom=resource.custom)
+
+    def track(new: Document) -> None:
+        entries = apply.track_update(None, new, resource.schema, (), manager, context.now(), standing)
+        apply.write_entries(new, entries)
+
+    return _insert(context, resource, namespace, document, options, track)
 
 
 def _insert(
@@ -60,6 +70,7 @@ def _insert(
     options: WriteOptions,
     track: Callable[[Document], None],
 ) -> Document:
+    preparation.decode(resource, document, options)
     meta = document["metadata"]
     if not meta.get("name") and meta.get("generateName"):
         meta["name"] = f"{str(meta['generateName'])[:58]}{context.new_suffix()}"
@@ -71,18 +82,21 @@ def _insert(
         meta["generation"] = 1
     if "status" in resource.subresources:
         document.pop("status", None)
+    preparation.set_defaults(resource, document)
+    # What follows is the system's, so it is nobody's in managedFields.
+    track(document)
+    admission.admit(resource, document)
+    preparation.validate(context, resource, document, None)
     key = context.key(resource, namespace, str(meta.get("name", "")))
-    # Existence counts before validity, so that a repeated create is told the truth.
     if context.store.get(key) is not None:
         raise errors.already_exists(resource.group_resource, key.name)
-    preparation.prepare(context, resource, document, None, options)
     if not resource.custom:
         admission.initial_status(resource, document)
     if resource.collection == CRD_COLLECTION:
         meta.setdefault("finalizers", []).append(crd.CLEANUP_FINALIZER)
     if resource.collection == "services" and not options.dry_run:
         _give_address(context, document)
-    track(document)
+    _refuse_large(document)
     if not options.dry_run:
         context.store.put(key, document)
     return versions.from_storage(resource, document)
@@ -103,6 +117,12 @@ def _give_address(context: Context, service: Document) -> None:
     spec["clusterIPs"] = [spec["clusterIP"]]
 
 
+def _refuse_large(document: Document) -> None:
+    """The real server's store takes no object above its limit."""
+    if len(encode(document)) > OBJECT_LIMIT_BYTES:
+        raise errors.plain("etcdserver: request is too large")
+
+
 def require_namespace(context: Context, resource: Resource, namespace: str | None, name: str) -> None:
     """Objects are made only in a namespace that exists and is not going away."""
     if not resource.namespaced:
@@ -112,7 +132,10 @@ def require_namespace(context: Context, resource: Resource, namespace: str | Non
         raise errors.not_found("namespaces", namespace or "")
     if found["metadata"].get("deletionTimestamp"):
         detail = f"unable to create new content in namespace {namespace} because it is being terminated"
-        raise errors.forbidden(resource.group_resource, name, detail)
+        refusal = errors.forbidden(resource.group_resource, name, detail)
+        cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated"}
+        refusal.details = (refusal.details or {}) | {"causes": [cause | {"field": "metadata.namespace"}]}
+        raise refusal
 
 
 def update(
@@ -125,6 +148,9 @@ def update(
     subresource: str = "",
 ) -> Document:
     """PUT, of the object or of its status."""
+    if isinstance(body, dict) and isinstance(body.get("metadata"), dict) and not body["metadata"].get("name"):
+        text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(text)
     preparation.check_envelope(resource, body, namespace, name)
     old = _existing(context, resource, namespace, name)
     proposed = versions.to_storage(resource, clone(body))
@@ -133,9 +159,9 @@ def update(
         problem = errors.FieldError(
             "metadata.resourceVersion",
             "FieldValueInvalid",
-            "Invalid value: 0x0: must be specified for an update",
+            "Invalid value: 0: must be specified for an update",
         )
-        raise errors.invalid(resource.qualified_kind, name, [problem])
+        raise errors.invalid(resource.group_resource, name, [problem])
     return _replace(context, resource, old, proposed, options, subresource)
 
 
@@ -149,7 +175,10 @@ def patch(
     options: WriteOptions,
     subresource: str = "",
 ) -> Document:
-    """PATCH by JSON patch, merge patch or strategic merge patch (see `apply_patch` for the fourth kind)."""
+    """PATCH by JSON patch, merge patch or strategic merge patch (see `apply_patch` for the fourth kind).
+
+    Subresource "scale" changes the object itself and is only written down as the way by which it was changed.
+    """
     old = _existing(context, resource, namespace, name)
     shown = versions.from_storage(resource, old)
     try:
@@ -161,25 +190,23 @@ def patch(
             case "application/strategic-merge-patch+json" if not resource.custom:
                 proposed = patches.strategic_merge(shown, _object_patch(change), resource.schema)
             case _:
-                accepted = [
-                    JSON_PATCH,
-                    MERGE_PATCH,
-                    *([] if resource.custom else [STRATEGIC_PATCH]),
-                    APPLY_PATCH,
-                ]
-                raise errors.unsupported_media_type(accepted)
+                taken = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+                raise errors.unsupported_media_type(taken) if resource.custom else errors.unsupported_patch()
+    except patches.MalformedPatchError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from error
     except patches.PatchError as error:
         if media_type == JSON_PATCH:
-            text = f"the server rejected our request due to an error in our request: {error}"
-            raise errors.StatusError(422, "Invalid", text) from error
-        raise errors.bad_request(str(error)) from error
+            text = "the server rejected our request due to an error in our request"
+            raise errors.StatusError(422, "Invalid", text, {}) from error
+        raise errors.plain(str(error)) from error
     preparation.check_envelope(resource, proposed, namespace, name)
     return _replace(context, resource, old, versions.to_storage(resource, proposed), options, subresource)
 
 
 def _object_patch(change: Any) -> Document:
     if not isinstance(change, dict):
-        raise errors.bad_request("the patch must be a JSON object")
+        words = "json: cannot unmarshal array into Go value of type map[string]interface {}"
+        raise patches.MalformedPatchError(words)
     return change
 
 
@@ -197,8 +224,8 @@ def apply_patch(
     if config["metadata"].get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     config = versions.to_storage(resource, clone(config))
-    preparation.normalise(resource, config)
-    preparation.refuse_unknown(resource, config, options)
+    _refuse_untyped(resource, config)
+    preparation.decode(resource, config, options)
     _keep_applied_part(resource, config, subresource)
     manager = Manager(options.field_manager, "Apply", resource.api_version, subresource)
     old = context.store.get(context.key(resource, namespace, name))
@@ -215,6 +242,20 @@ def apply_patch(
         return _insert(context, resource, namespace, merged, options, finish), True
     merged["metadata"].pop("managedFields", None)
     return _settle(context, resource, old, merged, options, subresource, finish), False
+
+
+def _refuse_untyped(resource: Resource, config: Document) -> None:
+    """An applied configuration has to fit the schema, whatever the client says about unknown fields."""
+    content = clone(config)
+    unknown = metadata.unknown_fields(content)
+    unknown += schema.prune(resource.schema, content) if resource.schema else []
+    found = [f".{path}: field not declared in schema" for path in unknown]
+    found += typedpatch.problems(resource.schema, config)
+    if found:
+        kind = f"{resource.group}/{resource.version}, Kind={resource.kind}"
+        listed = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {text}" for text in found)
+        where = f"/{config['metadata'].get('name', '')}"
+        raise errors.plain(f"failed to create typed patch object ({where}; {kind}): {listed}")
 
 
 def _keep_applied_part(resource: Resource, config: Document, subresource: str) -> None:
@@ -241,9 +282,16 @@ def _check_preconditions(resource: Resource, old: Document, proposed: Document) 
     name = old["metadata"]["name"]
     uid, held = proposed.get("uid"), old["metadata"]["uid"]
     if uid and uid != held:
-        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"
+        plural = f"{resource.group}/{resource.plural}" if resource.custom else resource.plural
+        space = f"/{old['metadata']['namespace']}" if resource.namespaced else ""
+        detail = (
+            f"StorageError: invalid object, Code: 4, Key: /registry/{plural}{space}/{name}, ResourceVersion: 0, "
+            f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"
+        )
         raise errors.conflict(resource.group_resource, name, detail)
     version = proposed.get("resourceVersion")
+    if version and not str(version).isdigit():
+        raise errors.plain(f'strconv.ParseUint: parsing "{version}": invalid syntax')
     if version and str(version) != old["metadata"]["resourceVersion"]:
         raise errors.conflict(resource.group_resource, name, errors.STALE)
 
@@ -259,15 +307,19 @@ def _replace(
     """Finish an update or patch whose writer is tracked by what it changed."""
     _check_preconditions(resource, old, proposed["metadata"])
     manager = Manager(options.field_manager, "Update", resource.api_version, subresource)
+    # The real server writes no time for what came through /scale.
+    now = "" if subresource == "scale" else context.now()
     # A client may rewrite the bookkeeping itself (kubectl does when it moves to server-side apply).
     sent = proposed["metadata"].get("managedFields")
     rewritten = sent is not None and sent != old["metadata"].get("managedFields")
     entries: Sequence[Entry] = apply.read_entries(proposed if rewritten else old)
 
     def track(new: Document) -> None:
-        tracked = apply.track_update(old, new, resource.schema, entries, manager, context.now())
+        tracked = apply.track_update(old, new, resource.schema, entries, manager, now)
         if not rewritten and tracked == list(entries):
-            new["metadata"]["managedFields"] = old["metadata"].get("managedFields", [])
+            new["metadata"].pop("managedFields", None)
+            if "managedFields" in old["metadata"]:
+                new["metadata"]["managedFields"] = old["metadata"]["managedFields"]
         else:
             apply.write_entries(new, tracked)
 
@@ -294,6 +346,7 @@ def _settle(
     track(new)
     if new == old:
         return versions.from_storage(resource, old)
+    _refuse_large(new)
     if not options.dry_run:
         commit(context, context.key(resource, new["metadata"].get("namespace"), new["metadata"]["name"]), new)
     return versions.from_storage(resource, new)
@@ -303,9 +356,10 @@ def commit(context: Context, key: Key, new: Document) -> None:
     """Store a change; an object that was only waiting for its finalizers leaves with the last of them."""
     meta = new["metadata"]
     waiting = meta.get("finalizers") or meta.get("deletionGracePeriodSeconds") or _namespace_waits(key, new)
-    context.store.put(key, new)
     if meta.get("deletionTimestamp") and not waiting:
         context.store.remove(key)
+    else:
+        context.store.put(key, new)
 
 
 def _namespace_waits(key: Key, document: Document) -> bool:
