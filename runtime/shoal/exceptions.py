@@ -146,6 +146,23 @@ class GetTimeoutError(ShoalError, TimeoutError):
     """``get(timeout=...)`` ran out of time."""
 
 
+class ByState:
+    """Pickles an exception by its ``args`` and attributes, without its ``__init__``; unpickles as the exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_state, (type(self._error), self._error.args, vars(self._error))
+
+
+def _from_state(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
 class TaskError(ShoalError):
     """A task or actor call raised; raised again where its result is asked for.
 
@@ -157,7 +174,7 @@ class TaskError(ShoalError):
         self,
         function_name: str = "",
         traceback_str: str = "",
-        cause: BaseException | None = None,
+        cause: BaseException | ByState | None = None,
         pid: int = 0,
         ip: str = "",
         actor_id: str = "",
@@ -165,7 +182,7 @@ class TaskError(ShoalError):
         super().__init__(traceback_str)
         self.function_name = function_name
         self.traceback_str = traceback_str
-        self.cause = cause
+        self.cause: Any = cause
         self.pid = pid
         self.ip = ip
         self.actor_id = actor_id

@@ -266,6 +266,43 @@ def test_output_of_workers_reaches_the_driver(capfd: pytest.CaptureFixture[str])
     assert f"pid={pid}" in seen
 
 
+def test_output_carries_the_name_of_what_printed_it(capfd: pytest.CaptureFixture[str]) -> None:
+    @shoal.remote
+    def first() -> None:
+        print("line of first")
+
+    @shoal.remote
+    def second() -> None:
+        print("line of second", end="")
+
+    shoal.get([first.remote(), second.remote(), first.remote(), second.remote()])
+    seen = ""
+    deadline = time.monotonic() + 10
+    while seen.count("line of") < 4 and time.monotonic() < deadline:
+        shoal.get([first.remote(), second.remote()])
+        seen += capfd.readouterr().out
+    lines = [line for line in seen.splitlines() if "line of" in line]
+    assert lines
+    for line in lines:
+        assert line.startswith(f"({line.rpartition(' ')[2]} pid=")
+
+
+def test_exceptions_with_arguments_of_their_own_arrive_as_themselves() -> None:
+    class NeedsTwoError(Exception):
+        def __init__(self, what: str, code: int) -> None:
+            super().__init__(f"{what} ({code})")
+            self.code = code
+
+    @shoal.remote
+    def raises() -> None:
+        raise NeedsTwoError("broken", 7)
+
+    with pytest.raises(NeedsTwoError) as caught:
+        shoal.get(raises.remote())
+    assert caught.value.code == 7
+    assert isinstance(caught.value, TaskError)
+
+
 def test_objects_are_freed_when_references_go() -> None:
     # 40 objects of 40 MB one after another: far more than the store holds at once.
     for number in range(40):

@@ -16,7 +16,7 @@ from typing import Any, Final
 from shoal.core.demand import selector
 from shoal.core.scheduler import Decision, Grant, LeaseRequest, LeaseScheduler, NodeView, Reject, Spill
 from shoal.node.clients import Client
-from shoal.node.worker_pool import Worker, WorkerPool
+from shoal.node.worker_pool import NEW_TITLE, Worker, WorkerPool
 from shoal.resources import ResourceSet
 from shoal.wire.reactor import Reactor, Timer
 from shoal.wire.rpc import reply
@@ -186,7 +186,8 @@ class Leases:
 
     def _found(self, lease: Lease, worker: Worker) -> None:
         lease.worker = worker
-        worker.title = lease.title or worker.title
+        if worker.title == NEW_TITLE:  # later the worker itself says what prints
+            worker.title = lease.title or worker.title
         assert worker.client is not None
         self._answer(lease, ("granted", lease.lease_id, worker.client.address))
 

@@ -20,8 +20,11 @@ LINE_BYTES_MAX: Final = 16 << 10
 FILE_BYTES_MAX: Final = 32 << 20
 READ_BYTES: Final = 64 << 10
 READS_AT_END: Final = 64
+TITLE_MARK: Final = b"\x1e"
+"""A worker writes ``<mark>name<mark>`` into its own output when another function begins (see worker.main)."""
 
 OnLines = Callable[[list[str], bool], None]
+OnTitle = Callable[[str], None]
 
 
 class LogStream:
@@ -32,11 +35,15 @@ class LogStream:
         fd: the read end of the pipe; owned by this object.
         path: the file that gets every line; made with mode 0600.
         on_lines: called with (lines, is_err).
+        on_title: called with the name of what prints the lines that come next.
         is_err: whether it is the worker's stderr.
     """
 
-    def __init__(self, reactor: Reactor, fd: int, path: str, on_lines: OnLines, *, is_err: bool) -> None:
+    def __init__(
+        self, reactor: Reactor, fd: int, path: str, on_lines: OnLines, on_title: OnTitle, *, is_err: bool
+    ) -> None:
         self.path = path
+        self._on_title = on_title
         self._reactor = reactor
         self._fd = fd
         self._on_lines = on_lines
@@ -63,6 +70,8 @@ class LogStream:
             return True
         if not data:
             return False
+        if TITLE_MARK in data or TITLE_MARK in self._rest:
+            data = self._take_titles(data)
         self._keep(data)
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
@@ -71,6 +80,19 @@ class LogStream:
             self._take(self._rest[:LINE_BYTES_MAX])
             self._rest = self._rest[LINE_BYTES_MAX:]
         return True
+
+    def _take_titles(self, data: bytes) -> bytes:
+        """Hand on what stands before each title, and tell the title; what is left has none, or half of one."""
+        data, self._rest = self._rest + data, b""
+        while data.count(TITLE_MARK) >= 2:
+            before, title, data = data.split(TITLE_MARK, 2)
+            self._keep(before)
+            *whole, rest = before.split(b"\n")
+            for line in [*whole, *([rest] if rest else [])]:
+                self._take(line)
+            self.flush()
+            self._on_title(title[:200].decode("utf-8", "replace"))
+        return data
 
     def _keep(self, data: bytes) -> None:
         room = FILE_BYTES_MAX - self._file_bytes

@@ -32,6 +32,7 @@ SCAN_SECONDS: Final = 0.25
 OLD_LOGS_KEPT: Final = 500
 """Files of ended workers."""
 
+NEW_TITLE: Final = "worker"
 State = Literal["starting", "idle", "busy", "ending", "ended"]
 
 
@@ -46,7 +47,7 @@ class Worker:
     pid: int = 0
     client: Client | None = None
     holder: str = ""  # the lease or actor that it serves
-    title: str = "worker"
+    title: str = NEW_TITLE
     idle_since: float = 0.0
     owned: int = 0
     end_reason: str = ""  # why it was ended, and how
@@ -202,7 +203,14 @@ class WorkerPool:
     def _stream(self, worker: Worker, fd: int, *, is_err: bool) -> LogStream:
         name = f"worker-{worker.worker_id[:12]}.{'err' if is_err else 'out'}"
         path = os.path.join(self._config.session_dir, "logs", name)
-        return LogStream(self._reactor, fd, path, lambda lines, err: self._on_lines(worker, lines, err), is_err=is_err)
+        return LogStream(
+            self._reactor,
+            fd,
+            path,
+            lambda lines, err: self._on_lines(worker, lines, err),
+            lambda title: setattr(worker, "title", title),
+            is_err=is_err,
+        )
 
     def _check_registered(self, worker: Worker) -> None:
         if worker.state == "starting":

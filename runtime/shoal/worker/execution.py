@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.arguments import fill
 from shoal.core.ids import object_id
-from shoal.exceptions import TaskError
+from shoal.exceptions import ByState, TaskError
 from shoal.serialization import deserialize, serialize
 from shoal.store.client import StoreFailure
 from shoal.wire import messages
@@ -178,20 +178,24 @@ class Executor:
         return messages.RAISED, [self.task_error(task.name, error, task.actor_id)], seconds, [], None
 
     def task_error(self, name: str, error: BaseException, actor_id: bytes = b"") -> bytes:
-        """A serialized ``TaskError``; without its cause when that cannot be pickled."""
+        """A serialized ``TaskError``; its text says so when its cause cannot be sent."""
         header = f"shoal::{name}() (pid={os.getpid()}, ip={self._ip})"
         if isinstance(error, TaskError):
             header += "\n  an error of another task was raised again here:"
         text = header + "\n" + "".join(_trimmed(error)).rstrip()
         cause = error.cause if isinstance(error, TaskError) and error.cause is not None else error
-        made = TaskError(name, text, cause, os.getpid(), self._ip, actor_id.hex())
-        try:
-            data = serialize(made).to_bytes()
-            deserialize(data)
-        except Exception:  # noqa: BLE001  # an exception that does not survive pickling: its text has to do
-            made = TaskError(name, text, None, os.getpid(), self._ip, actor_id.hex())
-            data = serialize(made).to_bytes()
-        return data
+        # As it pickles itself; by its state, for a class whose __init__ takes other arguments than ``args``.
+        for sent in (cause, ByState(cause)):
+            try:
+                made = TaskError(name, text, sent, os.getpid(), self._ip, actor_id.hex())
+                data = serialize(made).to_bytes()
+                deserialize(data)
+            except Exception as problem:  # noqa: BLE001  # pickling runs the class's own code
+                why = problem
+            else:
+                return data
+        text += f"\n(the {type(cause).__name__} itself could not be sent: {why})"
+        return serialize(TaskError(name, text, None, os.getpid(), self._ip, actor_id.hex())).to_bytes()
 
     # Actors
 

@@ -37,6 +37,7 @@ class Worker:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self.queue: deque[Task] = deque()
+        self._title = ""
         self.actor: ActorHost | None = None
         self._functions: dict[bytes, Any] = {}
         self._results: dict[Connection, list[tuple[str, Any]]] = {}
@@ -130,10 +131,19 @@ class Worker:
                 self._flush()
                 reactor.run_until(lambda: bool(self.queue or self._work) or self._exit is not None, None)
                 continue
+            if task.name != self._title and self.actor is None:
+                self._announce(task.name)
             self._answer(task, self.executor.run(task, self.actor))
             if self.actor is not None and self.actor.exiting:
                 break
         self._leave()
+
+    def _announce(self, name: str) -> None:
+        """Say in the output itself what prints from here on: leases, and so workers, serve many functions."""
+        self._title = name
+        for stream in (sys.stdout, sys.stderr):
+            stream.write(f"\x1e{name}\x1e")
+            stream.flush()
 
     def _become_actor(self, actor_id: str, creation: bytes) -> None:
         host, failure = self.executor.create_actor(actor_id, creation)
