@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -155,7 +156,8 @@ class ClusterProvider:
         pids = _pids_in_cgroup(_container_id(pod))
         if pids:
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # its parent's end took it along
+                    os.kill(pid, signal.SIGKILL)
             return
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         kubectl = self._kubectl.within(namespace)
