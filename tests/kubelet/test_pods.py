@@ -103,6 +103,16 @@ async def test_a_missing_reference_is_waited_for(node: Node) -> None:
     assert await node.log("p") == "got v\n"
 
 
+async def test_a_missing_volume_source_stands_in_the_status(node: Node) -> None:
+    volumes = [{"name": "map", "configMap": {"name": "later"}}]
+    mounts = [{"name": "map", "mountPath": "/etc/map"}]
+    await node.run_pod("p", "sleep 600", container={"volumeMounts": mounts}, volumes=volumes)
+    pod = await node.until("p", lambda p: "later" in str(p.get("status", {}).get("containerStatuses", "")))
+    waiting = state(pod)["waiting"]
+    assert waiting["reason"] == "ContainerCreating"
+    assert 'configmap "later" not found' in waiting["message"]
+
+
 async def test_init_containers_run_first_and_in_order(node: Node) -> None:
     mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     init = [

@@ -137,11 +137,15 @@ class PodWorker:
             self._context = await context_of(self.pod, self._node, self._pod_ip)
             self._place = make_place(self.pod, self._node, self._context, self._pod_ip)
         except (ConfigError, OSError, ValueError) as error:
-            self._node.events.warning(self.pod, "FailedMount", f"MountVolume.SetUp failed: {error}")
+            words = f"MountVolume.SetUp failed: {error}"
+            self._node.events.warning(self.pod, "FailedMount", words)
+            # A node's kubelet says this in events only; here it stands where whoever waits is looking.
+            self.records = {name: replace(record, message=words) for name, record in self.records.items()}
             return False
         except ApiError as error:
             _log.warning("pod %s: cannot read what it refers to: %s", self.pod["metadata"]["name"], error)
             return False
+        self.records = {name: replace(record, message="") for name, record in self.records.items()}
         return True
 
     async def _start(self, name: str) -> None:
