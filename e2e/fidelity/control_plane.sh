@@ -3,18 +3,25 @@
 #
 #   control_plane.sh BINARIES COMMAND...
 #
-# BINARIES is the folder with etcd, kube-apiserver and kube-controller-manager. The command finds the cluster in
-# $KUBECONFIG. Needs root, iproute2 and openssl; whatever happens, nothing of it is left afterwards.
+# BINARIES is the folder with kube-apiserver, kube-controller-manager and etcd (or `server`, as Go calls it), or
+# several folders with colons between. The command finds the cluster in $KUBECONFIG. Needs root, iproute2, curl and
+# openssl; whatever happens, nothing of it is left afterwards.
 set -eu
 
 if [ "$(id -u)" != 0 ]; then echo "control_plane.sh needs root: it makes a network namespace" >&2; exit 2; fi
-for tool in unshare ip openssl; do
+for tool in unshare ip openssl curl; do
     command -v "$tool" >/dev/null || { echo "control_plane.sh needs $tool on PATH" >&2; exit 2; }
 done
+[ $# -ge 2 ] || { echo "usage: control_plane.sh BINARIES COMMAND..." >&2; exit 2; }
+found() { # names: the first of them that is in a folder of BINARIES
+    for name in "$@"; do
+        PATH=$binaries command -v "$name" && return
+    done
+    echo "control_plane.sh: there is no $1 in $binaries" >&2
+    return 1
+}
 binaries=$1
-for binary in etcd kube-apiserver kube-controller-manager; do
-    [ -x "$binaries/$binary" ] || { echo "control_plane.sh: there is no $binaries/$binary" >&2; exit 2; }
-done
+etcd=$(found etcd server) && apiserver=$(found kube-apiserver) && controllers=$(found kube-controller-manager) || exit 2
 
 if [ -z "${FIDELITY_INSIDE:-}" ]; then
     # The process namespace takes every child along when its first process ends, also after kill -9.
@@ -49,17 +56,17 @@ users: [{name: admin, user: {client-certificate: $work/admin.crt, client-key: $w
 contexts: [{name: fidelity, context: {cluster: fidelity, user: admin}}]
 CONFIG
 
-"$binaries/etcd" --unsafe-no-fsync --data-dir "$work/etcd" --listen-client-urls http://127.0.0.1:2379 \
+"$etcd" --unsafe-no-fsync --data-dir "$work/etcd" --listen-client-urls http://127.0.0.1:2379 \
     --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380 >etcd.log 2>&1 &
 # Service accounts' tokens would be mounted into every pod; no kubelet of the embedded server could do that.
-"$binaries/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --secure-port 6443 --bind-address 127.0.0.1 \
+"$apiserver" --etcd-servers http://127.0.0.1:2379 --secure-port 6443 --bind-address 127.0.0.1 \
     --advertise-address 127.0.0.1 --endpoint-reconciler-type none --client-ca-file ca.crt \
     --tls-cert-file apiserver.crt --tls-private-key-file apiserver.key \
     --service-account-key-file accounts.pub --service-account-signing-key-file accounts.key \
     --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/16 \
     --authorization-mode Node,RBAC --disable-admission-plugins ServiceAccount --cert-dir "$work" \
     >apiserver.log 2>&1 &
-"$binaries/kube-controller-manager" --kubeconfig kubeconfig --leader-elect=false --cert-dir "$work" \
+"$controllers" --kubeconfig kubeconfig --leader-elect=false --cert-dir "$work" \
     --controllers garbage-collector-controller,namespace-controller --authorization-always-allow-paths /healthz \
     >controllers.log 2>&1 &
 

@@ -30,7 +30,7 @@ class Kubectl:
     """Runs kubectl with its own home and cache, so that nothing of the machine's configuration matters."""
 
     def __init__(self, kubeconfig: Path, directory: Path) -> None:
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "KUBECACHEDIR": str(directory / "cache"),
@@ -41,7 +41,7 @@ class Kubectl:
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            "kubectl", *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment
+            "kubectl", *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment
         )
 
     async def run(self, *arguments: str, stdin: Any = None) -> Result:
@@ -288,7 +288,8 @@ async def test_explain_and_api_resources(kubectl: Kubectl) -> None:
     explained = await kubectl("explain", "widget.spec.size")
     assert "How big." in explained
     assert "Large" in explained
-    assert "FIELD: spec" in await kubectl("explain", "pod.spec")
+    assert "FIELD: containers <[]Container>" in await kubectl("explain", "pod.spec.containers")
+    assert "ports\t<[]ServicePort>" in await kubectl("explain", "service", "--recursive")
     rows = [line.split() for line in (await kubectl("api-resources", "--no-headers")).splitlines()]
     assert ["widgets", "wg", "example.com/v1", "true", "Widget"] in rows
     assert ["pods", "po", "v1", "true", "Pod"] in rows
@@ -312,6 +313,38 @@ async def test_typed_create_commands(kubectl: Kubectl) -> None:
     assert await kubectl("get", "secret", "s", "-n", "other", "-o", "jsonpath={.data.key}") == "dmFsdWU="
     await kubectl("delete", "namespace", "other", "--timeout=10s")
     assert (await kubectl.run("get", "ns", "other")).code == 1
+
+
+async def test_edit_opens_the_object_and_sends_what_changed(kubectl: Kubectl, new_widget: Any) -> None:
+    await kubectl("create", "-f", "-", stdin=new_widget())
+    kubectl.environment["KUBE_EDITOR"] = "sed -i s/Small/Large/"
+    assert await kubectl("edit", "wg", "w") == "widget.example.com/w edited\n"
+    assert await kubectl("get", "wg", "w", "-o", "jsonpath={.spec.size}") == "Large"
+
+
+async def test_what_is_not_offered_says_so(kubectl: Kubectl, new_pod: Any) -> None:
+    await kubectl("create", "-f", "-", stdin=new_pod())
+    refused = await kubectl.run("exec", "p", "--", "ls")
+    assert "exec is not offered by the embedded API server" in refused.err
+
+
+async def test_evictions_keep_budgets(kubectl: Kubectl, new_pod: Any) -> None:
+    for name in ("p", "q"):
+        body = new_pod(name)
+        body["metadata"]["labels"] = {"app": "x"}
+        await kubectl("create", "-f", "-", stdin=body)
+        ready = '{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
+        await kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", ready)
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}}
+    budget |= {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}}
+    await kubectl("create", "-f", "-", stdin=budget)
+    path = "/api/v1/namespaces/default/pods/{}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    await kubectl("create", "--raw", path.format("p"), "-f", "-", stdin=eviction)
+    assert await kubectl("get", "pods", "-o", "name") == "pod/q\n"
+    eviction["metadata"] = {"name": "q"}
+    refused = await kubectl.run("create", "--raw", path.format("q"), "-f", "-", stdin=eviction)
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.err
 
 
 async def test_mistakes_are_explained(kubectl: Kubectl, new_widget: Any, new_pod: Any) -> None:

@@ -202,6 +202,15 @@ def unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message, retry_after_seconds=1)
 
 
+def not_offered(subresource: str) -> StatusError:
+    """501 for what a cluster's kubelets do and this server does not."""
+    text = (
+        f"{subresource} is not offered by the embedded API server: its pods are processes of this machine, "
+        "on addresses of 127.0.0.0/8"
+    )
+    return StatusError(501, "NotImplemented", text)
+
+
 def internal(message: str) -> StatusError:
     """500 for our own mistake."""
     return StatusError(500, "InternalError", f"Internal error occurred: {message}")

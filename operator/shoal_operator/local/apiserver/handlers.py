@@ -49,6 +49,8 @@ LAST_BOOKMARK_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
+_INTERACTIVE = frozenset({"attach", "exec", "portforward"})
+
 Handler = Callable[[web.BaseRequest, Resource, Target], Awaitable[web.StreamResponse]]
 
 
@@ -96,6 +98,8 @@ class Dispatcher:
         resource = registry.find(target.group, target.version, target.plural)
         if resource is None or (resource.namespaced and target.name and target.namespace is None):
             raise errors.no_such_path()
+        if resource.collection == "pods" and target.subresource in _INTERACTIVE:
+            raise errors.not_offered(target.subresource)
         if target.subresource and target.subresource not in resource.subresources:
             raise errors.no_such_path()
         self._authorize(request, resource, target)

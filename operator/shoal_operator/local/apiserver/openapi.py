@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from shoal_operator.local.apiserver import openapitypes
 from shoal_operator.local.apiserver.kinds import Registry, Resource
+from shoal_operator.local.apiserver.schemas import FIELDS
 from shoal_operator.local.apiserver.values import Document, encode
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -83,6 +85,7 @@ def document(registry: Registry, group: str, version: str) -> Document | None:
     paths: Document = {}
     for resource in resources:
         schemas[_schema_name(resource)] = _schema(resource)
+        schemas |= {_TYPES + name: openapitypes.schema(name) for name in _types_of(resource)}
         paths |= _paths(resource)
     return {
         "openapi": "3.0.0",
@@ -97,8 +100,18 @@ def _schema_name(resource: Resource) -> str:
     return f"{domain}.{resource.version}.{resource.kind}"
 
 
+_TYPES = openapitypes.PREFIX
+
+
+def _types_of(resource: Resource) -> list[str]:
+    return [] if resource.custom else sorted(openapitypes.used_by(resource.kind) - {"ObjectMeta"})
+
+
 def _schema(resource: Resource) -> Document:
-    schema = dict(resource.schema) or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    if not resource.custom and resource.kind in FIELDS:
+        schema = openapitypes.schema(resource.kind)
+    else:
+        schema = dict(resource.schema) or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     properties = dict(schema.get("properties") or {})
     properties["apiVersion"] = _STRING
     properties["kind"] = _STRING
