@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster import binaries, check, control_check, control_plane, fake_nodes, network, packages, product
+from e2e.cluster.binaries import Tool
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.images import Builder, Image, bases, full_name, pip_options
 from e2e.cluster.network import Host
@@ -19,9 +20,9 @@ REPOSITORY = "shoal.dev/e2e"
 
 @dataclass(frozen=True)
 class Options:
-    """What to make: `kubernetes` is newest, oldest or a version; `fake_nodes` a count."""
+    """What to make: `kubernetes` is the tool that builds it, `fake_nodes` a count."""
 
-    kubernetes: str = "newest"
+    kubernetes: Tool
     second_node: bool = False
     fake_nodes: int = 0
 
@@ -46,11 +47,10 @@ class Cluster:
     @property
     def has_nodes(self) -> bool:
         """Whether this Kubernetes is built with what runs pods."""
-        return set(binaries.NODE_PROGRAMS) <= set(self.release.programs)
+        return set(binaries.NODE_PROGRAMS) <= set(self.options.kubernetes.programs)
 
     def up(self) -> None:
         """Make the cluster with the product's images on its nodes, and check that it works."""
-        self.release = binaries.kubernetes(self.options.kubernetes)
         with self.timings.step("install packages"):
             for name in packages.install(self.logs / "packages.log"):
                 say(f"  installed {name}")
@@ -83,9 +83,9 @@ class Cluster:
 
     def _build_programs(self) -> None:
         log = self.logs / "build.log"
-        version = binaries.kubernetes_version(self.release)
+        version = binaries.kubernetes_version(self.options.kubernetes)
         say(f"  Kubernetes {version}; minutes when it is not in {binaries.cache_folder()}")
-        self.kubernetes = binaries.build(self.release, log)
+        self.kubernetes = binaries.build(self.options.kubernetes, log)
         self.etcd = binaries.build(binaries.ETCD, log)
         self.coredns = binaries.build(binaries.COREDNS, log)
         self.helm = binaries.build(binaries.HELM, log) / "helm"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from e2e.cluster import packages, runs
+from e2e.cluster import binaries, packages, runs
 from e2e.cluster.bare import Cluster, Options
 from e2e.cluster.binaries import cache_folder
 from e2e.cluster.errors import ProviderError
@@ -75,12 +75,13 @@ def clean() -> int:
 def run_bare(options: argparse.Namespace) -> int:
     """Make a bare cluster, use it, remove it."""
     packages.require_machine()
+    release = binaries.kubernetes(options.kubernetes)
     for run_id in runs.remove_leftovers():
         say(f"e2e: removed what run {run_id} left behind")
     timings = Timings()
     with _orderly_end():
         run, guard = runs.begin()
-        cluster = Cluster(run, Options(options.kubernetes, options.second_node, options.kwok), timings)
+        cluster = Cluster(run, Options(release, options.second_node, options.kwok), timings)
         status, kept = 1, False
         try:
             cluster.up()
