@@ -197,7 +197,7 @@ def test_a_package_that_is_not_there_is_an_answer(make_node: MakeNode, drive: Dr
     driver = drive(make_node(), job={"id": "", "package": digest, "paths": [], "cwd": "", "env": {}})
     box, _ = driver.request()
     driver.wait(lambda: box)
-    assert box[0][1][0] == "rejected"
+    assert box[0][1][0] == "failed"
     assert words in box[0][1][1]
 
 
