@@ -112,13 +112,26 @@ def worker_node(run: Run) -> int:
     return run.named("start", "--address")[0]
 
 
+def templates(run: Run) -> list[int]:
+    nodes = run.named("start", "--address")
+    return [pid for pid in run.named("shoal.worker.template") if parent_of(pid) in nodes]
+
+
 def template(run: Run) -> int:
-    (found,) = [pid for pid in run.named("shoal.worker.template") if parent_of(pid) == worker_node(run)]
-    return found
+    until(lambda: templates(run), 20.0, "no worker has started its template")
+    return templates(run)[0]
 
 
 def forked_worker(run: Run) -> int:
-    return descendants(template(run))[0]
+    """A process that runs tasks now; its turn may just be over when it is looked at, so there is one at some time."""
+    found: list[int] = []
+
+    def seen() -> bool:
+        found[:] = [pid for parent in templates(run) for pid in descendants(parent)]
+        return bool(found)
+
+    until(seen, 20.0, "no worker has been forked")
+    return found[0]
 
 
 @pytest.mark.parametrize(
