@@ -10,9 +10,6 @@ import itertools
 from typing import Final
 
 PREFIX_BYTES: Final = 16
-TASK_BYTES: Final = 24
-OBJECT_BYTES: Final = 28
-ACTOR_BYTES: Final = 16
 
 
 class IdFactory:
@@ -40,8 +37,3 @@ class IdFactory:
 def object_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th result of a task: the same when the task runs again."""
     return task_id + index.to_bytes(4, "big")
-
-
-def task_of(object_id: bytes) -> bytes:
-    """The task whose result an object is."""
-    return object_id[:TASK_BYTES]

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 TICK_SECONDS: Final = 0.01
-DROPPED_MAX: Final = 1000
 HELLO_SECONDS: Final = 30.0
 FETCH_ATTEMPTS: Final = 20
 

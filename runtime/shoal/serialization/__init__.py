@@ -22,7 +22,6 @@ _HEADER: Final = struct.Struct("<4sIQ")
 _BUFFER: Final = struct.Struct("<QQ")
 ALIGNMENT: Final = 64
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
-PLAIN_BYTES_MAX: Final = 1 << 16
 
 _scope = threading.local()
 

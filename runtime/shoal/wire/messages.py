@@ -1,22 +1,21 @@
 """The messages between processes that own objects and run tasks. Each is a tuple; the number comes first.
 
-``PUSH`` (lease id, [task, ...]); a task is
-    ``(task id, function id, name, args, dependencies, result count, actor id or b"", sequence number, options)``:
-    args: serialized ``(positional, keyword)`` in which the n-th ``Argument`` stands for the n-th dependency;
-    dependency: ``(INLINE_VALUE, data)`` or ``(STORED_VALUE, object id, size, (node, ...), owner address)``;
-    options: dict, e.g. {"retry_exceptions": True}.
-``RESULTS`` (lease id, [(task id, status, results, run seconds, contained), ...]): status OK, RAISED, LOST or REFUSED;
-    OK: a result is ``(INLINE_VALUE, data)`` or ``(STORED_VALUE, size, node)``; RAISED: ``[error data]``;
-    LOST: ``[(object id, node ids that failed), ...]``: an argument could not be fetched; the task did not run;
-    contained: for each result, the references inside it, ``((object id, owner address), ...)``.
-``HANDED_OVER`` ([task id, ...]): the owner of results holds the references inside them itself now. ``FUNCTION``
-(function id), payload: the pickled function or class. Sent before the first task that needs it. ``GIVE_BACK`` (lease
-id) -> ``GIVEN_BACK`` (lease id, [task id, ...]): tasks that were not started. ``CANCEL`` (task id, force). ``WATCH``
-(object id) -> ``VALUE`` (object id, state, size, nodes), payload: data. Sent by a borrower to the owner; the answer
-    comes when the object is resolved. State GONE: the owner knows no such object.
-``BORROW`` (object id) -> ``BORROWED`` (object id, found); ``UNBORROW`` (object id).
-``COPY_LOST`` (object id, node id): a borrower found that a node has no copy.
-``HELLO`` (process id, node id): the first message of the side that connected.
+- ``HELLO`` (process id, node id): the first message of the side that connected.
+- ``FUNCTION`` (function id), payload: the pickled function or class. Sent before the first task that needs it.
+- ``PUSH`` (lease id, [task, ...]); a task is ``(task id, function id, name, args, dependencies, result count,
+  actor id or b"", sequence number, options)``. Its args are serialized ``(positional, keyword)``, in which the n-th
+  ``Argument`` stands for the n-th dependency; a dependency is ``(INLINE_VALUE, data)`` or
+  ``(STORED_VALUE, object id, size, (node, ...), owner address)``.
+- ``RESULTS`` (lease id, [(task id, status, results, run seconds, contained), ...]). Status OK: each result is
+  ``(INLINE_VALUE, data)`` or ``(STORED_VALUE, size, node)``. RAISED: ``[error data]``. LOST: ``[(object id, node ids
+  that failed), ...]``, an argument could not be fetched and the task did not run. Contained: for each result the
+  references inside it, ``((object id, owner address), ...)``.
+- ``HANDED_OVER`` ([task id, ...]): the owner of results holds the references inside them itself now.
+- ``GIVE_BACK`` (lease id), answered by ``GIVEN_BACK`` (lease id, [task id, ...]): tasks that were not started.
+- ``WATCH`` (object id), from a borrower to the owner; answered when the object is resolved by ``VALUE`` (object id,
+  state, size, nodes), payload: data. State GONE: the owner knows no such object.
+- ``BORROW`` (object id), answered by ``BORROWED`` (object id, found); ``UNBORROW`` (object id).
+- ``COPY_LOST`` (object id, node id): a borrower found that a node has no copy.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ RESULTS: Final = 3
 FUNCTION: Final = 4
 GIVE_BACK: Final = 5
 GIVEN_BACK: Final = 6
-CANCEL: Final = 7
 WATCH: Final = 20
 VALUE: Final = 21
 BORROW: Final = 22
