@@ -132,6 +132,11 @@ class Cluster:
         with self.timings.step("install the chart"):
             product.install_chart(self.place(), self.helm, image, self.logs / "helm.log")
 
+    def leave(self) -> None:
+        """Upgrade and uninstall the chart as a user would."""
+        with self.timings.step("upgrade and uninstall the chart"):
+            product.upgrade_and_uninstall(self.place(), self.helm, self.logs / "helm.log")
+
     def use(self, more: Sequence[str]) -> int:
         """Run the scenarios with further arguments for pytest, and return its status.
 

@@ -129,7 +129,10 @@ def _use(cluster: Cluster | KindCluster, options: argparse.Namespace) -> int:
     if options.only_up:
         return 0
     cluster.install()
-    return 0 if options.no_scenarios else cluster.use(options.pytest)
+    status = 0 if options.no_scenarios else cluster.use(options.pytest)
+    if status == 0 and not options.keep and isinstance(cluster, Cluster) and cluster.has_nodes:
+        cluster.leave()
+    return status
 
 
 @contextmanager

@@ -16,6 +16,13 @@ RELEASE = "shoal"
 NAMESPACE = "shoal-system"
 INSTALL_TIMEOUT_SECONDS = 180
 SCENARIOS_TIMEOUT_SECONDS = 45 * 60
+LEAVE_TIMEOUT_SECONDS = 90
+LEAVING_NAMESPACE = "shoal-leaving"
+LEAVING = (
+    f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {LEAVING_NAMESPACE}}}\n---\n"
+    "apiVersion: shoal.dev/v1alpha1\nkind: ComputeCluster\n"
+    f"metadata: {{name: left, namespace: {LEAVING_NAMESPACE}}}\nspec: {{}}\n"
+)
 RESTRICTED = (
     "apiVersion: v1\nkind: Namespace\nmetadata:\n"
     f"  name: {NAMESPACE}\n  labels:\n    pod-security.kubernetes.io/enforce: restricted\n"
@@ -64,6 +71,30 @@ def install_chart(place: Place, helm: str | Path, operator_image: str, log: Path
         timeout_seconds=INSTALL_TIMEOUT_SECONDS + 30,
         environment=environment,
     )
+
+
+def upgrade_and_uninstall(place: Place, helm: str | Path, log: Path) -> None:
+    """Upgrade the release, uninstall it under a running cluster, and delete the namespaces: nothing may hang.
+
+    Raises:
+        CommandError: a step failed or hung, the kinds went with the chart, or an object outlived its namespace.
+    """
+    environment = place.environment()
+
+    def kubectl(*words: str, text: str | None = None, timeout_seconds: float = LEAVE_TIMEOUT_SECONDS) -> str:
+        command = place.inside("kubectl", f"--kubeconfig={place.kubeconfig}", *words)
+        return commands.run(command, text=text, environment=environment, timeout_seconds=timeout_seconds)
+
+    def helm_run(*words: str | Path) -> None:
+        command = place.inside(helm, f"--kubeconfig={place.kubeconfig}", *words, f"--namespace={NAMESPACE}", "--wait")
+        commands.run_logged(command, log, timeout_seconds=INSTALL_TIMEOUT_SECONDS, environment=environment)
+
+    helm_run("upgrade", RELEASE, CHECKOUT / "charts" / "shoal", "--reuse-values", "--set=replicas=2")
+    kubectl("apply", "-f", "-", text=LEAVING)
+    kubectl("wait", "--for=create", "pod/left-head", f"--namespace={LEAVING_NAMESPACE}", "--timeout=60s")
+    helm_run("uninstall", RELEASE)
+    kubectl("get", "crd", "computeclusters.shoal.dev", "computejobs.shoal.dev", "computeservices.shoal.dev")
+    kubectl("delete", "namespace", LEAVING_NAMESPACE, NAMESPACE, f"--timeout={LEAVE_TIMEOUT_SECONDS}s")
 
 
 def run_scenarios(place: Place, provider: str, runtime_image: str, more: Sequence[str]) -> int:
