@@ -126,3 +126,26 @@ async def test_a_wrong_setting_is_one_line(world, tmp_path, arguments, words):
     [line] = child.lines
     assert line.startswith("error: ")
     assert words in line
+
+
+async def test_missing_definitions_are_said_and_waited_for(world, tmp_path):
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    listed = await world.api.call("GET", crds)
+    definitions = [item for item in listed["items"] if item["spec"]["group"] == "shoal.dev"]
+    assert len(definitions) == 3
+    for definition in definitions:
+        await world.api.call("DELETE", f"{crds}/{definition['metadata']['name']}")
+    async with process(world, tmp_path, "--namespace", "default", "--no-leader-election") as child:
+
+        async def said():
+            return [line for line in child.lines if "computeclusters" in line]
+
+        await until(said)
+        for definition in definitions:
+            metadata = {"name": definition["metadata"]["name"]}
+            kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+            await world.api.call("POST", crds, {**kind, "metadata": metadata, "spec": definition["spec"]})
+        await until(lambda: world.api.create("computeclusters", a_cluster()))
+        assert "demo-head" in await until(world.api.pod_names, seconds=40.0)
+        assert child.returncode is None
+        assert len(await said()) <= 2, await said()
