@@ -10,12 +10,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from shoal_operator import __version__
+from shoal_operator.api.lifecycle import HOSTS_MAX, HeadService, Hosts, Seconds, StateSpec, UpdateStrategy
 from shoal_operator.api.meta import (
     API_VERSION,
     MANAGED_BY_SHOAL,
     CamelReason,
     ConditionList,
     DnsLabel,
+    LabelMap,
     Message,
     Model,
     ObjectMeta,
@@ -23,14 +25,13 @@ from shoal_operator.api.meta import (
     ResourceMap,
     with_rules,
 )
+from shoal_operator.api.security import DisruptionPolicy, SecuritySpec
 
 DEFAULT_IMAGE: Final = f"shoal/runtime:{__version__}"
 REPLICAS_MAX: Final = 10_000
-SECONDS_MAX: Final = 31_536_000
 WORKER_GROUPS_MAX: Final = 64
 
 Replicas = Annotated[int, Field(ge=0, le=REPLICAS_MAX)]
-Seconds = Annotated[int, Field(ge=0, le=SECONDS_MAX)]
 Image = Annotated[str, Field(min_length=1, max_length=512)]
 GroupName = Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 ManagedBy = Annotated[
@@ -52,6 +53,10 @@ class HeadSpec(Model):
 
     resources: ResourceMap = {}
     """Logical resources of the head for tasks and actors. Default: CPU 0, so that work goes to workers."""
+    labels: LabelMap = {}
+    """Labels of the head's node, for label selectors of tasks and actors, and of its pod."""
+    service: HeadService = HeadService()
+    """The Service in front of the head."""
     template: PodTemplate | None = None
     """Pod template of the head. Changes for the runtime go into a container named `shoal`."""
 
@@ -77,7 +82,10 @@ class WorkerGroup(Model):
     min_replicas: Replicas = 0
     """Workers that stay even when nothing waits."""
     max_replicas: Replicas = 10
-    """Most workers that the autoscaler may start in this group."""
+    """Most workers that the autoscaler may start in this group (replicas, where those have several hosts)."""
+    hosts_per_replica: Hosts = 1
+    """Pods that one replica is made of, for programs that need several hosts at once (a TPU slice, a training
+    run). They are made, counted and removed together; replicas, minReplicas and maxReplicas count replicas."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Groups of higher priority are filled first; equal ones by least waste."""
     resources: ResourceMap = {}
@@ -85,6 +93,10 @@ class WorkerGroup(Model):
 
     Default: the requests of the template's container `shoal` (cpu becomes CPU), else CPU 1.
     """
+    labels: LabelMap = {}
+    """Labels of the group's nodes, for label selectors of tasks and actors, and of their pods."""
+    suspend: bool = False
+    """True drains and removes the group's workers and starts no new ones; other groups go on."""
     idle_timeout_seconds: Seconds | None = None
     """Seconds after which an idle worker is drained and removed. Default: autoscaling.idleTimeoutSeconds."""
     template: PodTemplate | None = None
@@ -124,13 +136,23 @@ class ComputeClusterSpec(Model):
     """Groups of worker pods. Default: one group `workers` of 0 to 10 workers with one CPU each."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     """How worker groups follow the work that waits."""
+    update_strategy: UpdateStrategy = UpdateStrategy()
+    """How pods follow a change of what they are made from."""
+    state: StateSpec = StateSpec()
+    """Where the head keeps its tables."""
+    job_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Most ComputeJobs with a clusterRef to this cluster that run at once; others wait. Default: no limit."""
+    security: SecuritySpec = SecuritySpec()
+    """What protects the cluster's pods from others."""
+    disruption_policy: DisruptionPolicy = "WhileBusy"
+    """When the head is kept from evictions (node drains): while a job waits or runs, always, or never."""
     suspend: bool = False
     """True deletes all pods of the cluster and keeps its objects; false brings the pods back."""
     managed_by: ManagedBy = MANAGED_BY_SHOAL
     """The controller that runs this object. Anything but the default makes the operator leave it alone."""
 
 
-Count = Annotated[int, Field(ge=0, le=WORKER_GROUPS_MAX * REPLICAS_MAX)]
+Count = Annotated[int, Field(ge=0, le=WORKER_GROUPS_MAX * REPLICAS_MAX * HOSTS_MAX)]
 
 
 class WorkerGroupStatus(Model):
@@ -146,6 +168,8 @@ class WorkerGroupStatus(Model):
     """Workers that were asked for and have not joined yet."""
     draining: Count = 0
     """Workers that finish what they hold before they go."""
+    outdated: Count = 0
+    """Workers made from an earlier template than the present one."""
 
 
 class WorkersStatus(Model):

@@ -37,6 +37,7 @@ COLUMNS: Final[dict[str, list[dict[str, Any]]]] = {
         _column("Desired", ".status.workers.desired", "integer"),
         _column("Workers", ".status.workers.ready", "integer", description="Workers that take work"),
         _column("Reason", ".status.reason", description="The first thing that holds the cluster up"),
+        _column("UpToDate", '.status.conditions[?(@.type=="UpToDate")].status', priority=1),
         _column("Message", ".status.message", priority=1),
         _AGE,
     ],
@@ -176,7 +177,7 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     node = _resolve(node, definitions)
     extensions = {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}
     if extensions.get("x-kubernetes-int-or-string"):
-        for key in ("description", "maxLength", "pattern"):
+        for key in ("description", "default", "minimum", "maximum", "maxLength", "pattern"):
             if key in node:
                 extensions[key] = node[key]
         return extensions

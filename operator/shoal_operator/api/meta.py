@@ -64,6 +64,15 @@ Quantity = Annotated[
 ResourceName = Annotated[str, Field(min_length=1, max_length=128)]
 ResourceMap = Annotated[dict[ResourceName, Quantity], Field(max_length=32)]
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+DnsSubdomain = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+LabelMap = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1, max_length=317)],
+        Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")],
+    ],
+    Field(max_length=32),
+]
+"""Labels of a Kubernetes object: keys as Kubernetes has them, values of at most 63 characters."""
 CamelReason = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
 Message = Annotated[str, Field(max_length=MESSAGE_MAX)]
 Timestamp = Annotated[datetime, Field(json_schema_extra={"format": "date-time", "maxLength": 64})]

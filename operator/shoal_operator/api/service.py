@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shoal_operator.api.cluster import ComputeClusterSpec, ManagedBy, Seconds
+from shoal_operator.api.cluster import ComputeClusterSpec, ManagedBy
+from shoal_operator.api.lifecycle import Seconds
 from shoal_operator.api.meta import API_VERSION, MANAGED_BY_SHOAL, ConditionList, Model, ObjectMeta
 
 

@@ -6,15 +6,21 @@ and the operator use the same checks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster, ComputeClusterSpec, WorkerGroup
-from shoal_operator.api.job import ComputeJob, ComputeJobSpec, JobSource
+from shoal_operator.api.job import ComputeJob, ComputeJobSpec
 from shoal_operator.api.problems import Problem
 from shoal_operator.api.unknown import check_types
-from shoal_operator.domain.labels import HEAD_GROUP
+from shoal_operator.domain.job.checks import check_job
+from shoal_operator.domain.labels import DOMAIN, HEAD_GROUP
 from shoal_operator.domain.quantities import group_resources, resource_set
+
+_RESERVED_DOMAINS: Final = frozenset({DOMAIN, "app.kubernetes.io"})
+_LABEL_NAME: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 def check_document(document: Mapping[str, Any]) -> list[Problem]:
@@ -44,7 +50,9 @@ def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Probl
         path: where the spec stands in its document: ``spec.clusterSpec`` within a job.
     """
     problems = list(_quantities(f"{path}.head.resources", spec.head.resources))
+    problems += _labels(f"{path}.head.labels", spec.head.labels)
     problems += _template(f"{path}.head.template", spec.head.template)
+    problems += _lifecycle(path, spec)
     first: dict[str, int] = {}
     for index, group in enumerate(spec.worker_groups):
         where = f"{path}.workerGroups[{index}]"
@@ -58,23 +66,7 @@ def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Probl
 
 def validate_job(spec: ComputeJobSpec, path: str = "spec") -> list[Problem]:
     """Everything wrong with a job's spec, in the order of the document."""
-    problems = []
-    if not spec.entrypoint.strip():
-        hint = "write the command that starts the program, for example `python main.py`"
-        problems.append(Problem(f"{path}.entrypoint", "must not be empty", hint))
-    if spec.source is not None:
-        problems += _source(f"{path}.source", spec.source)
-    names = [variable.name for variable in spec.env]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            problems.append(Problem(f"{path}.env[{index}].name", f"must be unique; `{name}` is there twice"))
-    if spec.cluster_spec is not None and spec.cluster_ref is not None:
-        hint = "clusterSpec makes a cluster for this job, clusterRef runs on one that is there"
-        problems.append(Problem(path, "must not have both `clusterSpec` and `clusterRef`", hint))
-    if spec.cluster_ref is not None and spec.source is not None and spec.source.config_map is not None:
-        text = "cannot be used with `clusterRef`: a ConfigMap is mounted into the head of a job's own cluster only"
-        hint = "mount it in the cluster's head template, and name the mounted program in spec.entrypoint"
-        problems.append(Problem(f"{path}.source.configMap", text, hint))
+    problems = list(check_job(spec, path))
     if spec.cluster_spec is not None:
         problems += validate_cluster(spec.cluster_spec, f"{path}.clusterSpec")
     return problems
@@ -87,6 +79,7 @@ def _group(where: str, group: WorkerGroup) -> Iterator[Problem]:
         text = f"must be less than or equal to maxReplicas ({group.max_replicas}), is {group.min_replicas}"
         yield Problem(f"{where}.minReplicas", text, "lower minReplicas or raise maxReplicas")
     template = list(_template(f"{where}.template", group.template))
+    yield from _labels(f"{where}.labels", group.labels)
     resources = list(_quantities(f"{where}.resources", group.resources))
     yield from resources
     yield from template
@@ -97,13 +90,33 @@ def _group(where: str, group: WorkerGroup) -> Iterator[Problem]:
             yield Problem(f"{where}.template", f"has a wrong resource request: {error}")
 
 
-def _source(where: str, source: JobSource) -> Iterator[Problem]:
-    members = {"directory": source.directory, "configMap": source.config_map, "path": source.path}
-    given = [name for name, value in members.items() if value is not None]
-    if len(given) != 1:
-        found = " and ".join(f"`{name}`" for name in given) or "none"
-        text = f"must have exactly one of `directory`, `configMap` and `path`, has {found}"
-        yield Problem(where, text, "leave out all but one" if given else "leave out `source` to use the image alone")
+def _lifecycle(path: str, spec: ComputeClusterSpec) -> Iterator[Problem]:
+    strategy, state = spec.update_strategy, spec.state
+    if {str(strategy.max_surge), str(strategy.max_unavailable)} <= {"0", "0%"}:
+        hint = "allow one replica more (maxSurge: 1) or one less (maxUnavailable: 1) during an update"
+        yield Problem(f"{path}.updateStrategy", "must not have 0 for both `maxSurge` and `maxUnavailable`", hint)
+    volume = state.volume
+    if volume is None:
+        return
+    if state.backend != "PersistentVolume":
+        hint = "set `backend: PersistentVolume`, or leave out `volume`"
+        yield Problem(f"{path}.state.volume", f"must be absent while `backend` is {state.backend}", hint)
+    if volume.claim_name is not None and volume.storage_class_name is not None:
+        hint = "claimName names a claim that is there, storageClassName is for a new one"
+        yield Problem(f"{path}.state.volume", "must not have both `claimName` and `storageClassName`", hint)
+    yield from _quantities(f"{path}.state.volume", {"size": volume.size})
+
+
+def _labels(where: str, given: Mapping[str, str]) -> Iterator[Problem]:
+    for key in given:
+        domain, _, name = key.rpartition("/")
+        if domain in _RESERVED_DOMAINS:
+            text = f"must not be there; labels of {domain} are the operator's own"
+            yield Problem(f"{where}.{key}", text, "use a name without a domain, or your own domain")
+        elif not _LABEL_NAME.fullmatch(name) or len(domain) > 253 or ("/" in key and not _DOMAIN.fullmatch(domain)):
+            yield Problem(
+                f"{where}.{key}", "is not the name of a label", "write for example `zone` or `example.com/zone`"
+            )
 
 
 def _quantities(where: str, quantities: Mapping[str, int | str]) -> Iterator[Problem]:

@@ -1,0 +1,168 @@
+"""Every CEL rule of the definitions, each with objects that it accepts and objects that it refuses.
+
+The rules run in the embedded API server's own evaluator, after its defaults and its schema.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from shoal_operator.api.crdgen import generate_crds
+from shoal_operator.domain.validation import check_document
+from shoal_operator.local.apiserver import cel, schema
+from shoal_operator.local.apiserver.values import MISSING
+
+Json = dict[str, Any]
+CRDS = generate_crds()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Specs for one rule. ``before`` is the object that an update starts from; None for creations."""
+
+    words: str
+    """Part of the rule's message."""
+    accepted: tuple[Json, ...]
+    refused: tuple[Json, ...]
+    before: Json | None = None
+    kind: str = "ComputeCluster"
+    lint: bool = True
+    """Whether ``shoal lint`` says it too: not for rules that compare with what was before."""
+
+
+def groups(**fields: Any) -> Json:
+    return {"workerGroups": [{"name": "a", **fields}]}
+
+
+def strategy(surge: Any, unavailable: Any) -> Json:
+    return {"updateStrategy": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+def volume(backend: str, **fields: Any) -> Json:
+    return {"state": {"backend": backend, "volume": fields}}
+
+
+CASES = (
+    Case(
+        "must be less than or equal to maxReplicas",
+        (groups(minReplicas=2, maxReplicas=2), groups()),
+        (groups(minReplicas=3, maxReplicas=2), groups(minReplicas=11)),
+    ),
+    Case("must not be `head`", (groups(),), ({"workerGroups": [{"name": "head"}]},)),
+    Case(
+        "hostsPerReplica must not change",
+        (groups(hostsPerReplica=2), {"workerGroups": [{"name": "b", "hostsPerReplica": 4}]}),
+        (groups(hostsPerReplica=3), groups()),
+        before=groups(hostsPerReplica=2),
+        lint=False,
+    ),
+    Case(
+        "maxSurge and maxUnavailable must not both be 0",
+        (strategy(1, 0), strategy(0, 1), strategy("0%", "1%"), strategy("25%", 0), {}),
+        (strategy(0, 0), strategy("0%", 0), strategy(0, "0%"), strategy("0%", "0%")),
+    ),
+    Case(
+        "must not have both claimName",
+        (volume("PersistentVolume", claimName="mine"), volume("PersistentVolume", storageClassName="fast", size="2Gi")),
+        (volume("PersistentVolume", claimName="mine", storageClassName="fast"),),
+    ),
+    Case(
+        "volume must be absent unless",
+        (volume("PersistentVolume"), {"state": {"backend": "Memory"}}, {}),
+        (volume("Memory"), {"state": {"volume": {"size": "3Gi"}}}),
+    ),
+    Case(
+        "managedBy must not change",
+        ({"managedBy": "kueue.x-k8s.io/multikueue"},),
+        ({"managedBy": "shoal.dev/operator"}, {}),
+        before={"managedBy": "kueue.x-k8s.io/multikueue"},
+        lint=False,
+    ),
+)
+
+
+def schema_of(kind: str) -> Json:
+    definition: Json = CRDS[f"{kind.lower()}s.shoal.dev"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return definition
+
+
+def problems(kind: str, spec: Json, before: Json | None) -> list[str]:
+    """What the embedded API server says to a spec."""
+    definition = schema_of(kind)
+    new, old = ({"spec": copy.deepcopy(item)} for item in (spec, before or {}))
+    for document in (new, old):
+        schema.apply_defaults(definition, document)
+    found = schema.validate(definition, new)
+    if not found:
+        found = cel.evaluate(cel.compile_tree(definition), new, MISSING if before is None else old)
+    return [problem.text() for problem in found]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.words)
+def test_rule_accepts(case: Case) -> None:
+    for spec in case.accepted:
+        assert problems(case.kind, spec, case.before) == [], spec
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.words)
+def test_rule_refuses(case: Case) -> None:
+    for spec in case.refused:
+        found = problems(case.kind, spec, case.before)
+        assert len(found) == 1, (spec, found)
+        assert case.words in found[0]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.lint], ids=lambda case: case.words)
+def test_lint_agrees_with_the_rule(case: Case) -> None:
+    for specs, accepted in ((case.accepted, True), (case.refused, False)):
+        for spec in specs:
+            document = {"apiVersion": "shoal.dev/v1alpha1", "kind": case.kind, "metadata": {"name": "x"}, "spec": spec}
+            assert (not check_document(document)) == accepted, spec
+
+
+def rules(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (rule["message"] for rule in node.get("x-kubernetes-validations") or ())
+        for child in node.values():
+            yield from rules(child)
+
+
+def test_every_rule_of_clusters_has_a_case() -> None:
+    said = set(rules(schema_of("ComputeCluster")))
+    assert said
+    assert not [message for message in said if not any(case.words in message for case in CASES)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (strategy("150%", 0), "spec.updateStrategy.maxSurge"),
+        (strategy(-1, 0), "spec.updateStrategy.maxSurge"),
+        (strategy("1", 0), "spec.updateStrategy.maxSurge"),
+        (strategy("01%", 0), "spec.updateStrategy.maxSurge"),
+        (groups(hostsPerReplica=0), "hostsPerReplica"),
+        (groups(hostsPerReplica=1025), "hostsPerReplica"),
+        (groups(labels={"zone": "no spaces"}), "labels"),
+        ({"jobConcurrency": 0}, "jobConcurrency"),
+        ({"state": {"backend": "Disk"}}, "backend"),
+        ({"updateStrategy": {"type": "Never"}}, "type"),
+        ({"head": {"service": {"type": "ExternalName"}}}, "type"),
+    ],
+)
+def test_schema_refuses_and_lint_agrees(spec: Json, words: str) -> None:
+    assert any(words in text for text in problems("ComputeCluster", spec, None)), problems("ComputeCluster", spec, None)
+    document = {"apiVersion": "shoal.dev/v1alpha1", "kind": "ComputeCluster", "metadata": {"name": "x"}, "spec": spec}
+    assert any(words in str(problem) for problem in check_document(document))
+
+
+@pytest.mark.parametrize("key", ["shoal.dev/group", "app.kubernetes.io/name", "-x", "a/b/c", "x" * 64])
+def test_labels_that_kubernetes_or_shoal_refuses(key: str) -> None:
+    for spec in (groups(labels={key: "x"}), {"head": {"labels": {key: "x"}}}):
+        document = {"kind": "ComputeCluster", "apiVersion": "shoal.dev/v1alpha1", "metadata": {"name": "x"}}
+        found = check_document({**document, "spec": spec})
+        assert [problem for problem in found if key in str(problem)], key
