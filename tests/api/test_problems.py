@@ -90,13 +90,13 @@ def test_good_manifests_have_no_problems() -> None:
         ),
         pytest.param(
             job(source={"directory": "a", "path": "b"}),
-            "spec.source must have exactly one of `directory`, `configMap` and `path`, has `directory` and `path` "
+            "spec.source must have exactly one of `directory`, `configMap`, `path` and `uri`, has `directory` and `path` "
             "(hint: leave out all but one)",
             id="two sources",
         ),
         pytest.param(
             job(source={}),
-            "spec.source must have exactly one of `directory`, `configMap` and `path`, has none "
+            "spec.source must have exactly one of `directory`, `configMap`, `path` and `uri`, has none "
             "(hint: leave out `source` to use the image alone)",
             id="no source",
         ),
@@ -112,7 +112,12 @@ def test_good_manifests_have_no_problems() -> None:
             '"0.5" or "4Gi", is 0.5',
             id="float",
         ),
-        pytest.param({**CENSUS, "spec": {}}, "spec.entrypoint is required", id="missing entrypoint"),
+        pytest.param(
+            {**CENSUS, "spec": {}},
+            "spec.entrypoint is required "
+            "(hint: write the command that starts the program, for example `python main.py`)",
+            id="missing entrypoint",
+        ),
         pytest.param(
             {**CENSUS, "apiVersion": "shoal.dev/v1"},
             "apiVersion must be shoal.dev/v1alpha1, is 'shoal.dev/v1'",

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shoal_operator.api.cluster import ComputeClusterSpec, ManagedBy, Seconds
+from shoal_operator.api.cluster import ComputeClusterSpec, ManagedBy
+from shoal_operator.api.job_rules import CLEANUP_RULES, JOB_RULES
+from shoal_operator.api.lifecycle import Seconds
 from shoal_operator.api.meta import (
     API_VERSION,
     MANAGED_BY_SHOAL,
@@ -18,6 +20,7 @@ from shoal_operator.api.meta import (
     Message,
     Model,
     ObjectMeta,
+    ResourceMap,
     Timestamp,
     with_rules,
 )
@@ -26,7 +29,11 @@ DirectoryPath = Annotated[str, Field(min_length=1, max_length=4096)]
 EnvironmentName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 EnvironmentValue = Annotated[str, Field(max_length=32_768)]
 OutputTail = Annotated[str, Field(max_length=4096)]
+Url = Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[a-z][a-z0-9+.-]*://[^\s]+$")]
+SubmissionId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+CleanupAction = Literal["DeleteWorkers", "DeleteCluster", "DeleteJob", "KeepCluster"]
 TaskCount = Annotated[int, Field(ge=0)]
+GracePeriod = Annotated[int, Field(ge=0, le=86_400)]
 
 
 class LocalObjectReference(Model):
@@ -41,8 +48,8 @@ class JobSource(Model):
 
     model_config = with_rules(
         (
-            "[has(self.directory), has(self.configMap), has(self.path)].exists_one(given, given)",
-            "spec.source must have exactly one of `directory`, `configMap` and `path`",
+            "[has(self.directory), has(self.configMap), has(self.path), has(self.uri)].exists_one(given, given)",
+            "spec.source must have exactly one of `directory`, `configMap`, `path` and `uri`",
         )
     )
 
@@ -55,6 +62,8 @@ class JobSource(Model):
     """A ConfigMap whose keys are the files."""
     path: DirectoryPath | None = None
     """A directory in the image."""
+    uri: Url | None = None
+    """A zip or tar archive that the head fetches: `https://`, `file://`, or any scheme that fsspec knows there."""
 
 
 class EnvironmentVariable(Model):
@@ -67,32 +76,54 @@ class EnvironmentVariable(Model):
 
 
 class CleanupRule(Model):
-    """What happens to the job's own cluster after one outcome."""
+    """One thing that happens some time after one outcome."""
 
     outcome: Literal["Complete", "Failed"]
     """The outcome that this rule is for."""
-    action: Literal["DeleteCluster", "KeepCluster"] = "DeleteCluster"
-    """KeepCluster leaves the cluster running, for a look inside; it goes with the job object."""
+    action: CleanupAction = "DeleteCluster"
+    """DeleteWorkers leaves the head for a look inside, DeleteCluster removes the job's own cluster, DeleteJob the
+    job object with all it owns. KeepCluster leaves the cluster running; it goes with the job object."""
     after_seconds: Seconds = 0
     """Seconds between the end of the job and the action."""
+
+
+class RetryPolicy(Model):
+    """How a failed attempt is repeated; `backoffLimit` says how often."""
+
+    cluster: Literal["Same", "New"] = "Same"
+    """Same runs the next attempt on the same cluster. New deletes the job's own cluster and makes it again."""
+
+
+class JobOutput(Model):
+    """Where the whole output of the program goes at its end."""
+
+    url: Url
+    """A file for fsspec, such as `s3://bucket/logs/{name}-{attempt}.log`; `{name}`, `{namespace}`, `{uid}` and
+    `{attempt}` are replaced."""
+    secret_ref: LocalObjectReference | None = None
+    """A Secret whose keys are environment variables for the upload, such as AWS_ACCESS_KEY_ID."""
 
 
 class ComputeJobSpec(Model):
     """What shall run, where, and for how long at most."""
 
-    model_config = with_rules(
-        (
-            "!(has(self.clusterSpec) && has(self.clusterRef))",
-            "spec must not have both `clusterSpec` and `clusterRef`",
-        ),
-        (
-            "self.entrypoint == oldSelf.entrypoint",
-            "spec.entrypoint must not change; delete the job and create it again",
-        ),
-    )
+    model_config = with_rules(*JOB_RULES)
 
-    entrypoint: Annotated[str, Field(min_length=1, max_length=8192)]
-    """The command line that starts the program, for example `python main.py`; a shell runs it."""
+    entrypoint: Annotated[str, Field(max_length=8192)] = ""
+    """The command line that starts the program, for example `python main.py`; a shell runs it.
+
+    Required, but with mode Interactive.
+    """
+    mode: Literal["Managed", "Interactive"] = "Managed"
+    """Managed: the operator submits the program. Interactive: it makes the cluster and waits for `submissionId`."""
+    submission_id: SubmissionId | None = None
+    """With mode Interactive: the submission that you made yourself and that is to be this job, for example with
+    `shoal job submit --submission-id`."""
+    entrypoint_resources: ResourceMap = {}
+    """Logical resources of the program itself, for example {CPU: 1}: it then runs on a worker that has them.
+
+    Default: none, and the program runs on the head.
+    """
     source: JobSource | None = None
     """Where the program's files come from. Default: the image alone."""
     env: Annotated[
@@ -121,17 +152,27 @@ class ComputeJobSpec(Model):
     active_deadline_seconds: Seconds | None = None
     """Seconds that the program may run, all attempts together; then it is stopped and the job fails."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 0
-    """How often the program is started again after it failed or its head was lost."""
+    """How often the program is started again after it failed or its head was lost.
+
+    Before each the job waits, from 10 seconds up to 6 minutes.
+    """
+    retry_policy: RetryPolicy = RetryPolicy()
+    """How a failed attempt is repeated."""
+    grace_period_seconds: GracePeriod = 30
+    """Seconds between SIGTERM and SIGKILL when the program is stopped (suspend, deadline, delete)."""
+    output: JobOutput | None = None
+    """Where the whole output of the program goes at its end. Default: the head's log and `status.outputTail`."""
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after its end until the job object itself is deleted. Default: it stays."""
     cleanup_policy: Annotated[
         tuple[CleanupRule, ...],
         Field(
-            max_length=2,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["outcome"]},
+            max_length=8,
+            json_schema_extra={"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in CLEANUP_RULES]},
         ),
     ] = ()
-    """What happens to the job's own cluster at the end. Default: it is deleted at once."""
+    """What happens at the end, and when. The job's own cluster is deleted at once unless a rule for the outcome
+    says something else about it (DeleteWorkers, DeleteCluster, KeepCluster)."""
 
 
 class TaskCounts(Model):
@@ -145,13 +186,50 @@ class TaskCounts(Model):
     """Tasks that raised or were lost."""
 
 
+class UnmetDemand(Model):
+    """Work of the program that waits for resources."""
+
+    shape: Annotated[str, Field(max_length=512)]
+    """What one unit of it asks for."""
+    count: TaskCount = 0
+    """How many units wait."""
+    kind: Annotated[str, Field(max_length=64)] = ""
+    """What asks: task, actor or job."""
+
+
+class PodExit(Model):
+    """A pod of the job's cluster that did not do well."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the pod."""
+    reason: Annotated[str, Field(max_length=128)]
+    """Kubernetes' word for it: OOMKilled, Evicted, ErrImagePull, ..."""
+    message: Message = ""
+    """Kubernetes' sentence for it."""
+
+
+class JobFailure(Model):
+    """What is known about the end of a job that failed; it stays when the cluster has gone."""
+
+    exit_code: Annotated[int, Field(ge=-255, le=255)] | None = None
+    """Exit code of the program, as a shell has it; absent when it has none."""
+    signal: Annotated[int, Field(ge=1, le=64)] | None = None
+    """The signal that ended the program."""
+    demand_verdict: Message | None = None
+    """Why work of the program never ran, in the autoscaler's words."""
+    unmet_demand: Annotated[tuple[UnmetDemand, ...], Field(max_length=5)] = ()
+    """Work of the program that still waited."""
+    pods: Annotated[tuple[PodExit, ...], Field(max_length=5)] = ()
+    """Pods of the cluster that ended badly or could not start."""
+
+
 class ComputeJobStatus(Model):
     """Where the job stands, as the operator last saw it."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation this status speaks about."""
     conditions: ConditionList = ()
-    """Running, Complete, Failed and Suspended; Complete and Failed are final."""
+    """Running, HeadReachable, Complete, Failed, Suspended and Stopping; Complete and Failed are final."""
     summary: CamelReason | None = None
     """One word computed from the conditions, for `kubectl get`; programs read the conditions."""
     reason: CamelReason | None = None
@@ -168,12 +246,20 @@ class ComputeJobStatus(Model):
     """The head process that took the current attempt."""
     cluster_name: Annotated[str, Field(max_length=253)] | None = None
     """The ComputeCluster that the job runs on."""
+    head_address: Annotated[str, Field(max_length=512)] | None = None
+    """Where the head listens, while an interactive job waits for `spec.submissionId`."""
+    discarded_cluster_uid: Annotated[str, Field(max_length=128)] | None = None
+    """The cluster of an earlier attempt that goes before the next one begins (retryPolicy New)."""
+    last_failure_time: Timestamp | None = None
+    """When the last attempt failed; the delay of the next one counts from here."""
     start_time: Timestamp | None = None
     """When the program first started."""
     completion_time: Timestamp | None = None
     """When the job became Complete or Failed."""
     tasks: TaskCounts | None = None
     """Tasks of the program so far."""
+    failure: JobFailure | None = None
+    """What is known about the end of the last attempt that failed."""
     output_tail: OutputTail | None = None
     """The last lines of the program's output, at most 4 KiB."""
     progress_time: Timestamp | None = None
