@@ -323,6 +323,23 @@ def test_rules_accept_and_refuse(
     assert refused.value.code == 422
 
 
+def test_a_default_is_held_against_the_rules_as_it_stands(api: Any, widget_definition: Any) -> None:
+    """Defaults of members are not filled in first, so a rule may miss what the default leaves to them."""
+    schema = widget_definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema["properties"]["limits"] = {
+        "type": "object",
+        "properties": {"most": {"type": "integer", "default": 3}},
+        "x-kubernetes-validations": [{"rule": "self.most > 0", "message": "must be positive"}],
+        "default": {},
+    }
+    api.delete("CustomResourceDefinition", "widgets.example.com", "apiextensions.k8s.io/v1", None)
+    api.collect()
+    with refusal(422, "properties[limits].default: Invalid value"):
+        api.create(widget_definition, namespace=None)
+    schema["properties"]["limits"]["default"] = {"most": 3}
+    api.create(widget_definition, namespace=None)
+
+
 def test_transition_rules_compare_with_the_object_before(api: Any, widget_definition: Any, new_widget: Any) -> None:
     schema = widget_definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     frozen = [{"rule": "self == oldSelf", "message": "is immutable"}]

@@ -192,8 +192,9 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         result["additionalProperties"] = _convert(node["additionalProperties"], definitions)
     if "default" in result:
         default = _defaults(result.pop("default"))
-        if "properties" in result and default is not None:
-            default = {}  # the defaults of the members say the rest
+        ruled = "x-kubernetes-validations" in extensions
+        if "properties" in result and default is not None and not ruled:
+            default = {}  # the defaults of the members say the rest; rules are tried on the default as it stands
         if default is not None:
             result["default"] = default
     return {**result, **extensions}

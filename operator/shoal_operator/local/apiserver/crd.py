@@ -188,8 +188,16 @@ def _validate_default(schema: Document, path: str) -> list[FieldError]:
         return []
     return [
         FieldError(f"{path}.default{problem.path and '.'}{problem.path}", problem.reason, problem.message)
-        for problem in schemas.validate(schema, schema["default"])
+        for problem in (*schemas.validate(schema, schema["default"]), *_break_rules(schema))
     ]
+
+
+def _break_rules(schema: Document) -> list[FieldError]:
+    """Rules are tried on a default as it stands, without the defaults of its members."""
+    try:
+        return cel.evaluate(cel.compile_tree(schema), schema["default"])
+    except cel.RuleError:
+        return []  # told by the validation of the rules themselves
 
 
 def resources_of(crd: Document) -> list[Resource]:
