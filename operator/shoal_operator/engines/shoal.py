@@ -23,12 +23,13 @@ SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 COMMAND: Final = ("shoal",)
 
 
-def head_arguments(group: str, resources: ResourceSet) -> list[str]:
+def head_arguments(group: str, resources: ResourceSet, labels: Mapping[str, str]) -> list[str]:
     """Arguments of the head process.
 
     Args:
         group: the name under which the head's own node joins.
         resources: logical resources of the head; CPU 0 unless the user wants work there.
+        labels: labels of the node, for label selectors.
     """
     custom = {name: amount for name, amount in resources.items() if name != "CPU"}
     cpus = to_numbers({"CPU": resources["CPU"]})["CPU"]
@@ -44,16 +45,18 @@ def head_arguments(group: str, resources: ResourceSet) -> list[str]:
         *("--pod-name", "$(POD_NAME)"),
         *("--group", group),
         *extra,
+        *_labels(labels),
     ]
 
 
-def worker_arguments(head_service: str, group: str, resources: ResourceSet) -> list[str]:
+def worker_arguments(head_service: str, group: str, resources: ResourceSet, labels: Mapping[str, str]) -> list[str]:
     """Arguments of a worker process.
 
     Args:
         head_service: name of the head's Service.
         group: name of the worker group.
         resources: logical resources of one worker.
+        labels: labels of the node, for label selectors.
     """
     return [
         "start",
@@ -64,6 +67,7 @@ def worker_arguments(head_service: str, group: str, resources: ResourceSet) -> l
         *("--token-file", TOKEN_FILE),
         *("--pod-name", "$(POD_NAME)"),
         *("--group", group),
+        *_labels(labels),
     ]
 
 
@@ -105,6 +109,10 @@ def to_numbers(resources: Mapping[str, int]) -> dict[str, int | float]:
     return {
         name: amount // UNITS if amount % UNITS == 0 else amount / UNITS for name, amount in sorted(resources.items())
     }
+
+
+def _labels(labels: Mapping[str, str]) -> list[str]:
+    return ["--labels", json.dumps(dict(sorted(labels.items())), separators=(",", ":"))] if labels else []
 
 
 def _json(resources: Mapping[str, int]) -> str:

@@ -1,7 +1,7 @@
 """Pods of heads and workers: the user's template with the runtime put into its container ``shoal``.
 
 Invariant: what the user wrote wins, except for what the cluster cannot work without (command, arguments,
-ports, token, identity labels). The same spec gives the same pod and the same template hash.
+ports, token, identity labels). The same spec gives the same pod.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final
 from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.domain import labels
-from shoal_operator.domain.hashing import stable_hash
 from shoal_operator.domain.manifests.hardening import add_scratch, harden
 from shoal_operator.domain.manifests.owners import child_metadata
+from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
 from shoal_operator.domain.names import head_pod_name, head_service_name, token_secret_name, worker_pod_name
 from shoal_operator.domain.plan import Manifest
 from shoal_operator.domain.quantities import RUNTIME_CONTAINER, group_resources, resource_set
@@ -35,14 +35,21 @@ def build_head_pod(cluster: ComputeCluster) -> Manifest:
         cluster,
         head_pod_name(cluster.metadata.name),
         labels.ROLE_HEAD,
-        {labels.GROUP: labels.HEAD_GROUP, labels.ROLE: labels.ROLE_HEAD},
+        {
+            **cluster.spec.head.labels,
+            labels.GROUP: labels.HEAD_GROUP,
+            labels.ROLE: labels.ROLE_HEAD,
+            labels.TEMPLATE_HASH: head_hash(cluster),
+        },
         head_template(cluster),
     )
 
 
 def head_template(cluster: ComputeCluster) -> dict[str, Any]:
     """The head's pod template with the runtime in it."""
-    arguments = shoal.head_arguments(labels.HEAD_GROUP, resource_set(cluster.spec.head.resources))
+    arguments = shoal.head_arguments(
+        labels.HEAD_GROUP, resource_set(cluster.spec.head.resources), cluster.spec.head.labels
+    )
     return _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
 
 
@@ -53,7 +60,10 @@ def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, An
         ValueError: a quantity in the group is wrong (``validate_cluster`` finds it first).
     """
     arguments = shoal.worker_arguments(
-        head_service_name(cluster.metadata.name), group.name, group_resources(group.resources, group.template)
+        head_service_name(cluster.metadata.name),
+        group.name,
+        group_resources(group.resources, group.template),
+        group.labels,
     )
     return _with_runtime(cluster, group.template, arguments, head=False)
 
@@ -61,11 +71,14 @@ def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, An
 def worker_builder(cluster: ComputeCluster, group: WorkerGroup) -> Callable[[int], Manifest]:
     """A function from replica index to pod; the template is prepared once for all pods of the group."""
     template = worker_template(cluster, group)
+    template_hash = group_hash(cluster, group)
 
     def build(index: int) -> Manifest:
         own = {
+            **group.labels,
             labels.GROUP: group.name,
             labels.ROLE: labels.ROLE_WORKER,
+            labels.TEMPLATE_HASH: template_hash,
             labels.REPLICA_INDEX: str(index),
         }
         name = worker_pod_name(cluster.metadata.name, group.name, index)
@@ -82,7 +95,6 @@ def _pod(cluster: ComputeCluster, name: str, component: str, own: dict[str, str]
             cluster.metadata.name, component, __version__, cluster.metadata.labels.get(labels.JOB, "")
         ),
         **own,
-        labels.TEMPLATE_HASH: stable_hash(template),
     }
     metadata = child_metadata(cluster, name, merged)
     if given.get("annotations"):
