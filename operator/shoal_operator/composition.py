@@ -24,6 +24,7 @@ from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
+from shoal_operator.domain.manifests.network import OperatorPlace
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.heads.address import HeadAddress
 from shoal_operator.heads.pool import HeadPool
@@ -194,7 +195,8 @@ class Operator:
                 limits=Limits(workers=self._settings.workers),
             )
 
-        clusters = ClusterController(executor(self._wiring.cluster_expectations), new_token)
+        place = OperatorPlace(self._settings.pod_namespace, dict(self._settings.pod_labels))
+        clusters = ClusterController(executor(self._wiring.cluster_expectations), new_token, place)
         jobs = JobController(executor(self._wiring.job_expectations))
         return (
             controller("computecluster", clusters.reconcile, self._clusters),

@@ -38,6 +38,12 @@ class Settings:
     lease_namespace: str = ""
     """Its namespace. Default: the one of the pod or of the kubeconfig's context."""
 
+    pod_namespace: str = ""
+    """Namespace of the operator's own pods, which network policies let in to heads. Default: none are let in."""
+
+    pod_labels: tuple[tuple[str, str], ...] = ()
+    """Labels of these pods: ``a=b,c=d``. Default: every pod of that namespace counts as the operator's."""
+
     metrics_address: str = ""
     """``host:port`` for /metrics (Prometheus' format) and /healthz (fails when a watch is silent for too long
     or a worker hangs). Default: neither is served."""
@@ -112,6 +118,8 @@ def _converted(setting: str, name: str, text: str) -> object:
                 return Path(text)
             case "namespaces":
                 return tuple(part.strip() for part in text.split(",") if part.strip())
+            case "pod_labels":
+                return _labels(text)
             case "leader_election":
                 return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
             case "workers" | "seed":
@@ -122,6 +130,20 @@ def _converted(setting: str, name: str, text: str) -> object:
                 return text
     except (KeyError, ValueError) as error:
         raise SettingsError(f"the environment variable {name} cannot be {text!r}") from error
+
+
+def _labels(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(key and separator for key, separator, _ in pairs):
+        raise ValueError(text)
+    return tuple((key, value) for key, _, value in pairs)
+
+
+def _argument_labels(text: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return _labels(text)
+    except ValueError as error:
+        raise SettingsError(f"pod-labels must be like a=b,c=d, got {text!r}") from error
 
 
 def _from_arguments(arguments: Sequence[str]) -> dict[str, object]:
@@ -139,6 +161,8 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, object]:
     parser.add_argument("--no-leader-election", dest="leader_election", action="store_false")
     parser.add_argument("--lease-name", metavar="NAME")
     parser.add_argument("--lease-namespace", metavar="NS")
+    parser.add_argument("--pod-namespace", metavar="NS", help="of the operator's own pods, for network policies")
+    parser.add_argument("--pod-labels", metavar="A=B,...", help="of the operator's own pods, for network policies")
     parser.add_argument("--metrics-address", metavar="HOST:PORT", help="serve /metrics and /healthz there")
     parser.add_argument("--log-format", choices=("text", "json"))
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
@@ -148,4 +172,6 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, object]:
     given = vars(parser.parse_args(arguments))
     if "namespaces" in given:
         given["namespaces"] = tuple(given["namespaces"])
+    if "pod_labels" in given:
+        given["pod_labels"] = _argument_labels(given["pod_labels"])
     return given

@@ -26,7 +26,9 @@ class Wiring:
         world.clusters.subscribe(self._on_cluster)
         world.jobs.subscribe(self._on_job)
         world.pods.subscribe(self._on_pod)
-        world.services.subscribe(self._on_service)
+        world.services.subscribe(lambda change: self._on_child("Service", change))
+        world.policies.subscribe(lambda change: self._on_child("NetworkPolicy", change))
+        world.budgets.subscribe(lambda change: self._on_child("PodDisruptionBudget", change))
 
     def enqueue(self, resource: Resource, namespace: str, name: str) -> None:
         """Somebody saw an event of one of our kinds."""
@@ -59,14 +61,19 @@ class Wiring:
             self.cluster_expectations.saw_gone(key, uid_of(change.obj))
         if change.type is not ChangeType.DELETED:
             self.cluster_expectations.saw(key, f"Pod/{change.name[1]}")
-        is_news = change.type is not ChangeType.MODIFIED or change.old is None or change.old["view"] != view
-        if is_news:
+        if _is_news(change):
             self._clusters.add(key)
 
-    def _on_service(self, change: Change) -> None:
+    def _on_child(self, kind: str, change: Change) -> None:
         key = cluster_key_of(change.obj)
         if key is None:
             return
         if change.type is not ChangeType.DELETED:
-            self.cluster_expectations.saw(key, f"Service/{change.name[1]}")
-        self._clusters.add(key)
+            self.cluster_expectations.saw(key, f"{kind}/{change.name[1]}")
+        if _is_news(change):
+            self._clusters.add(key)
+
+
+def _is_news(change: Change) -> bool:
+    """Whether decisions could read anything new (the counts in a budget's status are none of it)."""
+    return change.type is not ChangeType.MODIFIED or change.old is None or change.old["view"] != change.obj["view"]

@@ -91,6 +91,8 @@ def test_the_operators_pod_is_restricted_and_starts_with_these_arguments(
     assert loaded.shutdown_seconds < template["spec"]["terminationGracePeriodSeconds"]
     selected = deployment["spec"]["selector"]["matchLabels"].items()
     assert selected <= template["metadata"]["labels"].items()
+    assert loaded.pod_labels == tuple(sorted(selected)), "network policies let in nobody but these pods"
+    assert loaded.pod_namespace == deployment["metadata"]["namespace"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "metrics"}
 

@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 
+from shoal.protocol import head_pb2
 from shoal_operator.kube import rbac
 from shoal_operator.kube.resources import resource_of
 from shoal_operator.local.apiserver import authorization
@@ -85,6 +86,8 @@ async def work_through_everything(world):
     head.change(nodes=[node("demo-head", "head", cpus=0), node("demo-small-0", idle_seconds=5.0)], demands=[])
     await until(world.api.pod_names, lambda names: names == ["demo-head"])
 
+    await a_budget_and_a_policy_come_and_go(world, head)
+
     spoil = world.recorder.spoil
     world.recorder.spoil = lambda method, path: SPOILED if (method, path.endswith("/pods")) == ("POST", True) else None
     await world.api.create("computeclusters", a_cluster("refused"))
@@ -106,6 +109,18 @@ async def work_through_everything(world):
     await until(lambda: world.api.job("kept"), is_true("Running"))
     head.finish_jobs()
     await until(lambda: world.api.cluster("kept"), lambda cluster: cluster is None)
+
+
+async def a_budget_and_a_policy_come_and_go(world, head):
+    budget = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/demo-head"
+    policy = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/demo"
+    head.change(jobs=[head_pb2.JobSnapshot(submission_id="a", state=head_pb2.JOB_STATE_RUNNING)])
+    await until(lambda: world.api.call("GET", budget))
+    head.change(jobs=[])
+    await until(lambda: world.api.call("GET", budget), lambda found: found is None)
+    assert await world.api.call("GET", policy)
+    await world.api.patch(CLUSTER, {"spec": {"security": {"networkPolicy": {"mode": "None"}}}})
+    await until(lambda: world.api.call("GET", policy), lambda found: found is None)
 
 
 @pytest.mark.parametrize("namespaces", [(), ("default",)], ids=["everywhere", "one namespace"])

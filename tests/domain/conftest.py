@@ -25,9 +25,11 @@ from shoal_operator.domain.head import DemandView, DrainState, HeadView, JobStat
 from shoal_operator.domain.job.observed import JobObservation
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
+from shoal_operator.domain.manifests.network import OperatorPlace
 from shoal_operator.domain.plan import DrainNode, Plan, StopJob, SubmitJob
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PLACE = OperatorPlace("shoal-system", {"app": "operator"})
 
 
 def text(moment: datetime) -> str:
@@ -49,6 +51,10 @@ class ClusterWorld:
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By ``Kind/name``: what else the operator applies and deletes."""
+    operator: OperatorPlace = PLACE
+    jobs: tuple[JobView, ...] = ()
     nodes: dict[str, NodeView] = field(default_factory=dict)
     demands: tuple[DemandView, ...] = ()
     head_answers: bool = False
@@ -66,13 +72,16 @@ class ClusterWorld:
         head = None
         if self.head_answers:
             nodes = tuple(self.nodes.values())
-            head = HeadView(self.incarnation, self.now, nodes=nodes, demands=self.demands)
+            head = HeadView(self.incarnation, self.now, nodes=nodes, demands=self.demands, jobs=self.jobs)
         return ClusterObservation(
             cluster=self.cluster(),
             pods=tuple(pod_view(pod) for pod in self.pods.values()),
             services=tuple(child_view(service) for service in self.services.values()),
             secrets=frozenset(self.secrets),
             head=head,
+            policies=tuple(child_view(each) for each in self.others.values() if each["kind"] == "NetworkPolicy"),
+            budgets=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PodDisruptionBudget"),
+            operator=self.operator,
         )
 
     def new_token(self) -> str:
@@ -112,8 +121,16 @@ class ClusterWorld:
         for secret in plan.create:
             assert secret["metadata"]["name"] not in self.secrets
             self.secrets[secret["metadata"]["name"]] = secret
-        for service in plan.apply:
-            self.services[service["metadata"]["name"]] = service
+        for applied in plan.apply:
+            name = applied["metadata"]["name"]
+            if applied["kind"] == "Service":
+                self.services[name] = applied
+            else:
+                kept = copy.deepcopy(applied)
+                kept["metadata"]["uid"] = f"other-{next(self.uids)}"
+                self.others[f"{applied['kind']}/{name}"] = kept
+        for reference in plan.delete:
+            assert self.others.pop(f"{reference.kind}/{reference.name}")["metadata"]["uid"] == reference.uid
         for pod in plan.create_pods:
             self._create(pod)
         for command in plan.head_commands:

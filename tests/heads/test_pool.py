@@ -41,7 +41,11 @@ async def test_what_the_head_says_is_news_and_a_heartbeat_is_not(pool, head):
     head.snapshot.jobs.append(head_pb2.JobSnapshot(submission_id="j", state=head_pb2.JOB_STATE_RUNNING))
     head.say()
     await wait_until(lambda: heads.view(KEY).jobs)
-    assert pool.news[2:] == [News.JOBS]
+    assert pool.news[2:] == [News.CLUSTER | News.JOBS], "the head is busy now"
+    head.snapshot.jobs.append(head_pb2.JobSnapshot(submission_id="k", state=head_pb2.JOB_STATE_RUNNING))
+    head.say()
+    await wait_until(lambda: len(heads.view(KEY).jobs) == 2)
+    assert pool.news[3:] == [News.JOBS]
 
 
 async def test_a_broken_stream_is_data_and_heals(pool, head):

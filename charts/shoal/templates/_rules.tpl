@@ -60,6 +60,30 @@
 - apiGroups: [""]
   resources: ["services"]
   verbs: ["create", "patch"]
+# who may reach a cluster's pods, by label
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["list", "watch"]
+# the same, by server-side apply
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["create", "patch"]
+# the policy of a cluster whose spec wants none any more
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["delete"]
+# what keeps busy heads from evictions, by label
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["list", "watch"]
+# the same, by server-side apply
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["create", "patch"]
+# when the head is busy no more
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["delete"]
 # the token of a cluster, by name
 - apiGroups: [""]
   resources: ["secrets"]

@@ -18,6 +18,7 @@ from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
+from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
 from shoal_operator.domain.names import token_secret_name
 
 
@@ -27,11 +28,13 @@ class ClusterController:
     Args:
         executor: does what plans say; has the stores, the heads and the tokens.
         new_token: makes a cluster's token.
+        operator: where the operator's own pods are.
     """
 
-    def __init__(self, executor: Executor, new_token: Callable[[], str]) -> None:
+    def __init__(self, executor: Executor, new_token: Callable[[], str], operator: OperatorPlace = ELSEWHERE) -> None:
         self._executor = executor
         self._new_token = new_token
+        self._operator = operator
 
     async def reconcile(self, key: Key) -> Result:
         """One pass over the cluster of that namespace and name."""
@@ -77,6 +80,9 @@ class ClusterController:
             services=shell.world.services_of(key),
             secrets=frozenset({secret} if has_token else ()),
             head=shell.heads.view(key),
+            policies=shell.world.policies_of(key),
+            budgets=shell.world.budgets_of(key),
+            operator=self._operator,
         )
 
     def _forget(self, key: Key) -> None:

@@ -137,9 +137,9 @@ class _Execution:
         try:
             if self._shell.world.knows(placed):
                 self._shell.world.refresh(await self._shell.client.apply(placed))
-            else:
-                await self._expecting_creation(name, lambda: self._shell.client.apply(placed))
-        except (errors.InvalidError, errors.ForbiddenError) as error:
+            else:  # without force: what somebody else made under this name is not taken over
+                await self._expecting_creation(name, lambda: self._shell.client.apply(placed, force=False))
+        except (errors.InvalidError, errors.ForbiddenError, errors.FieldConflictError) as error:
             self._refused(f"cannot apply {name}: {error}")
 
     async def _expecting_creation(self, name: str, write: Callable[[], Awaitable[Json]]) -> None:

@@ -14,7 +14,15 @@ from shoal_operator.domain.cluster.observed import ChildView, PodView, child_vie
 from shoal_operator.domain.names import token_secret_name
 from shoal_operator.engines.shoal import CONTROL_PORT
 from shoal_operator.heads.address import HeadAddress
-from shoal_operator.kube.resources import COMPUTE_CLUSTERS, COMPUTE_JOBS, PODS, SERVICES, Resource
+from shoal_operator.kube.resources import (
+    COMPUTE_CLUSTERS,
+    COMPUTE_JOBS,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    PODS,
+    SERVICES,
+    Resource,
+)
 from shoal_operator.kube.store import Store
 
 Json = dict[str, Any]
@@ -44,6 +52,9 @@ class World:
         self.services = Store(_trimmed_service, {"cluster": _cluster_of_child})
         self._by_kind = {"ComputeCluster": self.clusters, "ComputeJob": self.jobs, "Pod": self.pods}
         self._by_kind["Service"] = self.services
+        self.policies = Store(_trimmed_child, {"cluster": _cluster_of_child})
+        self.budgets = Store(_trimmed_child, {"cluster": _cluster_of_child})
+        self._by_kind |= {"NetworkPolicy": self.policies, "PodDisruptionBudget": self.budgets}
 
     def feeds(self) -> tuple[tuple[Resource, Store, str], ...]:
         """What to inform about: the resource, its store, the label selector."""
@@ -52,6 +63,8 @@ class World:
             (COMPUTE_JOBS, self.jobs, ""),
             (PODS, self.pods, CHILD_SELECTOR),
             (SERVICES, self.services, CHILD_SELECTOR),
+            (NETWORK_POLICIES, self.policies, CHILD_SELECTOR),
+            (DISRUPTION_BUDGETS, self.budgets, CHILD_SELECTOR),
         )
 
     def refresh(self, answer: Json) -> None:
@@ -73,6 +86,14 @@ class World:
     def services_of(self, key: Key) -> tuple[ChildView, ...]:
         """The Services that carry the cluster's label, by name."""
         return tuple(service["view"] for service in self.services.indexed("cluster", "/".join(key)))
+
+    def policies_of(self, key: Key) -> tuple[ChildView, ...]:
+        """The NetworkPolicies that carry the cluster's label, by name."""
+        return tuple(policy["view"] for policy in self.policies.indexed("cluster", "/".join(key)))
+
+    def budgets_of(self, key: Key) -> tuple[ChildView, ...]:
+        """The PodDisruptionBudgets that carry the cluster's label, by name."""
+        return tuple(budget["view"] for budget in self.budgets.indexed("cluster", "/".join(key)))
 
     def jobs_on(self, key: Key) -> tuple[Key, ...]:
         """The jobs that run on the cluster, or made it."""
@@ -120,9 +141,13 @@ def _trimmed_pod(pod: Json) -> Json:
     return {**_trimmed(pod), "view": pod_view(pod)}
 
 
+def _trimmed_child(child: Json) -> Json:
+    return {**_trimmed(child), "view": child_view(child)}
+
+
 def _trimmed_service(service: Json) -> Json:
     address = (service.get("spec") or {}).get("clusterIP") or ""
-    return {**_trimmed(service), "view": child_view(service), "clusterIP": address}
+    return {**_trimmed_child(service), "clusterIP": address}
 
 
 def _cluster_of_child(child: Json) -> Iterable[str]:

@@ -96,6 +96,11 @@ class HeadView:
     demands: tuple[DemandView, ...] = ()
     jobs: tuple[JobView, ...] = ()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job waits or runs."""
+        return any(not job.state.is_final for job in self.jobs)
+
     def job(self, submission_id: str) -> JobView | None:
         """The row with that id."""
         return next((job for job in self.jobs if job.submission_id == submission_id), None)

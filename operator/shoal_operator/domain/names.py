@@ -38,6 +38,16 @@ def head_service_name(cluster: str) -> str:
     return bounded_name(cluster, "-head")
 
 
+def network_policy_name(cluster: str) -> str:
+    """Name of the NetworkPolicy of the cluster's pods."""
+    return bounded_name(cluster)
+
+
+def disruption_budget_name(cluster: str) -> str:
+    """Name of the PodDisruptionBudget of the head."""
+    return bounded_name(cluster, "-head")
+
+
 def head_pod_name(cluster: str) -> str:
     """Name of the head pod."""
     return bounded_name(cluster, "-head")

@@ -32,7 +32,7 @@ class News(enum.Flag):
     """What changed in a view."""
 
     CLUSTER = enum.auto()
-    """Nodes, demand, reachability, or the head process."""
+    """Nodes, demand, reachability, whether any job is left, or the head process."""
     JOBS = enum.auto()
     """The table of jobs."""
 
@@ -203,7 +203,7 @@ def what_changed(old: HeadView | None, new: HeadView) -> News:
     news = News(0)
     if old.demands != new.demands or [*map(_essence, old.nodes)] != [*map(_essence, new.nodes)]:
         news |= News.CLUSTER
-    if old.unreachable_message != new.unreachable_message:
+    if old.unreachable_message != new.unreachable_message or old.is_busy != new.is_busy:
         news |= News.CLUSTER
     if old.jobs != new.jobs:
         news |= News.JOBS

@@ -98,9 +98,14 @@ class ApiClient:
         path = resource.path(meta["namespace"], meta["name"])
         return await self._request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
 
-    async def apply(self, obj: Json) -> Json:
-        """Server-side apply of the fields in ``obj``, which become (and stay) ours."""
-        return await self._apply(obj, None, FIELD_MANAGER)
+    async def apply(self, obj: Json, *, force: bool = True) -> Json:
+        """Server-side apply of the fields in ``obj``, which become (and stay) ours.
+
+        Args:
+            obj: an object of one of the operator's kinds.
+            force: take fields over that others have set; else that is a FieldConflictError.
+        """
+        return await self._apply(obj, None, FIELD_MANAGER, force=force)
 
     async def apply_status(self, obj: Json) -> Json:
         """Server-side apply of ``obj["status"]``; with ``metadata.uid`` only to that very object."""
@@ -175,10 +180,10 @@ class ApiClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unavailable(error, f"WATCH {path}") from error
 
-    async def _apply(self, obj: Json, subresource: str | None, manager: str) -> Json:
+    async def _apply(self, obj: Json, subresource: str | None, manager: str, *, force: bool = True) -> Json:
         resource, meta = resource_of(obj), obj["metadata"]
         path = resource.path(meta["namespace"], meta["name"], subresource)
-        query = {"fieldManager": manager, "force": "true"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self._request("PATCH", path, query=query, body=obj, content_type=_APPLY)
 
     async def _request(

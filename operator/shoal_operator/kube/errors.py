@@ -3,7 +3,8 @@
     ApiError
     ├── NotFoundError           404
     ├── ConflictError           409: somebody else changed the object, or a precondition failed
-    │   └── AlreadyExistsError  409 AlreadyExists
+    │   ├── AlreadyExistsError  409 AlreadyExists
+    │   └── FieldConflictError  409: another manager has set the fields to be applied
     ├── InvalidError            422, 400: the server refuses the object itself; trying again changes nothing
     ├── GoneError               410: the resource version is too old, list again
     ├── UnauthorizedError       401: the credentials are not (or no longer) valid
@@ -17,7 +18,7 @@ HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 
@@ -57,6 +58,12 @@ class ConflictError(ApiError):
 
 class AlreadyExistsError(ConflictError):
     """An object of that name exists."""
+
+
+class FieldConflictError(ConflictError):
+    """Somebody else has set fields that were to be applied without force; ``message`` names who and which."""
+
+    retryable = False
 
 
 class InvalidError(ApiError):
@@ -110,6 +117,11 @@ _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
+def _causes(status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    causes = (status.get("details") or {}).get("causes")
+    return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
+
+
 def from_status(code: int, status: Mapping[str, Any], *, request: str, retry_after: str | None = None) -> ApiError:
     """The error for an answer of the server.
 
@@ -127,6 +139,8 @@ def from_status(code: int, status: Mapping[str, Any], *, request: str, retry_aft
         )
     if code == 409 and reason == "AlreadyExists":
         return AlreadyExistsError(message, request=request, code=code, reason=reason)
+    if code == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in _causes(status)):
+        return FieldConflictError(message, request=request, code=code, reason=reason)
     kind = _BY_CODE.get(code, UnavailableError if code >= 500 else ApiError)
     return kind(message, request=request, code=code, reason=reason)
 

@@ -55,6 +55,8 @@ SERVICES: Final = Resource("", "v1", "services", "Service")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 
 _BY_KIND: Final = {
     (resource.api_version, resource.kind): resource
@@ -67,6 +69,8 @@ _BY_KIND: Final = {
         SECRETS,
         EVENTS,
         LEASES,
+        NETWORK_POLICIES,
+        DISRUPTION_BUDGETS,
     )
 }
 

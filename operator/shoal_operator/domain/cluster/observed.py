@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.domain import labels
+from shoal_operator.domain.hashing import spec_hash
 from shoal_operator.domain.head import HeadView
+from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
@@ -74,6 +76,9 @@ class ChildView:
     uid: str
     applied_hash: str
     owner_uid: str = ""
+    api_version: str = ""
+    spec_hash: str = ""
+    """Of the spec that the server has; see ``domain.hashing.spec_hash``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,9 @@ class ClusterObservation:
         services: its Services by the same label.
         secrets: names of the Secrets by the same label that exist.
         head: the last word of its head; None before the first.
+        policies: its NetworkPolicies by the same label.
+        budgets: its PodDisruptionBudgets by the same label.
+        operator: where the operator itself runs.
     """
 
     cluster: ComputeCluster
@@ -93,6 +101,9 @@ class ClusterObservation:
     services: tuple[ChildView, ...] = ()
     secrets: frozenset[str] = frozenset()
     head: HeadView | None = None
+    policies: tuple[ChildView, ...] = ()
+    budgets: tuple[ChildView, ...] = ()
+    operator: OperatorPlace = ELSEWHERE
 
 
 def pod_view(pod: Mapping[str, Any]) -> PodView:
@@ -133,6 +144,8 @@ def child_view(document: Mapping[str, Any]) -> ChildView:
         uid=metadata.get("uid", ""),
         applied_hash=(metadata.get("annotations") or {}).get(labels.APPLIED_HASH, ""),
         owner_uid=controller_uid(metadata),
+        api_version=document.get("apiVersion", ""),
+        spec_hash=spec_hash(document.get("spec") or {}),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,6 +25,7 @@ from shoal_operator.domain.cluster.assessment import (
 )
 from shoal_operator.domain.cluster.drains import Drain, start_drain
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
+from shoal_operator.domain.cluster.protection import protect
 from shoal_operator.domain.head import DrainState, NodeView
 from shoal_operator.domain.manifests.owners import applied_hash
 from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
@@ -65,17 +66,19 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
         return Plan()
     if assessment.problems:
         return Plan(events=tuple(_invalid_events(assessment)))
+    protection = protect(observed)
     if observed.cluster.spec.suspend:
-        return _suspend(assessment)
+        return replace(_suspend(assessment), delete=protection.delete)
     draft = _Draft(assessment, now)
     draft.replace_ended()
     draft.drain_workers()
     draft.cancel_workers()
     return Plan(
         create=tuple(_missing_secret(observed, new_token)),
-        apply=tuple(_outdated_services(observed)),
+        apply=(*_outdated_services(observed), *protection.apply),
         create_pods=(*_missing_head(assessment), *_new_workers(observed, assessment)),
         delete_pods=tuple(draft.deletions.values()),
+        delete=protection.delete,
         annotate_pods=tuple(draft.annotations),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *_scaling_events(assessment)),
