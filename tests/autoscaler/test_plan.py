@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -157,10 +159,51 @@ def test_pods_that_have_not_joined_go_first_when_demand_vanished() -> None:
     assert [removal.pod_name for removal in plan.cancel] == ["young", "old"]
 
 
-def test_lowered_maximum_removes_idle_nodes_at_once_and_leaves_busy_ones() -> None:
+def test_lowered_maximum_removes_idle_nodes_first_and_then_the_youngest() -> None:
     group = Group("small", res(CPU=2), max_nodes=1, idle_timeout_seconds=1000)
-    plan = plan_workers(ScalingRequest((), (group,), (node("a"), node("b", idle=1), node("c"))))
-    assert [(removal.pod_name, removal.reason) for removal in plan.drain] == [("b", "OverLimit")]
+    nodes = (replace(node("a"), age_seconds=9), node("b", idle=1), replace(node("c"), age_seconds=3))
+    plan = plan_workers(ScalingRequest((), (group,), nodes))
+    assert [(removal.pod_name, removal.reason) for removal in plan.drain] == [("b", "OverLimit"), ("c", "OverLimit")]
+
+
+def slice_node(name: str, replica: str, idle: float = 0.0) -> Node:
+    return replace(node(name, idle=idle), group="slices", replica=replica)
+
+
+def slices(**more: Any) -> Group:
+    return Group("slices", res(CPU=2), max_nodes=8, hosts=4, idle_timeout_seconds=5, **more)
+
+
+def test_several_hosts_come_as_whole_replicas() -> None:
+    one = plan_workers(ScalingRequest((Demand(res(CPU=2), 1),), (slices(),)))
+    assert [(item.group, item.count) for item in one.add] == [("slices", 4)]
+    two = plan_workers(ScalingRequest((Demand(res(CPU=2), 5),), (slices(),)))
+    assert [item.count for item in two.add] == [8]
+    many = plan_workers(ScalingRequest((Demand(res(CPU=2), 50),), (slices(),)))
+    assert [item.count for item in many.add] == [8]
+    assert "maxReplicas (2)" in many.unmet[0].message
+    least = plan_workers(ScalingRequest((), (slices(min_nodes=4),)))
+    assert [(item.count, item.reason) for item in least.add] == [(4, "MinReplicas")]
+
+
+def test_several_hosts_go_as_whole_replicas() -> None:
+    idle = tuple(slice_node(f"a{i}", "a", 9.0) for i in range(4))
+    busy = (*(slice_node(f"b{i}", "b", 9.0) for i in range(3)), slice_node("b3", "b"))
+    plan = plan_workers(ScalingRequest((), (slices(),), (*idle, *busy)))
+    assert sorted(removal.pod_name for removal in plan.drain) == ["a0", "a1", "a2", "a3"]
+    kept = plan_workers(ScalingRequest((), (slices(min_nodes=4),), idle))
+    assert kept.drain == ()
+    over = plan_workers(ScalingRequest((), (replace(slices(), max_nodes=4),), (*idle, *busy)))
+    assert sorted(removal.pod_name for removal in over.drain) == ["a0", "a1", "a2", "a3"]
+
+
+def test_a_replica_that_is_coming_is_given_up_as_a_whole() -> None:
+    coming = tuple(ComingNode(f"a{i}", "slices", age_seconds=2.0 + i, replica="a") for i in range(4))
+    request = ScalingRequest((), (slices(),), (), coming)
+    assert plan_workers(request).cancel == ()
+    assert plan_workers(request).next_check_seconds == 3.0
+    older = tuple(replace(item, age_seconds=item.age_seconds + 5) for item in coming)
+    assert len(plan_workers(replace(request, coming=older)).cancel) == 4
 
 
 def test_nodes_of_a_group_that_is_gone_are_drained() -> None:

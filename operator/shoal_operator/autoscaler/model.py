@@ -39,6 +39,8 @@ class Group:
     """Higher ones are filled first."""
     idle_timeout_seconds: float = 60.0
     labels: Labels = ()
+    hosts: int = 1
+    """Nodes come and go in replicas of so many; ``min_nodes`` and ``max_nodes`` are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Node:
     """Takes no work any more, and will be gone."""
     removable: bool = True
     """False for the head: its capacity counts, but it is never drained."""
+    age_seconds: float = 0.0
+    replica: str = ""
+    """Which replica of its group the node is part of, in groups of several hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class ComingNode:
     blocked_reason: str = ""
     """Why it will not join on its own (Unschedulable, ImagePullBackOff, ...); it is not counted on."""
     blocked_message: str = ""
+    replica: str = ""
+    """As of a node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from shoal_operator.autoscaler.model import (
     Addition,
@@ -41,6 +42,9 @@ def plan_workers(request: ScalingRequest) -> ScalingPlan:
     removal = _Removals(request, state)
     cancel = removal.cancel()
     drain = removal.drain()
+    for replica in removal.replicas():
+        (cancel if not replica.node_id else drain).append(replica)
+    drain += removal.drain_busy()
     return ScalingPlan(
         add=tuple(_additions(state)),
         drain=tuple(drain),
@@ -59,6 +63,38 @@ def _additions(state: Simulation) -> Iterable[Addition]:
             yield Addition(name, state.added_for_demand[name], "Demand")
 
 
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    """Nodes of one replica, joined or coming."""
+
+    group: Group
+    members: tuple[Node | ComingNode, ...]
+
+    @property
+    def joined(self) -> bool:
+        return all(isinstance(node, Node) for node in self.members)
+
+    @property
+    def idle_seconds(self) -> float:
+        """It is as idle as its busiest node; one that has not joined idles since it was asked for."""
+        return min(node.idle_seconds if isinstance(node, Node) else node.age_seconds for node in self.members)
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        age = min(node.age_seconds for node in self.members)
+        return self.joined, -self.idle_seconds if self.joined else 0.0, age, self.members[0].pod_name
+
+
+def _replicas(request: ScalingRequest, state: Simulation) -> list[_Replica]:
+    found: dict[tuple[str, str], list[Node | ComingNode]] = {}
+    members: list[Node | ComingNode] = [*request.nodes, *request.coming]
+    for node in sorted(members, key=lambda item: item.pod_name):
+        group = state.groups.get(node.group)
+        if group is not None and group.hosts > 1:
+            found.setdefault((node.group, node.replica or node.pod_name), []).append(node)
+    return [_Replica(state.groups[group], tuple(nodes)) for (group, _), nodes in found.items()]
+
+
 class _Removals:
     """Chooses pods that may go: those that have not joined first, then the longest idle."""
 
@@ -68,6 +104,7 @@ class _Removals:
         self._used = state.used_members()
         self._staying = Counter(n.group for n in request.nodes if n.removable and not n.draining)
         self._staying.update(node.group for node in request.coming)
+        self._gone: set[str] = set()
         self.later: list[float] = []
         """Seconds until each pod that is idle now may go."""
 
@@ -75,7 +112,7 @@ class _Removals:
         """Pods that have not joined, youngest first."""
         chosen = []
         for node in sorted(self._request.coming, key=lambda item: (item.age_seconds, item.pod_name)):
-            reason = self._surplus(node)
+            reason = "" if self._hosts(node) > 1 else self._surplus(node)
             if reason:
                 self._staying[node.group] -= 1
                 chosen.append(Removal(node.pod_name, node.group, "", reason))
@@ -85,11 +122,54 @@ class _Removals:
         """Joined nodes, longest idle first."""
         chosen = []
         for node in sorted(self._request.nodes, key=lambda item: (-item.idle_seconds, item.pod_name)):
-            reason = self._idle(node)
+            reason = "" if self._hosts(node) > 1 else self._idle(node)
             if reason:
                 self._staying[node.group] -= 1
+                self._gone.add(node.pod_name)
                 chosen.append(Removal(node.pod_name, node.group, node.node_id, reason))
         return chosen
+
+    def drain_busy(self) -> list[Removal]:
+        """Nodes beyond their group's maximum that are not idle, youngest first: they finish what they hold."""
+        chosen = []
+        for node in sorted(self._request.nodes, key=lambda item: (item.age_seconds, item.pod_name)):
+            group = self._state.groups.get(node.group)
+            free = node.removable and not node.draining and node.pod_name not in self._gone | self._used
+            if free and self._hosts(node) == 1 and self._over_maximum(node.group, group):
+                self._staying[node.group] -= 1
+                chosen.append(Removal(node.pod_name, node.group, node.node_id, "OverLimit"))
+        return chosen
+
+    def replicas(self) -> list[Removal]:
+        """Whole replicas of groups with several hosts: not joined ones first, then the longest idle."""
+        chosen: list[Removal] = []
+        for replica in sorted(_replicas(self._request, self._state), key=lambda item: item.order):
+            reason = self._not_wanted(replica)
+            if reason:
+                self._staying[replica.group.name] -= len(replica.members)
+                chosen += [
+                    Removal(node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason)
+                    for node in replica.members
+                ]
+        return chosen
+
+    def _not_wanted(self, replica: _Replica) -> str:
+        group = replica.group
+        if any(isinstance(node, Node) and (node.draining or not node.removable) for node in replica.members):
+            return ""
+        if self._over_maximum(group.name, group):
+            return "OverLimit"
+        names = {node.pod_name for node in replica.members}
+        if self._staying[group.name] - len(names) < group.min_nodes or names & self._used or replica.idle_seconds <= 0:
+            return ""
+        waiting = any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
+        if waiting and any(isinstance(node, ComingNode) for node in replica.members):
+            return ""
+        return self._after(group.idle_timeout_seconds - replica.idle_seconds, "Idle" if replica.joined else "NotNeeded")
+
+    def _hosts(self, node: Node | ComingNode) -> int:
+        group = self._state.groups.get(node.group)
+        return group.hosts if group else 1
 
     def _surplus(self, node: ComingNode) -> str:
         group = self._state.groups.get(node.group)

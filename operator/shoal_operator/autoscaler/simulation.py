@@ -115,7 +115,7 @@ def _fill_minimum(state: Simulation, request: ScalingRequest) -> None:
     staying.update(node.group for node in request.coming)
     for name in sorted(state.groups):
         group = state.groups[name]
-        missing = min(group.min_nodes - staying[name], state.room[name], state.total_room)
+        missing = _whole(group, group.min_nodes - staying[name], min(state.room[name], state.total_room))
         if missing > 0:
             state.added_for_minimum[name] += missing
             state.room[name] -= missing
@@ -156,7 +156,7 @@ def _open_new(state: Simulation, demand: Demand, units: int) -> int:
         if not units:
             break
         per_node = units_per_node(demand.shape, group.resources, units)
-        count = min(-(-units // per_node), state.room[group.name], state.total_room)
+        count = _whole(group, -(-units // per_node), min(state.room[group.name], state.total_room))
         if count <= 0:
             continue
         state.room[group.name] -= count
@@ -168,13 +168,18 @@ def _open_new(state: Simulation, demand: Demand, units: int) -> int:
     return units
 
 
+def _whole(group: Group, nodes: int, room: int) -> int:
+    """``nodes`` as whole replicas of the group: rounded up, but never more than fit into ``room``."""
+    return min(-(-nodes // group.hosts), room // group.hosts) * group.hosts
+
+
 def _preferred(state: Simulation, demand: Demand, units: int) -> list[Group]:
     """Groups that could take the shape, best first."""
     able = [
         group
         for group in state.groups.values()
         if units
-        and state.room[group.name] > 0
+        and state.room[group.name] >= group.hosts
         and matches(demand.label_selector, group.labels)
         and demand.shape.fits(group.resources)
     ]

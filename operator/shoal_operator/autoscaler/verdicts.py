@@ -78,7 +78,7 @@ def _limit_text(group: Group, request: ScalingRequest) -> str:
     present += sum(1 for node in request.coming if node.group == group.name)
     if present < group.max_nodes and request.limits.max_nodes is not None:
         return f"the cluster may have no more than {request.limits.max_nodes} workers"
-    return f"group `{group.name}` is at its maxReplicas ({group.max_nodes})"
+    return f"group `{group.name}` is at its maxReplicas ({group.max_nodes // group.hosts})"
 
 
 def _verdict(request: ScalingRequest, demand: Demand, tried: tuple[GroupRefusal, ...]) -> Verdict:
