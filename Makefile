@@ -21,7 +21,7 @@ IMAGE_OPTIONS ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(INSTALLED) ## Make the virtual environment .venv and install everything into it
@@ -60,6 +60,10 @@ PROVIDER ?= bare
 .PHONY: e2e
 e2e: setup ## Run the scenarios on a real Kubernetes (PROVIDER=bare|kind, E2E="--keep --kubernetes oldest ...")
 	@PYTHONPATH=. $(BIN)/python -m e2e.cluster run --provider=$(PROVIDER) $(E2E)
+
+.PHONY: bench-operator
+bench-operator: setup ## Measure the operator on a control plane with fake nodes (BENCH="--size small --only restart")
+	@PYTHONPATH=. $(BIN)/python -m e2e.bench $(BENCH)
 
 .PHONY: e2e-clean
 e2e-clean: setup ## Remove what runs of e2e left, kept clusters too

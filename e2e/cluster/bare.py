@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import binaries, check, control_check, control_plane, fake_nodes, network, packages, product
+from e2e.cluster import audit, binaries, check, control_check, control_plane, fake_nodes, network, packages, product
 from e2e.cluster.binaries import Tool
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.images import Builder, Image, bases, full_name, pip_options
@@ -20,11 +20,12 @@ REPOSITORY = "shoal.dev/e2e"
 
 @dataclass(frozen=True)
 class Options:
-    """What to make: `kubernetes` is the tool that builds it, `fake_nodes` a count."""
+    """What to make: `kubernetes` is the tool that builds it, `fake_nodes` a count, `without_nodes` real ones."""
 
     kubernetes: Tool
     second_node: bool = False
     fake_nodes: int = 0
+    without_nodes: bool = False
 
 
 @dataclass
@@ -46,8 +47,8 @@ class Cluster:
 
     @property
     def has_nodes(self) -> bool:
-        """Whether this Kubernetes is built with what runs pods."""
-        return set(binaries.NODE_PROGRAMS) <= set(self.options.kubernetes.programs)
+        """Whether there are nodes that run pods: wanted, and built with this Kubernetes."""
+        return not self.options.without_nodes and set(binaries.NODE_PROGRAMS) <= set(self.options.kubernetes.programs)
 
     def up(self) -> None:
         """Make the cluster with the product's images on its nodes, and check that it works."""
@@ -89,6 +90,7 @@ class Cluster:
         self.etcd = binaries.build(binaries.ETCD, log)
         self.coredns = binaries.build(binaries.COREDNS, log)
         self.helm = binaries.build(binaries.HELM, log) / "helm"
+        self.kube_router = binaries.build(binaries.KUBE_ROUTER, log) / "kube-router"
         self.pause_program = binaries.build(binaries.PAUSE, log) / "pause"
 
     def _build_images(self) -> None:
@@ -121,6 +123,7 @@ class Cluster:
             each.start_kubelet()
         for each in self.nodes:
             each.wait_ready()
+            each.enforce_network_policies(self.kube_router)
 
     def place(self) -> product.Place:
         """How commands reach the cluster."""
@@ -144,7 +147,12 @@ class Cluster:
         """
         if self.has_nodes:
             with self.timings.step("run the scenarios"):
-                return product.run_scenarios(self.place(), "bare", self.runtime.name, more)
+                status = product.run_scenarios(self.place(), "bare", self.runtime.name, more)
+            with self.timings.step("compare rights with the audit log"):
+                differences = audit.compare(self.plane.audit_log, product.ACCOUNT, complete=not more and status == 0)
+                for line in differences:
+                    say(f"  {line}")
+            return status or int(bool(differences))
         with self.timings.step("check the operator against the control plane"):
             control_check.check(self.plane, self.logs)
         return 0

@@ -79,7 +79,7 @@ def run_bare(options: argparse.Namespace) -> int:
     for run_id in runs.remove_leftovers():
         say(f"e2e: removed what run {run_id} left behind")
     timings = Timings()
-    with _orderly_end():
+    with orderly_end():
         run, guard = runs.begin()
         cluster = Cluster(run, Options(release, options.second_node, options.kwok), timings)
         status, kept = 1, False
@@ -107,7 +107,7 @@ def run_kind(options: argparse.Namespace) -> int:
     if options.kwok or options.kubernetes != "newest":
         raise ProviderError("PROVIDER=kind knows no --kwok and no --kubernetes: kind's own node image decides")
     timings = Timings()
-    with _orderly_end():
+    with orderly_end():
         directory = Path(tempfile.mkdtemp(prefix=runs.PREFIX))
         cluster = KindCluster(directory.name.removeprefix(runs.PREFIX), directory, timings, options.second_node)
         kept = False
@@ -136,7 +136,7 @@ def _use(cluster: Cluster | KindCluster, options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _orderly_end() -> Iterator[None]:
+def orderly_end() -> Iterator[None]:
     """Signals that end a process unwind the stack instead, so that every `finally` runs."""
 
     def unwind(number: int, _frame: FrameType | None) -> None:
