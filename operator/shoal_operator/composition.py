@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.control.backoff import BackoffPolicy, KeyedBackoff
@@ -26,17 +26,20 @@ from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
 from shoal_operator.domain.manifests.network import OperatorPlace
 from shoal_operator.domain.reasons import Reason
+from shoal_operator.exposure import Exposure, health_pages
 from shoal_operator.heads.address import HeadAddress
-from shoal_operator.heads.pool import HeadPool
+from shoal_operator.heads.pool import HeadPool, News
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.events import EventRecorder
 from shoal_operator.kube.informer import Informer, Selection
 from shoal_operator.kube.judge import judge
-from shoal_operator.kube.lease import LeaseElector
+from shoal_operator.kube.lease import LeaseElector, LeaseTimes
+from shoal_operator.kube.version import await_supported_server
 from shoal_operator.settings import Settings, split_address
-from shoal_operator.telemetry.metrics import CONTENT_TYPE, Metrics
-from shoal_operator.telemetry.server import Page, serve_pages
+from shoal_operator.telemetry.health import Health
+from shoal_operator.telemetry.metrics import Metrics
+from shoal_operator.telemetry.server import read_token, serve_pages
 from shoal_operator.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -49,11 +52,6 @@ Tasks = list[asyncio.Task[None]]
 Reconcile = Callable[[Key], Awaitable[Result]]
 
 logger = logging.getLogger(__name__)
-
-SILENCE_SECONDS_MAX: Final = 180.0
-"""An informer that heard nothing for so long (not even a bookmark) makes the process unhealthy."""
-HANGING_SECONDS_MAX: Final = 300.0
-"""So does a worker that has had its key for so long: its deadline did not work."""
 
 
 class Operator:
@@ -88,7 +86,10 @@ class Operator:
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
         self.world = World()
-        self.client = ApiClient(access, monotonic=self._clock.monotonic, metrics=self.metrics)
+        self._leads = False
+        self.client = ApiClient(
+            access, monotonic=self._clock.monotonic, metrics=self.metrics, may_write=self._may_write
+        )
         self._events = EventRecorder(self.client, self._clock, controller=MANAGED_BY_SHOAL, instance=identity)
         self._tokens = ClusterTokens(self.client, self._clock)
         self._clusters = self._queue("computecluster")
@@ -96,10 +97,19 @@ class Operator:
         self._wiring = Wiring(self.world, self._clusters, self._jobs)
         self._heads = HeadPool(
             self._open_channel,
-            on_news=self._wiring.on_head_news,
+            on_news=self._on_head_news,
             on_failed=self._on_command_failed,
             clock=self._clock,
             rng=rng,
+            may_command=self._may_write,
+        )
+        self._exposure = Exposure(
+            self.metrics,
+            self.world,
+            self._heads,
+            is_leader=lambda: self._leads,
+            clock=self._clock,
+            per_object=settings.per_object_metrics,
         )
         self._controllers = self._build_controllers(new_token)
         self._informers = self._build_informers()
@@ -110,9 +120,16 @@ class Operator:
             identity=identity,
             clock=self._clock,
             rng=rng,
+            times=LeaseTimes.of_duration(settings.lease_duration_seconds),
         )
         self._kopf = kopf
-        self._publish()
+        self._exposure.publish_controllers(self._controllers)
+        self._exposure.publish_informers(self._informers)
+        self.health = Health(
+            self._informers,
+            {controller.name: controller.queue.longest_running_seconds for controller in self._controllers},
+            self._lease_over_seconds,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then end in order.
@@ -141,7 +158,7 @@ class Operator:
             return
         if self._settings.leader_election:
             background.append(group.create_task(self._keep_lease(), name="lease"))
-        self.metrics.leader.set(1)
+        self._set_leads(True)
         workers = [group.create_task(each.run(), name=each.name) for each in self._controllers]
         if self._kopf is not None:
             loop = asyncio.get_running_loop()
@@ -155,8 +172,21 @@ class Operator:
 
     async def _become_ready(self) -> None:
         synced = [informer.synced.wait() for informer in self._informers]
-        acquired = [self._elector.acquire()] if self._settings.leader_election else []
-        await asyncio.gather(*synced, *acquired)
+        await asyncio.gather(await_supported_server(self.client, self._rng), *synced)
+        if self._settings.leader_election:
+            await self._elector.acquire()  # last, because it has to be renewed from then on
+
+    def _may_write(self) -> bool:
+        return not self._settings.leader_election or self._elector.is_leader
+
+    def _set_leads(self, leads: bool) -> None:
+        self._leads = leads
+        self.metrics.leader.set(leads)
+
+    def _lease_over_seconds(self) -> float | None:
+        if not (self._leads and self._settings.leader_election):
+            return None
+        return self._clock.monotonic() - self._elector.leader_until
 
     async def _keep_lease(self) -> None:
         await self._elector.hold()
@@ -174,14 +204,15 @@ class Operator:
         await self._heads.close()
         if self._settings.leader_election:
             await self._elector.release()
-        self.metrics.leader.set(0)
+        self._set_leads(False)
 
     def _queue(self, name: str) -> WorkQueue[Key]:
         return WorkQueue(on_add=lambda: self.metrics.observe_add(name))
 
     def _build_controllers(self, new_token: Callable[[], str]) -> tuple[Controller[Key], ...]:
         def executor(expectations: Expectations[Key]) -> Executor:
-            return Executor(self.client, self.world, self._heads, self._tokens, self._events, expectations, self._clock)
+            parts = (self.client, self.world, self._heads, self._tokens, self._events)
+            return Executor(*parts, expectations, self._clock, self.metrics)
 
         def controller(name: str, reconcile: Reconcile, queue: WorkQueue[Key]) -> Controller[Key]:
             return Controller(
@@ -223,6 +254,11 @@ class Operator:
         token = await self._tokens.read(namespace, address.token_secret, address.cluster_uid, fresh=fresh)
         return aio_channel(address.target, token)
 
+    def _on_head_news(self, key: Key, news: News) -> None:
+        if News.CLUSTER in news:
+            self._exposure.on_head_view(key, self._heads.view(key))
+        self._wiring.on_head_news(key, news)
+
     def _on_command_failed(self, failure: CommandFailure) -> None:
         command = type(failure.command).__name__
         self.metrics.observe_head_command_failure(command)
@@ -240,61 +276,8 @@ class Operator:
 
     async def _serve(self) -> asyncio.Server:
         host, port = split_address(self._settings.metrics_address)
-        pages = {
-            "/metrics": lambda: Page("200 OK", self.metrics.render(), CONTENT_TYPE),
-            "/healthz": self._health_page,
-        }
-        return await serve_pages(host, port, pages)
-
-    def _health_page(self) -> Page:
-        problem = self.problem()
-        if problem is None:
-            return Page("200 OK", b"ok\n")
-        return Page("503 Service Unavailable", problem.encode())
-
-    def problem(self) -> str | None:
-        """Why this process should be started again; None while it works."""
-        for informer in self._informers:
-            if informer.silent_seconds() > SILENCE_SECONDS_MAX:
-                return f"no word about {informer.resource.plural} for {informer.silent_seconds():.0f} s\n"
-        for controller in self._controllers:
-            seconds = controller.queue.longest_running_seconds()
-            if seconds > HANGING_SECONDS_MAX:
-                return f"a worker of {controller.name} hangs for {seconds:.0f} s\n"
-        return None
-
-    def _publish(self) -> None:
-        queues = {controller.name: controller.queue for controller in self._controllers}
-        self.metrics.sample(
-            "shoal_operator_workqueue_depth",
-            "Keys that wait for a worker.",
-            "controller",
-            lambda: {name: float(queue.depth) for name, queue in queues.items()},
-        )
-        self.metrics.sample(
-            "shoal_operator_workqueue_longest_running_processor_seconds",
-            "Seconds for which the slowest worker has had its key.",
-            "controller",
-            lambda: {name: queue.longest_running_seconds() for name, queue in queues.items()},
-        )
-        self.metrics.sample(
-            "shoal_operator_informer_objects",
-            "Objects in the store.",
-            "kind",
-            lambda: {resource.kind: float(len(store)) for resource, store, _ in self.world.feeds()},
-        )
-        self.metrics.sample(
-            "shoal_operator_informer_last_event_age_seconds",
-            "Seconds since the server said anything about the kind.",
-            "kind",
-            lambda: {informer.resource.kind: informer.silent_seconds() for informer in self._informers},
-        )
-        self.metrics.sample(
-            "shoal_operator_heads",
-            "Heads with a link.",
-            "state",
-            lambda: {"linked": float(len(self._heads))},
-        )
+        token = read_token(self._settings.metrics_token_file)
+        return await serve_pages(host, port, health_pages(self.metrics, self.health), token=token)
 
 
 async def _first(task: asyncio.Task[None], stop: asyncio.Event) -> bool:

@@ -1,6 +1,6 @@
 """The operator's process: everything is made and joined here, and only here.
 
-Order of a start: settings, API client, informers and lease at the same time, then the workers, then kopf in
+Order of a start: settings, API client, informers, the lease when they have synced, then the workers, then kopf in
 its thread. Order of an end: workers (passes under way may finish), events, heads, lease, kopf.
 
 Invariant: workers run only after every informer has synced and while the lease is held; when the lease is
@@ -50,6 +50,8 @@ async def _run(settings: Settings, access: ApiAccess) -> int:
     # After the arguments are known to be right: these take time.
     from shoal_operator.composition import Operator
     from shoal_operator.handlers import EXIT_SECONDS, KopfThread
+    from shoal_operator.kube.version import UnsupportedServerError
+    from shoal_operator.telemetry.server import MetricsTokenError
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -67,7 +69,14 @@ async def _run(settings: Settings, access: ApiAccess) -> int:
     )
     try:
         await operator.run(stop)
+    except (MetricsTokenError, OSError) as error:  # of the pages; nothing has been written yet
+        logger.critical("cannot serve %s: %s", settings.metrics_address, error)
+        return EXIT_USAGE
     except ExceptionGroup as group:
+        refused = group.subgroup(UnsupportedServerError)
+        if refused is not None:
+            logger.critical("%s", refused.exceptions[0])
+            return EXIT_USAGE
         logger.error("the operator ends: %s", group, exc_info=group)
         return EXIT_LOST
     if not await kopf.join(EXIT_SECONDS):

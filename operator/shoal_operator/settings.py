@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 ENVIRONMENT_PREFIX: Final = "SHOAL_OPERATOR_"
+LEASE_SECONDS_MAX: Final = 3_600
 
 
 class SettingsError(ValueError):
@@ -44,9 +45,19 @@ class Settings:
     pod_labels: tuple[tuple[str, str], ...] = ()
     """Labels of these pods: ``a=b,c=d``. Default: every pod of that namespace counts as the operator's."""
 
+    lease_duration_seconds: int = 15
+    """Others wait so long before they take over from a silent leader. The leader itself gives up after two thirds."""
+
     metrics_address: str = ""
-    """``host:port`` for /metrics (Prometheus' format) and /healthz (fails when a watch is silent for too long
-    or a worker hangs). Default: neither is served."""
+    """``host:port`` for /metrics (Prometheus' format), /healthz (fails when a watch is silent for too long, a
+    worker hangs, or the lease is over) and /readyz (everything was listed). Default: none is served."""
+
+    metrics_token_file: Path | None = None
+    """File with a token that readers of /metrics have to show as ``Authorization: Bearer``. Default: none is asked
+    for. The other two pages never ask: probes have none, and they name no object."""
+
+    per_object_metrics: bool = False
+    """Gauges for each object, by namespace and name, as well. Many objects make many time series."""
 
     log_format: str = "text"
     """``text`` for people, ``json`` for collectors: one object a line."""
@@ -68,6 +79,10 @@ class Settings:
         _check_choice("log-level", self.log_level, ("debug", "info", "warning", "error"))
         if self.metrics_address:
             split_address(self.metrics_address)
+        if not 1 <= self.lease_duration_seconds <= LEASE_SECONDS_MAX:
+            raise SettingsError(
+                f"lease-duration-seconds must be 1 to {LEASE_SECONDS_MAX}, got {self.lease_duration_seconds}"
+            )
         if self.workers < 1:
             raise SettingsError(f"workers must be at least 1, got {self.workers}")
         if self.shutdown_seconds < 0:
@@ -114,15 +129,15 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 def _converted(setting: str, name: str, text: str) -> object:
     try:
         match setting:
-            case "kubeconfig":
+            case "kubeconfig" | "metrics_token_file":
                 return Path(text)
             case "namespaces":
                 return tuple(part.strip() for part in text.split(",") if part.strip())
             case "pod_labels":
                 return _labels(text)
-            case "leader_election":
+            case "leader_election" | "per_object_metrics":
                 return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-            case "workers" | "seed":
+            case "workers" | "seed" | "lease_duration_seconds":
                 return int(text)
             case "shutdown_seconds":
                 return float(text)
@@ -163,7 +178,10 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, object]:
     parser.add_argument("--lease-namespace", metavar="NS")
     parser.add_argument("--pod-namespace", metavar="NS", help="of the operator's own pods, for network policies")
     parser.add_argument("--pod-labels", metavar="A=B,...", help="of the operator's own pods, for network policies")
-    parser.add_argument("--metrics-address", metavar="HOST:PORT", help="serve /metrics and /healthz there")
+    parser.add_argument("--lease-duration-seconds", type=int, metavar="S", help="a silent leader is replaced after it")
+    parser.add_argument("--metrics-address", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz there")
+    parser.add_argument("--metrics-token-file", type=Path, metavar="FILE", help="token that /metrics asks for")
+    parser.add_argument("--per-object-metrics", action="store_true", help="gauges by namespace and name as well")
     parser.add_argument("--log-format", choices=("text", "json"))
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--workers", type=int, metavar="N", help="objects of a kind worked on at once")

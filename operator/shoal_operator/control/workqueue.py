@@ -106,6 +106,10 @@ class QueueState(Generic[KeyT]):
         """Seconds for which the slowest worker has had its key; 0 when none works."""
         return max((now - since for since in self._processing.values()), default=0.0)
 
+    def unfinished(self, now: float) -> float:
+        """Seconds that workers have had their keys, added up."""
+        return sum(now - since for since in self._processing.values())
+
 
 class QueueClosedError(Exception):
     """The queue was closed: the worker should end."""
@@ -179,6 +183,10 @@ class WorkQueue(Generic[KeyT]):
     def longest_running_seconds(self) -> float:
         """For how long the slowest worker has had its key."""
         return self._state.longest_running(self._now())
+
+    def unfinished_seconds(self) -> float:
+        """Seconds that workers have had their keys, added up."""
+        return self._state.unfinished(self._now())
 
     @staticmethod
     def _now() -> float:

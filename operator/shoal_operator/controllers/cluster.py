@@ -63,7 +63,9 @@ class ClusterController:
             return Result(requeue_after_seconds=SETTLE_SECONDS)
         observed = await self._gather(key, cluster)
         now = shell.clock.now()
+        began = shell.clock.monotonic()
         plan = plan_cluster(observed, now, new_token=self._new_token)
+        shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
         if cluster.metadata.deletion_timestamp is None:
             status = cluster_status(observed, plan, now, refusals=execution.refusals)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.control.expectations import Expectations
 from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slow_start
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
+from shoal_operator.domain import labels
 from shoal_operator.domain.plan import Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
 from shoal_operator.domain.reasons import Action, Reason
 from shoal_operator.heads.pool import HeadPool
@@ -32,6 +33,35 @@ from shoal_operator.kube.resources import PODS, resource_of
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+
+
+class PodMetrics(Protocol):
+    """What an executor reports. ``telemetry.metrics`` implements it."""
+
+    def observe_pod_creation(self, role: str, result: str) -> None:
+        """A pod was asked for; ``result``: created, exists, refused or failed."""
+        ...
+
+    def observe_pod_deletion(self, reason: str) -> None:
+        """A pod was deleted."""
+        ...
+
+    def observe_decision(self, seconds: float) -> None:
+        """The plan of a cluster was made."""
+        ...
+
+
+class Uncounted:
+    """Reports nothing."""
+
+    def observe_pod_creation(self, role: str, result: str) -> None: ...
+
+    def observe_pod_deletion(self, reason: str) -> None: ...
+
+    def observe_decision(self, seconds: float) -> None: ...
+
+
+UNCOUNTED: Final = Uncounted()
 
 
 @dataclass
@@ -58,6 +88,7 @@ class Executor:
     events: EventSink
     expectations: Expectations[Key]
     clock: Clock
+    metrics: PodMetrics = UNCOUNTED
 
     async def execute(self, plan: Plan, root: Json) -> Execution:
         """Do what the plan says for ``root``, an object as the server has it.
@@ -120,7 +151,18 @@ class _Execution:
 
     async def _create_pod(self, manifest: Manifest) -> None:
         name = manifest["metadata"]["name"]
-        await self._expecting_creation(f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest)))
+        role, result = str(manifest["metadata"].get("labels", {}).get(labels.ROLE, "")), "failed"
+        try:
+            await self._expecting_creation(f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest)))
+            result = "created"
+        except errors.AlreadyExistsError:
+            result = "exists"
+            raise
+        except (errors.InvalidError, errors.ForbiddenError):
+            result = "refused"
+            raise
+        finally:
+            self._shell.metrics.observe_pod_creation(role, result)
 
     async def _create_once(self, manifest: Manifest) -> None:
         try:
@@ -162,6 +204,7 @@ class _Execution:
         except BaseException:
             expectations.saw_gone(self._key, deletion.uid)
             raise
+        self._shell.metrics.observe_pod_deletion(deletion.reason)
         logger.info("deleted pod %s/%s: %s", self._namespace, deletion.name, deletion.reason)
 
     async def _annotate_pod(self, annotation: PodAnnotation) -> None:

@@ -46,6 +46,7 @@ class HeadPool:
         on_failed: called for every command that failed.
         clock: for the time stamps of views.
         rng: for the jitter of back-offs.
+        may_command: whether we lead at this moment; else no command leaves. Default: always.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class HeadPool:
         on_failed: Callable[[CommandFailure], None],
         clock: Clock,
         rng: random.Random,
+        may_command: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_command = may_command
         self._open_channel = open_channel
         self._on_news = on_news
         self._on_failed = on_failed
@@ -122,6 +125,17 @@ class HeadPool:
         """The commands that this head process did not take and has not taken since, the newest first."""
         return () if self._commands is None else self._commands.failures(key)
 
+    def views(self) -> list[HeadView]:
+        """The last words of all heads that have said anything."""
+        return [member.view for member in self._members.values() if member.view is not None]
+
+    def link_states(self) -> dict[str, float]:
+        """How many links there are of each state: connecting (nothing heard yet), connected, unreachable."""
+        counts = dict.fromkeys(("connecting", "connected", "unreachable"), 0.0)
+        for member in self._members.values():
+            counts[member.state] += 1
+        return counts
+
     def __len__(self) -> int:
         return len(self._members)
 
@@ -147,7 +161,7 @@ class HeadPool:
 
     def _stub_of(self, key: HeadKey) -> object | None:
         member = self._members.get(key)
-        return None if member is None else member.link.stub
+        return None if member is None or not self._may_command() else member.link.stub
 
 
 class _Member:
@@ -163,6 +177,12 @@ class _Member:
         self.view: HeadView | None = None
         self.was_ready = True
         self.is_settled = False
+
+    @property
+    def state(self) -> str:
+        if self.view is None:
+            return "unreachable" if self.is_settled else "connecting"
+        return "connected" if self.view.reachable else "unreachable"
 
     def start(self) -> None:
         from shoal_operator.heads.link import HeadLink  # grpc: 0.1 s that an idle operator does not need

@@ -4,7 +4,10 @@ Invariants:
 - every request has a deadline and every answer a size limit;
 - when the server asks for patience (429), every request of this client waits, not only the one that was
   refused;
-- nothing is retried here: whoever decided on a write decides again with fresh eyes.
+- nothing is retried here: whoever decided on a write decides again with fresh eyes;
+- a write leaves only while ``may_write()``, asked when the connection is there and the next thing that happens is
+  sending: a process that was stopped for a while, or had to wait for a connection, does not write what it decided
+  on as a leader that it no longer is. The Lease alone is written without asking.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 import aiohttp
 
 from shoal_operator.kube import errors
 from shoal_operator.kube.access import ApiAccess, BearerToken
-from shoal_operator.kube.resources import Resource, resource_of
+from shoal_operator.kube.resources import LEASES, Resource, resource_of
 
 Json = dict[str, Any]
 
@@ -45,9 +49,24 @@ class RequestMetrics(Protocol):
 
 
 class ApiClient:
-    """A connection pool to one API server. Use as an async context manager."""
+    """A connection pool to one API server. Use as an async context manager.
 
-    def __init__(self, access: ApiAccess, *, monotonic: Callable[[], float], metrics: RequestMetrics) -> None:
+    Args:
+        access: where it is, and who we are.
+        monotonic: the time.
+        metrics: who counts requests.
+        may_write: whether we lead at this moment. Default: always.
+    """
+
+    def __init__(
+        self,
+        access: ApiAccess,
+        *,
+        monotonic: Callable[[], float],
+        metrics: RequestMetrics,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._may_write = may_write
         self._access = access
         self._token = BearerToken(access, monotonic)
         self._monotonic = monotonic
@@ -60,7 +79,11 @@ class ApiClient:
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context if context is not None else True)
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=None, sock_connect=CONNECT_SECONDS)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers={"User-Agent": "shoal-operator"}, trust_env=False
+            connector=connector,
+            timeout=timeout,
+            headers={"User-Agent": "shoal-operator"},
+            trust_env=False,
+            trace_configs=[self._gate()],
         )
         return self
 
@@ -68,6 +91,10 @@ class ApiClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def server_version(self) -> Json:
+        """What the server says of itself: ``{"gitVersion": "v1.33.2", ...}``."""
+        return await self._request("GET", "/version")
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         """One object. Raises NotFoundError and the others of ``kube.errors``."""
@@ -228,6 +255,8 @@ class ApiClient:
         if body is not None:
             headers["Content-Type"] = content_type
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        if method != "GET" and f"/{LEASES.plural}" not in path:
+            options["trace_request_ctx"] = f"{method} {path}"
         return self._session.request(
             method,
             self._access.server + path,
@@ -237,6 +266,19 @@ class ApiClient:
             allow_redirects=False,
             **options,
         )
+
+    def _gate(self) -> aiohttp.TraceConfig:
+        """Asks for leave to write at the last moment: when the connection is there."""
+
+        async def check(_session: object, context: SimpleNamespace, _params: object) -> None:
+            write = context.trace_request_ctx
+            if write is not None and not self._may_write():
+                raise errors.NotLeaderError("not sent: this operator does not lead (any more)", request=write)
+
+        gate = aiohttp.TraceConfig()
+        gate.on_connection_reuseconn.append(check)
+        gate.on_connection_create_end.append(check)
+        return gate
 
     async def _error(self, response: aiohttp.ClientResponse, request: str) -> errors.ApiError:
         status = _parsed(await response.content.read(64 * 1024))

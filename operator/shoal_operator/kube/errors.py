@@ -11,6 +11,7 @@
     ├── ForbiddenError          403: the operator's roles do not allow it
     ├── TooManyRequestsError    429, with the seconds to wait
     └── UnavailableError        no connection, a timeout, 5xx
+        └── NotLeaderError      the write was not sent: another operator may lead by now
 
 Invariant: HTTP status codes are turned into these types in ``from_status`` and nowhere else; no caller sees
 HTTP.
@@ -102,6 +103,10 @@ class UnavailableError(ApiError):
     """No connection, no answer in time, or an error inside the server."""
 
     retryable = True
+
+
+class NotLeaderError(UnavailableError):
+    """The write was not sent, because this process does not hold the lease; its pass ends here."""
 
 
 _BY_CODE: Final[Mapping[int, type[ApiError]]] = {

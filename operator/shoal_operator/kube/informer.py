@@ -105,6 +105,16 @@ class Informer:
         self._version = ""
         self._said = ""
 
+    @property
+    def plural(self) -> str:
+        """What it follows, as people know it."""
+        return self.resource.plural
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the collection was listed as a whole."""
+        return self.synced.is_set()
+
     def silent_seconds(self) -> float:
         """Seconds since the server last said anything: a list, an event, a bookmark, a regular end."""
         return self._clock.monotonic() - self._last_word

@@ -1,77 +1,78 @@
-"""All metrics of the operator, and the registry that holds them.
+"""What the operator counts about its own work, and the registry that holds all metrics.
 
-Invariant: names, labels and buckets are said here and nowhere else; label values are bounded (kinds, results,
-methods, codes): never a name or a uid of an object.
+Invariant: names, labels and buckets come from ``telemetry.catalogue``; label values are bounded: a reason that the
+operator does not know is ``Other``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shoal_operator import __version__
+from shoal_operator.domain.reasons import Reason
+from shoal_operator.telemetry import catalogue
+from shoal_operator.telemetry.catalogue import MetricSpec
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+OTHER: Final = "Other"
+_REASONS: Final = frozenset(Reason)
+_ERRORS: Final = frozenset({"unavailable", "error"})
+_RETRIES: Final = frozenset({"requeue", "conflict", "unavailable", "error"})
+
+
+def bounded_reason(reason: object) -> str:
+    """``reason`` when it is one of ours, else ``Other``."""
+    return str(reason) if reason in _REASONS else OTHER
 
 
 class Metrics:
     """The operator's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._reconciles = Counter(
-            "shoal_operator_reconcile",
-            "Passes by controller and result.",
-            ["controller", "result"],
-            registry=registry,
-        )
-        self._reconcile_seconds = Histogram(
-            "shoal_operator_reconcile_time_seconds",
-            "Seconds of one pass.",
-            ["controller"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._queue_seconds = Histogram(
-            "shoal_operator_workqueue_queue_duration_seconds",
-            "Seconds for which a key waited for a worker.",
-            ["controller"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._adds = Counter(
-            "shoal_operator_workqueue_adds", "Keys that were added.", ["controller"], registry=registry
-        )
-        self._requests = Counter(
-            "shoal_operator_rest_client_requests",
-            "Requests to the API server; code 0: no answer.",
-            ["method", "code"],
-            registry=registry,
-        )
-        self._relists = Counter(
-            "shoal_operator_informer_relists", "Whole lists, by why.", ["kind", "reason"], registry=registry
-        )
-        self._watch_events = Counter(
-            "shoal_operator_informer_events", "Events of watches, bookmarks too.", ["kind"], registry=registry
-        )
-        self.leader = Gauge(
-            "shoal_operator_leader_election_master_status", "1 while this process leads.", registry=registry
-        )
-        self._head_commands = Counter(
-            "shoal_operator_head_command_failures",
-            "Commands that heads did not take.",
-            ["command"],
-            registry=registry,
-        )
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series each, which nobody reads
+        self.registry = CollectorRegistry()
+        self._reconciles = self._counter(catalogue.RECONCILES)
+        self._reconcile_errors = self._counter(catalogue.RECONCILE_ERRORS)
+        self._reconcile_seconds = self._histogram(catalogue.RECONCILE_SECONDS)
+        self._queue_seconds = self._histogram(catalogue.QUEUE_SECONDS)
+        self._retries = self._counter(catalogue.QUEUE_RETRIES)
+        self._adds = self._counter(catalogue.QUEUE_ADDS)
+        self._requests = self._counter(catalogue.REQUESTS)
+        self._relists = self._counter(catalogue.INFORMER_RELISTS)
+        self._watch_events = self._counter(catalogue.INFORMER_EVENTS)
+        self._head_commands = self._counter(catalogue.HEAD_COMMAND_FAILURES)
+        self._pod_creations = self._counter(catalogue.POD_CREATIONS)
+        self._pod_deletions = self._counter(catalogue.POD_DELETIONS)
+        self._decision_seconds = self._histogram(catalogue.DECISION_SECONDS)
+        self._cluster_ready = self._histogram(catalogue.CLUSTER_READY_SECONDS)
+        self._job_wait = self._histogram(catalogue.JOB_WAIT_SECONDS)
+        self._job_run = self._histogram(catalogue.JOB_RUN_SECONDS)
+        self._jobs_finished = self._counter(catalogue.JOBS_FINISHED)
+        self._worker_join = self._histogram(catalogue.WORKER_JOIN_SECONDS)
+        self.leader = Gauge(catalogue.LEADER.full_name, catalogue.LEADER.meaning, registry=self.registry)
+        self.sample(catalogue.BUILD, lambda: {__version__: 1.0})
 
     def observe_reconcile(self, controller: str, result: str, seconds: float, waited_seconds: float) -> None:
         """One pass ended."""
         self._reconciles.labels(controller, result).inc()
         self._reconcile_seconds.labels(controller).observe(seconds)
         self._queue_seconds.labels(controller).observe(waited_seconds)
+        if result in _ERRORS:
+            self._reconcile_errors.labels(controller).inc()
+        if result in _RETRIES:
+            self._retries.labels(controller).inc()
 
     def observe_add(self, controller: str) -> None:
         """A key was added to a queue."""
@@ -93,24 +94,58 @@ class Metrics:
         """A head refused a command, or did not answer."""
         self._head_commands.labels(command).inc()
 
-    def sample(self, name: str, documentation: str, label: str, read: Callable[[], dict[str, float]]) -> None:
-        """A gauge that is read when somebody asks: label value to number."""
-        self.registry.register(_Sampled(name, documentation, label, read))
+    def observe_pod_creation(self, role: str, result: str) -> None:
+        """A pod was asked for; ``result``: created, exists, refused or failed."""
+        self._pod_creations.labels(role, result).inc()
+
+    def observe_pod_deletion(self, reason: str) -> None:
+        """A pod was deleted."""
+        self._pod_deletions.labels(bounded_reason(reason)).inc()
+
+    def observe_decision(self, seconds: float) -> None:
+        """The plan of a cluster was made."""
+        self._decision_seconds.observe(seconds)
+
+    def observe_cluster_ready(self, seconds: float) -> None:
+        """A cluster became Ready for the first time, so long after its creation."""
+        self._cluster_ready.observe(seconds)
+
+    def observe_job_start(self, waited_seconds: float) -> None:
+        """A job's program started, so long after the job's creation."""
+        self._job_wait.observe(waited_seconds)
+
+    def observe_job_end(self, outcome: str, reason: object, run_seconds: float | None) -> None:
+        """A job became Complete or Failed; None: its program never started."""
+        self._jobs_finished.labels(outcome, bounded_reason(reason)).inc()
+        if run_seconds is not None:
+            self._job_run.labels(outcome).observe(run_seconds)
+
+    def observe_worker_join(self, seconds: float) -> None:
+        """A worker joined its head, so long after its pod's creation."""
+        self._worker_join.observe(seconds)
+
+    def sample(self, spec: MetricSpec, read: Callable[[], Mapping[str, float]]) -> None:
+        """A gauge with one label that is read when somebody asks: label value to number."""
+        self.registry.register(_Sampled(spec, read))
 
     def render(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self.registry)
 
+    def _counter(self, spec: MetricSpec) -> Counter:
+        return Counter(spec.full_name, spec.meaning, spec.labels, registry=self.registry)
+
+    def _histogram(self, spec: MetricSpec) -> Histogram:
+        return Histogram(spec.full_name, spec.meaning, spec.labels, buckets=spec.buckets, registry=self.registry)
+
 
 class _Sampled(Collector):
-    def __init__(self, name: str, documentation: str, label: str, read: Callable[[], dict[str, float]]) -> None:
-        self._name = name
-        self._documentation = documentation
-        self._label = label
+    def __init__(self, spec: MetricSpec, read: Callable[[], Mapping[str, float]]) -> None:
+        self._spec = spec
         self._read = read
 
     def collect(self) -> list[Metric]:
-        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        family = GaugeMetricFamily(self._spec.full_name, self._spec.meaning, labels=self._spec.labels)
         for value, number in sorted(self._read().items()):
             family.add_metric([value], number)
         return [family]
