@@ -16,6 +16,7 @@
     ├─ RuntimeEnvSetupError
     ├─ SystemFailureError (RaySystemError)
     ├─ AuthenticationError
+    │    └─ TlsError                      one side lacks TLS, or a certificate of the cluster
     └─ ProtocolError                      a peer broke the wire protocol
 
 Invariants: every exception can be pickled with its fields; Ray's names are aliases of the same classes, so that
@@ -54,6 +55,16 @@ class ProtocolError(ShoalError):
 
 class AuthenticationError(ShoalError):
     """A peer could not prove that it knows the cluster's token."""
+
+
+class TlsError(AuthenticationError):
+    """A connection has no TLS that both sides take; the message says which side lacks what.
+
+    Fields: ``fault``, one of PeerWithoutTls, ThisSideWithoutTls, PeerRefused (its certificate, by this side),
+    RefusedByPeer (this side's certificate), StreamBroken.
+    """
+
+    fault: str = ""
 
 
 class SystemFailureError(ShoalError):

@@ -1,4 +1,4 @@
-"""How commands find a running head: address and token, from options or the environment.
+"""How commands find a running head: address, token and certificates, from options or the environment.
 
 Invariant: the token comes from a file that only its owner can read, never from an argument or an
 environment variable.
@@ -16,7 +16,7 @@ from shoal.cli.token_file import TokenError, read_token
 
 
 def head_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--address`` and ``--token-file``;
+    """Give a command ``--address``, ``--token-file`` and ``--tls-dir``;
 
     it is called with ``client``, a ``JobClient`` that is closed after it.
     """
@@ -31,14 +31,23 @@ def head_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(dir_okay=False),
         help="File that holds the cluster's token.  [env: SHOAL_TOKEN_FILE]",
     )
+    @click.option(
+        "--tls-dir",
+        envvar="SHOAL_TLS_DIR",
+        default="",
+        type=click.Path(file_okay=False),
+        help="Directory with ca.crt, tls.crt and tls.key, for a cluster with TLS.  [env: SHOAL_TLS_DIR]",
+    )
     @functools.wraps(command)
-    def with_client(address: str, token_file: str, **options: Any) -> Any:
+    def with_client(address: str, token_file: str, tls_dir: str, **options: Any) -> Any:
         from shoal.jobs.client import JobClient, JobClientError
+        from shoal.protocol.tls import Certificates, TlsFilesError
 
         try:
-            with JobClient(address, read_token(token_file)) as client:
+            certificates = Certificates.read(tls_dir) if tls_dir else None
+            with JobClient(address, read_token(token_file), certificates) as client:
                 return command(client=client, **options)
-        except (TokenError, JobClientError) as error:
+        except (TokenError, TlsFilesError, JobClientError) as error:
             raise click.ClickException(str(error)) from error
 
     return with_client

@@ -30,6 +30,7 @@ from shoal.wire.reactor import Reactor
 
 if TYPE_CHECKING:
     from shoal.head.control import ControlPlane
+    from shoal.protocol.tls import CertificateDirectory
 
 STOP_GRACE_SECONDS: Final = 5.0
 LAST_SNAPSHOT_SECONDS: Final = 0.3
@@ -76,6 +77,7 @@ class NodeProcess:
             ip=options.node_ip,
             frames_port=None if options.local else options.frames_port,
             token=None if options.local else self._token,
+            tls_directory="" if options.local else options.tls_dir,
             session_dir=str(self._session.path),
             total=options.total,
             labels=options.labels,
@@ -105,7 +107,16 @@ class NodeProcess:
             lambda connected: self._connection_changed(events, connected=connected),
             events.on_refused,
         )
-        return HeadSession(self._options.address, self._token, watched, self._reactor.call_soon)
+        return HeadSession(
+            self._options.address, self._token, watched, self._reactor.call_soon, self._certificate_directory()
+        )
+
+    def _certificate_directory(self) -> CertificateDirectory | None:
+        if not self._options.tls_dir:
+            return None
+        from shoal.protocol.tls import CertificateDirectory
+
+        return CertificateDirectory(self._options.tls_dir)
 
     def _serve(self, head: HeadService, agent: NodeAgent) -> None:
         from shoal.head.control import ControlPlane
@@ -114,7 +125,8 @@ class NodeProcess:
         packages, hooks = PackageStore(self._session.path / "head"), head.job_hooks()
         head.attach_jobs(JobRunner(self._session.path, agent.socket_path, packages, hooks, _echo))
         assert self._token is not None
-        self._control = ControlPlane(head, self._options.node_ip, self._options.control_port, self._token)
+        ip, port = self._options.node_ip, self._options.control_port
+        self._control = ControlPlane(head, ip, port, self._token, self._certificate_directory())
         self._control.start()
 
     def _say_ready(self, config: NodeConfig) -> None:

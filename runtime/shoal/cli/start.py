@@ -43,6 +43,7 @@ class StartOptions:
     total: ResourceSet
     labels: Mapping[str, str] = field(default_factory=dict)
     token_file: str = ""
+    tls_dir: str = ""
     pod_name: str = ""
     group: str = ""
     session_dir: str = ""
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", type=_json_object, default={}, metavar="JSON", help="labels for label selectors")
     add("--object-store-bytes", type=int, default=DEFAULT_OBJECT_STORE_BYTES, help="limit of shared memory for objects")
     add("--token-file", default="", help="file with the cluster's token, needed unless --local")
+    add("--tls-dir", default="", metavar="DIR", help="encrypt, with ca.crt, tls.crt and tls.key of this directory")
     add("--pod-name", default="", help="name of the pod this runs in")
     add("--group", default="", help="worker group of this node")
     add("--session-dir", default="", help="directory of this process (default: a new one)")

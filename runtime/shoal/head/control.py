@@ -19,6 +19,7 @@ from shoal.head.cluster_servicer import ClusterServicer
 from shoal.head.head_servicer import HeadServicer
 from shoal.head.service import HeadService
 from shoal.protocol import auth, head_pb2_grpc, node_pb2_grpc
+from shoal.protocol.tls import CertificateDirectory
 
 START_SECONDS: Final = 10.0
 STOP_GRACE_SECONDS: Final = 0.5
@@ -36,10 +37,19 @@ class ControlPlane:
         ip: the address to listen on.
         port: 0 lets the kernel choose.
         token: the cluster's token.
+        certificates: with them every connection is TLS, and callers show a certificate of the cluster too.
     """
 
-    def __init__(self, service: HeadService, ip: str, port: int, token: bytes) -> None:
+    def __init__(
+        self,
+        service: HeadService,
+        ip: str,
+        port: int,
+        token: bytes,
+        certificates: CertificateDirectory | None = None,
+    ) -> None:
         self._service, self._ip, self._wanted_port, self._token = service, ip, port, token
+        self._certificates = certificates
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -78,7 +88,11 @@ class ControlPlane:
         node_pb2_grpc.add_ClusterServicer_to_server(cluster, server)
         host = f"[{self._ip}]" if ":" in self._ip else self._ip
         try:
-            port = server.add_insecure_port(f"{host}:{self._wanted_port}")
+            where = f"{host}:{self._wanted_port}"
+            if self._certificates is None:
+                port = server.add_insecure_port(where)
+            else:
+                port = server.add_secure_port(where, self._certificates.for_server())
             await server.start()
         except RuntimeError:  # all that grpc says
             ready.set_exception(ControlPortError(f"cannot listen on {host}:{self._wanted_port}"))

@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 
 from shoal.protocol import auth, head_pb2, head_pb2_grpc
+from shoal.protocol.tls import Certificates, explain_unavailable
 
 CALL_SECONDS: Final = 30.0
 TERMINAL_STATES: Final = frozenset(
@@ -41,11 +42,13 @@ class JobClient:
     Args:
         address: ``host:port`` of the head's control port.
         token: the cluster's token.
+        certificates: of a cluster with TLS.
     """
 
-    def __init__(self, address: str, token: bytes) -> None:
+    def __init__(self, address: str, token: bytes, certificates: Certificates | None = None) -> None:
         self._address = address
-        self._channel = auth.channel(address, token)
+        self._with_tls = certificates is not None
+        self._channel = auth.channel(address, token, certificates)
         self._head: Any = head_pb2_grpc.HeadStub(self._channel)
 
     def __enter__(self) -> JobClient:
@@ -151,4 +154,7 @@ class JobClient:
             raise self._error(error) from error
 
     def _error(self, error: Any) -> JobClientError:
-        return JobClientError(self._address, error.code().name, error.details() or "no details")
+        words = error.details() or "no details"
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            words = explain_unavailable(self._address, words, with_tls=self._with_tls)
+        return JobClientError(self._address, error.code().name, words)

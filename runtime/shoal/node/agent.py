@@ -34,7 +34,7 @@ from shoal.node.worker_pool import Worker, WorkerPool
 from shoal.protocol.link import HeadLink, LinkEvents
 from shoal.wire.connection import Connection
 from shoal.wire.frames import Message
-from shoal.wire.handshake import ServerHandshake
+from shoal.wire.network import Network
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import Caller
 from shoal.wire.sockets import listen_tcp, listen_unix
@@ -82,7 +82,9 @@ class NodeAgent:
         self.obituaries = Obituaries(lambda worker_id: worker_id in self.pool.workers)
         self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
         self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
-        self.peers = Peers(reactor, config.token, {"process_id": config.node_id, "pid": os.getpid(), "job": {}})
+        self.network = Network(config.token, config.tls_directory) if config.token else None
+        hello = {"process_id": config.node_id, "pid": os.getpid(), "job": {}}
+        self.peers = Peers(reactor, self.network, hello)
         self.store = StoreService(reactor, config, self.peers, self.clients, self.changed)
         self._cluster = ClusterWatch(reactor, self.leases.update_view, self._node_lost)
         self.counts = TaskCounts(self._send_counts)
@@ -104,8 +106,10 @@ class NodeAgent:
         """Listen, start the template process, begin to connect to the head.
 
         Raises:
-            OSError: a socket cannot be bound; the text names it.
+            OSError: a socket cannot be bound, or the certificates cannot be used; the text names it.
         """
+        if self.network is not None:
+            self.network.check()
         _raise_descriptor_limit()
         session = Path(self.config.session_dir)
         for directory in (session, session / "logs", session / "packages"):
@@ -181,11 +185,14 @@ class NodeAgent:
     # Connections
 
     def _accept(self, sock: socket.socket, *, network: bool) -> None:
-        handshake = None
-        if network:
-            assert self.config.token is not None
-            handshake = ServerHandshake(self.config.token, os.urandom(32))
-        connection = Connection(self.reactor, sock, self._on_frame, self._on_closed, handshake)
+        if not network:
+            connection = Connection(self.reactor, sock, self._on_frame, self._on_closed)
+        else:
+            assert self.network is not None
+            made = self.network.accept(self.reactor, sock, self._on_frame, self._on_closed)
+            if made is None:
+                return
+            connection = made
         client = Client(connection, Caller(connection), network)
         connection.attachment = client
         self._connections.add(client)
@@ -217,6 +224,7 @@ class NodeAgent:
             "ip": self.config.ip,
             "frames_port": self.port,
             "token": None if client.network else self.config.token,
+            "tls_directory": self.config.tls_directory,
             "session_dir": self.config.session_dir,
             "multi_node": self.config.frames_port is not None,
             "total": dict(self.config.total),

@@ -23,6 +23,7 @@ class NodeConfig:
         ip: where other nodes reach this one; "127.0.0.1" on a single machine.
         frames_port: TCP port for frames (0 picks a free one), or None: no network.
         token: the cluster's token, at least 16 bytes; needed with a frames port.
+        tls_directory: with the cluster's certificates; empty: what goes over the network is not encrypted.
         session_dir: an absolute directory of mode 0700, short: the path of its ``node.sock`` must fit in 107
             bytes.
         total: logical resources.
@@ -48,6 +49,7 @@ class NodeConfig:
     object_store_bytes: int = DEFAULT_OBJECT_STORE_BYTES
     worker_entry: str = "shoal.worker.main:run_worker"
     live_workers_max: int = 1000
+    tls_directory: str = ""
 
     def __post_init__(self) -> None:
         if self.frames_port is not None and not self.token:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import sys
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ import grpc.aio
 from shoal.node.head_backlog import Backlog
 from shoal.protocol import auth, node_pb2, node_pb2_grpc
 from shoal.protocol.link import CALL_TIMEOUT_SECONDS, HeadCallError, LinkEvents, Method
+from shoal.protocol.tls import CertificateDirectory, Certificates, explain_unavailable
 
 T = TypeVar("T")
 
@@ -56,18 +58,28 @@ class HeadSession:
         token: the cluster's token.
         events: the agent's side.
         call_soon: hops to the agent's reactor (``Reactor.call_soon``).
+        certificates: for a cluster with TLS.
     """
 
     def __init__(
-        self, target: str, token: bytes, events: LinkEvents, call_soon: Callable[[Callable[[], None]], Any]
+        self,
+        target: str,
+        token: bytes,
+        events: LinkEvents,
+        call_soon: Callable[[Callable[[], None]], Any],
+        certificates: CertificateDirectory | None = None,
     ) -> None:
         self._target, self._token, self._events, self._call_soon = target, token, events, call_soon
+        self._certificates = certificates
+        self._shown: Certificates | None = None
+        self._channel: grpc.aio.Channel | None = None
         self._backlog = Backlog()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stub: Any = None
         self._news = self._closing = asyncio.Event()
         self._connected = False
         self._incarnation = ""
+        self._explained = ""
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shoal-head-session", daemon=True)
         self.last_error = ""
@@ -132,8 +144,7 @@ class HeadSession:
     async def _main(self) -> None:
         self._news, self._closing = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        channel = auth.aio_channel(self._target, self._token)
-        self._stub = node_pb2_grpc.ClusterStub(channel)
+        await self._open_channel()
         self._started.set()
         sessions = asyncio.create_task(self._sessions())
         closing = asyncio.create_task(self._closing.wait())
@@ -151,16 +162,29 @@ class HeadSession:
         finally:
             sessions.cancel()
             await asyncio.wait({sessions}, timeout=1)
-            await channel.close(None)
+            if self._channel is not None:
+                await self._channel.close(None)
+
+    async def _open_channel(self) -> None:
+        """A channel keeps the certificate that it was made with, so a renewed one needs a new channel."""
+        shown = self._certificates.current() if self._certificates is not None else None
+        if self._channel is not None:
+            if shown is self._shown:
+                return
+            await self._channel.close(None)
+        self._shown = shown
+        self._channel = auth.aio_channel(self._target, self._token, shown)
+        self._stub = node_pb2_grpc.ClusterStub(self._channel)
 
     async def _sessions(self) -> None:
         pause, unauthenticated = FIRST_PAUSE_SECONDS, 0
         while not self._closing.is_set():
             try:
+                await self._open_channel()
                 await self._session()
                 unauthenticated = 0
             except grpc.aio.AioRpcError as error:
-                unauthenticated = self._judge(await self._true_error(error), unauthenticated)
+                unauthenticated = await self._judge(await self._true_error(error), unauthenticated)
             except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
                 self.last_error = f"{type(error).__name__}: {error}"
             pause = FIRST_PAUSE_SECONDS if self._connected else min(LAST_PAUSE_SECONDS, pause * 2)
@@ -177,8 +201,19 @@ class HeadSession:
                 return true_error
         return error
 
-    def _judge(self, error: grpc.aio.AioRpcError, unauthenticated: int) -> int:
-        self.last_error = f"{error.details()} ({error.code().name})"
+    async def _words(self, error: grpc.aio.AioRpcError) -> str:
+        words = error.details() or "no details"
+        if error.code() != grpc.StatusCode.UNAVAILABLE or words == self._explained:
+            return words
+        self._explained = words  # the same words again have the same cause: one look is enough
+        with_tls = self._certificates is not None
+        explained = await asyncio.to_thread(explain_unavailable, self._target, words, with_tls=with_tls)
+        if explained != words:
+            sys.stderr.write(f"shoal node: {explained}\n")
+        return explained
+
+    async def _judge(self, error: grpc.aio.AioRpcError, unauthenticated: int) -> int:
+        self.last_error = f"{await self._words(error)} ({error.code().name})"
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             if unauthenticated + 1 >= TOKEN_TRIES:
                 raise _Refused(f"head {self._target} refuses this node's token: {error.details()}") from error

@@ -6,14 +6,14 @@ when it closes.
 
 from __future__ import annotations
 
-import os
+import socket
 import time
 from typing import Any, Final
 
 from shoal.wire.address import RawNode
 from shoal.wire.connection import Connection
 from shoal.wire.frames import Message
-from shoal.wire.handshake import ClientHandshake
+from shoal.wire.network import Network
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import REPLY, Caller
 from shoal.wire.sockets import connect_tcp
@@ -31,14 +31,14 @@ class Peers:
 
     Args:
         reactor: the agent's.
-        token: the cluster's; None when this node is on no network.
+        network: how others are spoken with; None when this node is on no network.
         hello: what this agent says of itself: process_id, pid, node (RawNode), job.
     """
 
-    def __init__(self, reactor: Reactor, token: bytes | None, hello: dict[str, Any]) -> None:
+    def __init__(self, reactor: Reactor, network: Network | None, hello: dict[str, Any]) -> None:
         self.hello = hello
         self._reactor = reactor
-        self._token = token
+        self._network = network
         self._callers: dict[str, Caller] = {}
         self._used: dict[str, float] = {}
 
@@ -53,16 +53,14 @@ class Peers:
         known = self._callers.get(node_id)
         if known is not None and not known.connection.closed:
             return known
-        if self._token is None or not port:
+        if self._network is None or not port:
             raise PeerUnreachableError(f"node {node_id[:8]} cannot be reached: it or this node is on no network")
         try:
-            sock = connect_tcp(ip, port)
+            return self._open(node_id, connect_tcp(ip, port), self._network)
         except OSError as error:
             raise PeerUnreachableError(f"node {node_id[:8]} at {ip}:{port} cannot be reached: {error}") from None
-        return self._open(node_id, sock)
 
-    def _open(self, node_id: str, sock: Any) -> Caller:
-        assert self._token is not None
+    def _open(self, node_id: str, sock: socket.socket, network: Network) -> Caller:
         made: Caller
 
         def receive(_connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
@@ -74,8 +72,7 @@ class Peers:
                 del self._callers[node_id]
             made.fail_all(reason)
 
-        challenge = ClientHandshake(self._token, os.urandom(32))
-        made = Caller(Connection(self._reactor, sock, receive, closed, challenge))
+        made = Caller(network.connect(self._reactor, sock, receive, closed))
         self._callers[node_id] = made
         made.call("hello", "agent", self.hello, on_reply=lambda *_: None)
         self._reactor.call_later(IDLE_SECONDS, lambda: self._close_idle(node_id, made))

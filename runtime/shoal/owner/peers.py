@@ -18,7 +18,7 @@ from shoal.wire import messages
 from shoal.wire.address import RawAddress, RawNode
 from shoal.wire.connection import Connection, ConnectionClosedError
 from shoal.wire.frames import Message
-from shoal.wire.handshake import ClientHandshake, ServerHandshake
+from shoal.wire.network import Network
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import REPLY, Caller
 from shoal.wire.sockets import connect_tcp, connect_unix, listen_tcp, listen_unix
@@ -44,14 +44,14 @@ class Peers:
         reactor: Reactor,
         process_id: str,
         node_id: str,
-        token: bytes,
+        network: Network,
         on_message: OnPeerMessage,
         on_lost: OnPeerLost,
     ) -> None:
         self._reactor = reactor
         self._process_id = process_id
         self._node_id = node_id
-        self._token = token
+        self._network = network
         self._on_message = on_message
         self._on_lost = on_lost
         self._by_process: dict[str, Connection] = {}
@@ -78,8 +78,13 @@ class Peers:
         return (self._process_id, self._node_id, ip if multi_node else "", port, path)
 
     def _accept(self, sock: socket.socket, *, trusted: bool) -> None:
-        handshake = None if trusted else ServerHandshake(self._token, os.urandom(32))
-        connection = Connection(self._reactor, sock, self._receive, self._closed, handshake, descriptors=False)
+        if trusted:
+            connection = Connection(self._reactor, sock, self._receive, self._closed, descriptors=False)
+        else:
+            made = self._network.accept(self._reactor, sock, self._receive, self._closed)
+            if made is None:
+                return
+            connection = made
         connection.attachment = Peer()
         self._all.add(connection)
 
@@ -103,8 +108,7 @@ class Peers:
                     self._reactor, connect_unix(path), self._receive, self._closed, descriptors=False
                 )
             elif port:
-                challenge = ClientHandshake(self._token, os.urandom(32))
-                connection = Connection(self._reactor, connect_tcp(ip, port), self._receive, self._closed, challenge)
+                connection = self._network.connect(self._reactor, connect_tcp(ip, port), self._receive, self._closed)
             else:
                 raise ConnectionClosedError(f"process {address[0][:8]} on node {node_id[:8]} listens on no network")
         except OSError as error:
@@ -129,12 +133,8 @@ class Peers:
         caller = self._agents.get(node_id)
         if caller is not None and not caller.connection.closed:
             return caller
-        if not self._token:
+        if not self._network.token:
             raise SystemFailureError("this session has a single node; it speaks to no other")
-        try:
-            sock = connect_tcp(ip, port)
-        except OSError as error:
-            raise ConnectionClosedError(f"the agent of node {node_id[:8]} cannot be reached: {error}") from None
 
         def receive(_connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
             if message[0] == REPLY:
@@ -145,8 +145,10 @@ class Peers:
             self._all.discard(connection)
             made.fail_all(reason)
 
-        challenge = ClientHandshake(self._token, os.urandom(32))
-        connection = Connection(self._reactor, sock, receive, closed, challenge)
+        try:
+            connection = self._network.connect(self._reactor, connect_tcp(ip, port), receive, closed)
+        except OSError as error:
+            raise ConnectionClosedError(f"the agent of node {node_id[:8]} cannot be reached: {error}") from None
         made = Caller(connection)
         self._agents[node_id] = made
         self._all.add(connection)

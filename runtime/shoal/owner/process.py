@@ -29,6 +29,7 @@ from shoal.wire import messages
 from shoal.wire.address import RawAddress, RawNode
 from shoal.wire.connection import Connection
 from shoal.wire.frames import Message
+from shoal.wire.network import Network
 from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import CAST, REPLY, Caller
 from shoal.wire.sockets import connect_unix
@@ -120,7 +121,7 @@ class OwnerProcess:
             self.reactor,
             self.process_id,
             info["node_id"],
-            info["token"] or b"",
+            Network(info["token"] or b"", info["tls_directory"]),
             self._from_peer,
             self._peer_lost,
         )

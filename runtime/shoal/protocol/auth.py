@@ -23,6 +23,9 @@ from typing import Any, Final, NamedTuple
 import grpc
 import grpc.aio
 
+from shoal.protocol import tls
+from shoal.protocol.tls import Certificates
+
 METADATA_KEY: Final = "shoal-auth"
 SKEW_SECONDS: Final = 120.0
 """How far the clocks of two machines may be apart, and so how long nonces are remembered."""
@@ -210,18 +213,31 @@ class _AioStreamStream(_AioInterceptor, grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream = _AioInterceptor._intercept
 
 
-def channel(target: str, token: bytes) -> grpc.Channel:
+def channel(target: str, token: bytes, certificates: Certificates | None = None) -> grpc.Channel:
     """A blocking channel to a head (``"host:port"``) that proves the token on every call.
 
     A proof ages while a call waits for a connection: do not wait for readiness longer than ``SKEW_SECONDS``.
+
+    Args:
+        certificates: for a cluster with TLS; the head's is then verified. None: nothing is encrypted.
     """
-    return grpc.intercept_channel(grpc.insecure_channel(target, options=_CHANNEL_OPTIONS), _SyncInterceptor(token))
+    if certificates is None:
+        bare = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    else:
+        bare = grpc.secure_channel(
+            target, certificates.for_channel(), options=(*_CHANNEL_OPTIONS, *tls.CHANNEL_OPTIONS)
+        )
+    return grpc.intercept_channel(bare, _SyncInterceptor(token))
 
 
-def aio_channel(target: str, token: bytes) -> grpc.aio.Channel:
+def aio_channel(target: str, token: bytes, certificates: Certificates | None = None) -> grpc.aio.Channel:
     """The same for asyncio; call it in the loop that will use it."""
     kinds = (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)
-    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS, interceptors=[kind(token) for kind in kinds])
+    interceptors = [kind(token) for kind in kinds]
+    if certificates is None:
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS, interceptors=interceptors)
+    options = (*_CHANNEL_OPTIONS, *tls.CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, certificates.for_channel(), options=options, interceptors=interceptors)
 
 
 def _proof(details: Any) -> str | bytes | None:

@@ -62,6 +62,7 @@ class LocalCluster:
 
     Args:
         head_cpus: logical CPUs of the head's node.
+        tls_dir: with ca.crt, tls.crt and tls.key; empty: nothing between the nodes is encrypted.
 
     Raises:
         SystemFailureError: the head did not start; its output is on stderr.
@@ -73,7 +74,8 @@ class LocalCluster:
         ...     print(shoal.cluster_resources())
     """
 
-    def __init__(self, head_cpus: float = 0) -> None:
+    def __init__(self, head_cpus: float = 0, tls_dir: str = "") -> None:
+        self._tls_dir = tls_dir
         self._root = Path(tempfile.mkdtemp(prefix="shoal-c"))
         self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
@@ -162,6 +164,7 @@ class LocalCluster:
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
         command = [sys.executable, "-m", "shoal.cli.start", *role, "--node-ip", ip]
         command += ["--frames-port", str(FRAMES_PORT), "--token-file", str(self._token_file)]
+        command += ["--tls-dir", self._tls_dir] if self._tls_dir else []
         command += ["--num-cpus", str(num_cpus), "--resources", json.dumps(resources), "--labels", json.dumps(labels)]
         command += ["--session-dir", str(self._root / str(self._count)), "--pod-name", f"local-{self._count}"]
         command += ["--owner-pid", str(os.getpid()), "--lifeline-fd", str(self._lifeline_read)]

@@ -9,6 +9,7 @@ called exactly once, in the leading thread, and no ``on_message`` after it; desc
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import socket
 import threading
@@ -154,13 +155,16 @@ class Connection:
         size: int,
         fds: Sequence[int],
     ) -> None:
+        self._check_room(size)
+        self._append(queue, memoryview(head), fds)
+        if size:
+            self._append(queue, memoryview(bytes(payload)), ())
+
+    def _check_room(self, size: int) -> None:
         if self._queued_bytes + size > QUEUE_BYTES_MAX:
             words = f"{self.peer} does not read: {QUEUE_BYTES_MAX} bytes wait to be sent to it"
             self._fail_soon(words)  # whoever counts on this frame has to hear that it is lost
             raise ConnectionClosedError(words)
-        self._append(queue, memoryview(head), fds)
-        if size:
-            self._append(queue, memoryview(bytes(payload)), ())
 
     def _append(self, queue: deque[tuple[memoryview, tuple[int, ...]]], view: memoryview, fds: Sequence[int]) -> None:
         queue.append((view, tuple(os.dup(fd) for fd in fds)))
@@ -272,19 +276,31 @@ class Connection:
 
     def _shake(self, data: bytes) -> bytes:
         assert self._handshake is not None
-        reply, rest = self._handshake.feed(data)
+        try:
+            reply, rest = self._handshake.feed(data)
+        except AuthenticationError:
+            self._bid_farewell(self._handshake.farewell)
+            raise
         with self._lock:
             if reply:
                 self._append(self._queue, memoryview(reply), ())
             if self._handshake.done:
                 self._handshake = None
-                self._queue.extend(self._held)
-                self._held.clear()
+                self._release_held()
                 if self._handshake_timer is not None:
                     self._handshake_timer.cancel()
             if self._queue:
                 self._want_write()
         return rest
+
+    def _release_held(self) -> None:
+        self._queue.extend(self._held)
+        self._held.clear()
+
+    def _bid_farewell(self, words: bytes) -> None:
+        if words and not self._queue:
+            with contextlib.suppress(OSError):  # the peer is told if it still listens
+                self._sock.send(words)
 
     # Closing
 

@@ -13,11 +13,16 @@ import hashlib
 import hmac
 from typing import Final, Protocol
 
-from shoal.exceptions import AuthenticationError
+from shoal.exceptions import AuthenticationError, TlsError
 
 MAGIC: Final = b"SHOAL/1\n"
 NONCE_BYTES: Final = 32
 _MAC_BYTES: Final = 32
+NEEDS_TLS: Final = b"SHOAL/1 needs TLS\n"
+"""What a server with TLS answers to a peer without, so that this one can say what is wrong."""
+HAS_NO_TLS: Final = b"SHOAL/1 has no TLS\n"
+"""What a server without TLS answers to a peer that begins with it."""
+_TLS_RECORD: Final = b"\x16\x03"
 
 
 class Handshake(Protocol):
@@ -25,6 +30,10 @@ class Handshake(Protocol):
 
     done: bool
     limit_seconds: float
+
+    @property
+    def farewell(self) -> bytes:
+        """After an error: what the peer should be sent before the connection closes; may be empty."""
 
     def start(self) -> bytes:
         """The bytes to send first; may be empty."""
@@ -49,6 +58,7 @@ class ServerHandshake:
     def __init__(self, token: bytes, nonce: bytes) -> None:
         _check(token, nonce)
         self.done = False
+        self.farewell = b""
         self._token = token
         self._nonce = nonce
         self._buffer = b""
@@ -61,6 +71,9 @@ class ServerHandshake:
         self._buffer += data
         reply = b""
         if not self._client_nonce:
+            if self._buffer.startswith(_TLS_RECORD):
+                self.farewell = HAS_NO_TLS
+                raise TlsError("the peer speaks TLS, which this process has not", fault="ThisSideWithoutTls")
             if not MAGIC.startswith(self._buffer[: len(MAGIC)]):
                 raise AuthenticationError("the peer does not speak Shoal's frame protocol")
             if len(self._buffer) < len(MAGIC) + NONCE_BYTES:
@@ -81,6 +94,7 @@ class ClientHandshake:
     """The side that opened the connection. The other may be computing with the interpreter's lock held."""
 
     limit_seconds: float = 30.0
+    farewell: bytes = b""
 
     def __init__(self, token: bytes, nonce: bytes) -> None:
         _check(token, nonce)
@@ -94,6 +108,8 @@ class ClientHandshake:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         self._buffer += data
+        if self._buffer.startswith(NEEDS_TLS):
+            raise TlsError("the peer needs TLS, which this process has not", fault="ThisSideWithoutTls")
         if len(self._buffer) < NONCE_BYTES + _MAC_BYTES:
             return b"", b""
         server_nonce = self._buffer[:NONCE_BYTES]

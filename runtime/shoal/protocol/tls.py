@@ -1,0 +1,150 @@
+"""TLS for the control plane: the certificates of the cluster, as gRPC wants them.
+
+Invariant: both sides verify the other's certificate against the cluster's own authority, and a client also that it is
+made out for the name ``shoal``, whatever address it called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+SERVER_NAME: Final = "shoal"
+FILES: Final = ("ca.crt", "tls.crt", "tls.key")
+PROBE_SECONDS: Final = 2.0
+CHANNEL_OPTIONS: Final = (("grpc.ssl_target_name_override", SERVER_NAME), ("grpc.default_authority", SERVER_NAME))
+
+
+class TlsFilesError(OSError):
+    """The directory has no certificates that can be read; the text names the file."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What a side shows and what it trusts, in PEM."""
+
+    authority_pem: bytes
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, directory: str) -> Certificates:
+        """Those in a directory: ``ca.crt``, ``tls.crt``, ``tls.key``.
+
+        Raises:
+            TlsFilesError: a file cannot be read, or is no PEM.
+        """
+        contents = []
+        for name in FILES:
+            path = Path(directory) / name
+            try:
+                contents.append(path.read_bytes())
+            except OSError as error:
+                raise TlsFilesError(f"cannot use {path} for TLS: {error.strerror}") from None
+            if b"-----BEGIN" not in contents[-1]:
+                raise TlsFilesError(f"cannot use {path} for TLS: it is not in PEM")
+        return cls(*contents)
+
+    def for_channel(self) -> grpc.ChannelCredentials:
+        """Credentials of a client; the channel needs ``CHANNEL_OPTIONS`` as well."""
+        return grpc.ssl_channel_credentials(self.authority_pem, self.key_pem, self.certificate_pem)
+
+
+class CertificateDirectory:
+    """Certificates in files that are replaced while the process runs.
+
+    Args:
+        path: the directory.
+
+    Raises:
+        TlsFilesError: see ``Certificates.read``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen = self._version()
+        self._current = Certificates.read(path)
+
+    def current(self) -> Certificates:
+        """What the files say now; what they said before while they cannot be read."""
+        seen = self._version()
+        if seen != self._seen:
+            with contextlib.suppress(TlsFilesError):
+                self._current = Certificates.read(self._path)
+                self._seen = seen
+        return self._current
+
+    def for_server(self) -> grpc.ServerCredentials:
+        """Credentials of a server; every connection gets the certificate of its time."""
+        told = [self._current]
+
+        def changed() -> Any:
+            now = self.current()
+            if now is told[0]:
+                return None
+            told[0] = now
+            return _configuration(now)
+
+        return grpc.dynamic_ssl_server_credentials(_configuration(told[0]), changed, True)
+
+    def _version(self) -> tuple[tuple[int, int, int], ...]:
+        found = []
+        for name in FILES:
+            with contextlib.suppress(OSError):
+                status = os.stat(os.path.join(self._path, name))
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(found)
+
+
+def _configuration(certificates: Certificates) -> Any:
+    pair = [(certificates.key_pem, certificates.certificate_pem)]
+    return grpc.ssl_server_certificate_configuration(pair, certificates.authority_pem)
+
+
+def explain_unavailable(target: str, details: str, *, with_tls: bool) -> str:
+    """Why a head does not answer, when it is for TLS that one side lacks; else ``details``.
+
+    gRPC only says that the socket closed, so the port is asked once more, for at most ``PROBE_SECONDS``.
+
+    Args:
+        target: ``host:port``.
+        details: of the error UNAVAILABLE.
+        with_tls: whether this side called with TLS.
+    """
+    if "refused" in details:
+        return details
+    answer = _probe(target)
+    if answer == "tls" and not with_tls:
+        return f"the head at {target} needs TLS, which this side has not: give --tls-dir (the cluster's certificates)"
+    if answer == "plain" and with_tls:
+        return f"the head at {target} has no TLS, which this side needs: leave out --tls-dir, or give it to the head"
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return f"the certificate of the head at {target} is refused: it is not of this cluster's authority, or too old"
+    if answer == "tls" and with_tls:
+        return f"{details} (if it stays so, the head at {target} may refuse this side's certificate)"
+    return details
+
+
+def _probe(target: str) -> str:
+    host, _, port = target.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent; only whether the port speaks TLS is looked at
+    context.set_alpn_protocols(["h2"])
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as raw:
+            raw.settimeout(PROBE_SECONDS)
+            try:
+                context.wrap_socket(raw).close()
+            except ssl.SSLError as error:
+                return "plain" if error.reason == "WRONG_VERSION_NUMBER" else "tls"
+            return "tls"
+    except (OSError, ValueError):
+        return "nothing"
