@@ -5,16 +5,18 @@ import secrets
 import time
 
 import pytest
+from aiohttp import web
 
 from shoal_operator.control.clock import SystemClock
+from shoal_operator.kube import errors
 from shoal_operator.kube.access import ApiAccess
-from shoal_operator.kube.client import ApiClient
+from shoal_operator.kube.client import CONNECTIONS, ApiClient
 from shoal_operator.kube.lease import LeaseElector, LeaseTimes
-from shoal_operator.kube.resources import LEASES
+from shoal_operator.kube.resources import LEASES, PODS
 from shoal_operator.local.apiserver import ApiServer
 from shoal_operator.local.loopback import LoopbackPool
 
-from .conftest import NoMetrics, status, wait_until
+from .conftest import NoMetrics, pod, status, wait_until
 
 QUICK = LeaseTimes(duration_seconds=1, renew_deadline_seconds=0.6, retry_seconds=0.1)
 
@@ -116,3 +118,59 @@ async def test_who_sees_another_holder_stops_at_once(real):
         assert not first.is_leader
     await first.release()
     assert await holder(real) == "thief"
+
+
+PODS_PATH = "/api/v1/namespaces/ml/pods"
+
+
+@contextlib.asynccontextmanager
+async def candidate(api, leads):
+    access = ApiAccess(server=api.url, token="a-token")
+    gate = {"monotonic": time.monotonic, "metrics": NoMetrics(), "may_write": lambda: leads[0]}
+    async with ApiClient(access, **gate) as opened:
+        yield opened
+
+
+async def test_who_does_not_lead_reads_and_writes_nothing_but_the_lease(api):
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l", "namespace": "ml"}}
+    api.on("GET", f"{PODS_PATH}/a", (200, pod("a", 1)))
+    api.on("PUT", "/apis/coordination.k8s.io/v1/namespaces/ml/leases/l", (200, lease))
+    async with candidate(api, [False]) as client:
+        assert await client.get(PODS, "ml", "a")
+        assert await client.replace(lease)
+        sent = len(api.requests)
+        for write in (
+            client.create(pod("a", 1)),
+            client.apply(pod("a", 1)),
+            client.apply_status(pod("a", 1)),
+            client.replace(pod("a", 1)),
+            client.merge(PODS, "ml", "a", {}),
+            client.delete(PODS, "ml", "a"),
+        ):
+            with pytest.raises(errors.NotLeaderError):
+                await write
+        assert len(api.requests) == sent
+
+
+async def test_a_write_that_waited_for_a_connection_asks_again_when_it_has_one(api):
+    """All connections are busy while the lease is lost: what was decided before does not leave after."""
+    free = asyncio.Event()
+
+    async def answer(request):
+        await free.wait()
+        return web.json_response(pod("a", 1))
+
+    api.on("GET", f"{PODS_PATH}/a", answer)
+    api.on("POST", PODS_PATH, (201, pod("b", 2)))
+    leads = [True]
+    async with candidate(api, leads) as client:
+        readers = [asyncio.create_task(client.get(PODS, "ml", "a")) for _ in range(CONNECTIONS)]
+        await wait_until(lambda: len(api.requests) == CONNECTIONS)
+        write = asyncio.create_task(client.create(pod("b", 2)))
+        await asyncio.sleep(0.05)
+        leads[0] = False
+        free.set()
+        with pytest.raises(errors.NotLeaderError):
+            await write
+        await asyncio.gather(*readers)
+        assert api.seen("POST", PODS_PATH) == []
