@@ -39,6 +39,17 @@ def template(**pod_spec: Any) -> Manifest:
     return {"spec": {**pod_spec, "containers": [runtime, *others]}}
 
 
+def head_with(programs: str) -> Manifest:
+    """A head whose template mounts the ConfigMap ``programs``; jobs find it at ``$PROGRAMS``, wherever they run."""
+    container = {
+        "name": RUNTIME_CONTAINER,
+        "env": [{"name": "PROGRAMS", "value": "/programs"}],
+        "volumeMounts": [{"name": "programs", "mountPath": "/programs"}],
+    }
+    volumes = [{"name": "programs", "configMap": {"name": programs}}]
+    return {"template": template(volumes=volumes, containers=[container])}
+
+
 def group(name: str = "small", **fields: Any) -> Manifest:
     """A worker group: workers of one CPU that go after a second of idleness, none at first."""
     defaults = {"minReplicas": 0, "maxReplicas": 2, "idleTimeoutSeconds": 1, "resources": {"CPU": 1}}

@@ -1,8 +1,8 @@
 """Where scenarios run: what differs between a local session and a real Kubernetes is here and nowhere else.
 
 A provider gives a kubeconfig, the name of the runtime image, how much slower than a local session the place may be
-(``patience``, a factor on every deadline), and two acts that need more than an API server: the operator's abrupt end,
-and a container's.
+(``patience``, a factor on every deadline), whether network policies are enforced there, and two acts that need more
+than an API server: the operator's abrupt end, and a container's.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Provider(Protocol):
     kubeconfig: Path
     runtime_image: str
     patience: float
+    enforces_network_policies: bool
 
     def restart_operator(self) -> None:
         """End the operator abruptly; returns when another one is there."""
@@ -59,6 +60,7 @@ class LocalProvider:
     """`shoal local up`: the embedded API server, pods as processes."""
 
     patience = 1.0
+    enforces_network_policies = False
 
     def __init__(self, directory: Path, runtime_image: str) -> None:
         self.runtime_image = runtime_image
@@ -118,6 +120,7 @@ class ClusterProvider:
     """A Kubernetes that somebody else started and installed Shoal into."""
 
     patience = 4.0
+    enforces_network_policies = True
 
     def __init__(self, kubeconfig: Path, runtime_image: str, home: Path) -> None:
         self.kubeconfig = kubeconfig

@@ -90,8 +90,9 @@ class Cluster:
         self.etcd = binaries.build(binaries.ETCD, log)
         self.coredns = binaries.build(binaries.COREDNS, log)
         self.helm = binaries.build(binaries.HELM, log) / "helm"
-        self.kube_router = binaries.build(binaries.KUBE_ROUTER, log) / "kube-router"
         self.pause_program = binaries.build(binaries.PAUSE, log) / "pause"
+        if self.has_nodes:
+            self.kube_router = binaries.build(binaries.KUBE_ROUTER, log) / "kube-router"
 
     def _build_images(self) -> None:
         builder = Builder(self.run.directory / "images")

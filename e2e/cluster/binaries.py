@@ -47,6 +47,7 @@ COREDNS = Tool("coredns", ("coredns",))
 HELM = Tool("helm", ("helm",))
 KWOK = Tool("kwok", ("kwok",))
 PAUSE = Tool("pause", ("pause",))
+KUBE_ROUTER = Tool("kube-router", ("kube-router",))
 
 
 def kubernetes(release: str) -> Tool:

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import commands
+from e2e.cluster import audit, commands
 from e2e.cluster.certificates import Authority, Pair, write_key, write_kubeconfig, write_public_key
 from e2e.cluster.commands import Daemon
 from e2e.cluster.network import API_SERVICE_ADDRESS, DNS_SERVICE_ADDRESS, SERVICE_RANGE, Host
 
 API_PORT = 6443
-DNS_PORT = 1053
+DNS_PORT = 53
+"""Network policies see the port where DNS answers, not that of its Service, and ours allow 53 as everybody's do."""
 READY_TIMEOUT_SECONDS = 120.0
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 CLIENTS = {
@@ -25,6 +26,7 @@ CLIENTS = {
     "system:kube-scheduler": "",
     "system:kube-proxy": "",
     "coredns": "system:masters",
+    "kube-router": "system:masters",
     "kwok": "system:masters",
 }
 """User name to group of those who get a kubeconfig."""
@@ -58,6 +60,11 @@ class ControlPlane:
 
     def kubeconfig(self, user: str = "admin") -> Path:
         return self.directory / f"{user.removeprefix('system:')}.kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """What the operator has asked for, one event a line."""
+        return self.host.run.directory / "logs" / "audit.log"
 
     def kubectl(self, *arguments: str | Path, text: str | None = None, timeout_seconds: float = 60) -> str:
         """Run kubectl as admin and return what it wrote."""
@@ -137,7 +144,9 @@ def _start_api_server(plane: ControlPlane) -> None:
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+        f"--audit-policy-file={audit.write_policy(plane.directory)}",
+        f"--audit-log-path={plane.audit_log}",
         f"--kubelet-certificate-authority={authority.pair.certificate}",
         f"--kubelet-client-certificate={to_kubelet.certificate}",
         f"--kubelet-client-key={to_kubelet.key}",

@@ -1,4 +1,4 @@
-"""A node: containerd, kubelet and kube-proxy in a network namespace.
+"""A node: containerd, kubelet, kube-proxy and kube-router in a network namespace.
 
 Invariant: everything a node writes lies in its own directory, except what `runs.remove` names.
 """
@@ -14,7 +14,7 @@ from e2e.cluster import cgroups, commands, packages
 from e2e.cluster.certificates import write_kubeconfig
 from e2e.cluster.commands import Daemon
 from e2e.cluster.control_plane import ControlPlane
-from e2e.cluster.network import DNS_SERVICE_ADDRESS, POD_RANGE, Host
+from e2e.cluster.network import DNS_SERVICE_ADDRESS, POD_RANGE, SERVICE_RANGE, Host
 
 PAUSE_IMAGE = "shoal.dev/e2e/pause:1"
 READY_TIMEOUT_SECONDS = 120.0
@@ -80,6 +80,24 @@ class Node:
             f"--hostname-override={host.name}",
             f"--bind-address={host.address}",
             "--healthz-bind-address=127.0.0.1:10256",
+        )
+
+    def enforce_network_policies(self, program: Path) -> None:
+        """Start kube-router as what it is used for beside other networks too: the firewall alone.
+
+        It needs the node's object, so the node has to be ready.
+        """
+        self._start(
+            "kube-router",
+            program,
+            f"--kubeconfig={self.plane.kubeconfig('kube-router')}",
+            "--run-firewall=true",
+            "--run-router=false",
+            "--run-service-proxy=false",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--hostname-override={self.host.name}",
+            "--health-port=0",
+            "--metrics-port=0",
         )
 
     def wait_ready(self) -> None:

@@ -15,6 +15,7 @@ PROGRAMS = {
     "ctr": "containerd",
     "runc": "runc",
     "iptables": "iptables",
+    "ipset": "ipset",
     "conntrack": "conntrack",
     "buildah": "buildah",
     "debootstrap": "debootstrap",

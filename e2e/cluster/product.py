@@ -14,6 +14,8 @@ from e2e.cluster import commands
 CHECKOUT = Path(__file__).parent.parent.parent
 RELEASE = "shoal"
 NAMESPACE = "shoal-system"
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
+"""Who the operator is to the API server."""
 INSTALL_TIMEOUT_SECONDS = 180
 SCENARIOS_TIMEOUT_SECONDS = 45 * 60
 LEAVE_TIMEOUT_SECONDS = 90

@@ -345,6 +345,13 @@ async def test_evictions_keep_budgets(kubectl: Kubectl, new_pod: Any) -> None:
     eviction["metadata"] = {"name": "q"}
     refused = await kubectl.run("create", "--raw", path.format("q"), "-f", "-", stdin=eviction)
     assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.err
+    broken = '{"status":{"conditions":[{"type":"Ready","status":"False"}]}}'
+    await kubectl("patch", "pod", "q", "--subresource=status", "--type=merge", "-p", broken)
+    assert (await kubectl.run("create", "--raw", path.format("q"), "-f", "-", stdin=eviction)).code == 1
+    always = '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}'
+    await kubectl("patch", "pdb", "b", "--type=merge", "-p", always)
+    await kubectl("create", "--raw", path.format("q"), "-f", "-", stdin=eviction)
+    assert await kubectl("get", "pods", "-o", "name") == ""
 
 
 async def test_mistakes_are_explained(kubectl: Kubectl, new_widget: Any, new_pod: Any) -> None:

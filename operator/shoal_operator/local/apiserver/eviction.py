@@ -1,7 +1,8 @@
 """Evictions: deletes that keep disruption budgets.
 
-Invariant: a pod that a budget protects goes only when the budget allows one more disruption, and uses that one
-up. A budget that no controller has counted is counted here, from the pods that stand.
+Invariant: a healthy pod that a budget protects goes only when the budget allows one more disruption, and uses that
+one up; one that is not ready goes as ``unhealthyPodEvictionPolicy`` says. A budget that no controller has counted is
+counted here, from the pods that stand.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from shoal_operator.local.apiserver.values import Document, clone, dig
 
 BUDGETS = "poddisruptionbudgets.policy"
 RETRY_SECONDS = 10
+_UNPROTECTED = ("Pending", "Succeeded", "Failed")
+"""Phases in which a pod does no work that an eviction could disrupt."""
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
@@ -27,7 +30,7 @@ def evict_pod(context: Context, resource: Resource, namespace: str | None, name:
     if pod is None:
         raise errors.not_found("pods", name)
     options = read_delete_options(dig(body, "deleteOptions", default={}) or {}, {})
-    if dig(pod, "status", "phase") not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp"):
+    if dig(pod, "status", "phase") not in _UNPROTECTED and not pod["metadata"].get("deletionTimestamp"):
         _use_budget(context, pod, options)
     if not options.dry_run:
         _mark_disrupted(context, key, pod)
@@ -49,12 +52,20 @@ def _use_budget(context: Context, pod: Document, options: DeleteOptions) -> None
         )
     for key, budget in found:
         healthy, wanted, allowed = count(context, budget)
+        if not _is_ready(pod) and _lets_unhealthy_go(budget, healthy, wanted):
+            continue
         if allowed < 1:
             raise _refusal(f"The disruption budget {key.name} needs {wanted} healthy pods and has {healthy} currently")
         if not options.dry_run and _is_counted(budget):
             new = clone(budget)
             new["status"]["disruptionsAllowed"] = allowed - 1
             writes.commit(context, key, new)
+
+
+def _lets_unhealthy_go(budget: Document, healthy: int, wanted: int) -> bool:
+    """Whether a pod that is not ready may go without counting as a disruption."""
+    policy = dig(budget, "spec", "unhealthyPodEvictionPolicy", default="IfHealthyBudget")
+    return policy == "AlwaysAllow" or healthy >= wanted > 0
 
 
 def _refusal(cause: str) -> StatusError:
