@@ -9,6 +9,8 @@ from __future__ import annotations
 from shoal_operator.control.expectations import Expectations
 from shoal_operator.control.workqueue import WorkQueue
 from shoal_operator.controllers.world import Key, World, cluster_key_of
+from shoal_operator.domain.job.observed import read_rival
+from shoal_operator.domain.reasons import Reason
 from shoal_operator.heads.pool import News
 from shoal_operator.kube.resources import COMPUTE_CLUSTERS, Resource
 from shoal_operator.kube.store import Change, ChangeType, uid_of
@@ -51,6 +53,11 @@ class Wiring:
 
     def _on_job(self, change: Change) -> None:
         self._jobs.add(change.name)
+        reference = (change.obj.get("spec") or {}).get("clusterRef") or {}
+        if reference and frees_place(change):
+            for job in self._world.jobs_by_reference((change.name[0], reference["name"])):
+                if (job.get("status") or {}).get("reason") == Reason.CONCURRENCY_LIMIT:
+                    self._jobs.add((change.name[0], job["metadata"]["name"]))
 
     def _on_pod(self, change: Change) -> None:
         key = cluster_key_of(change.obj)
@@ -72,6 +79,14 @@ class Wiring:
             self.cluster_expectations.saw(key, f"{kind}/{change.name[1]}")
         if _is_news(change):
             self._clusters.add(key)
+
+
+def frees_place(change: Change) -> bool:
+    """Whether a job has given its place on a shared cluster to the next one."""
+    if change.type is ChangeType.DELETED:
+        return True
+    before = None if change.old is None else read_rival(change.old)
+    return before is not None and read_rival(change.obj) != before
 
 
 def _is_news(change: Change) -> bool:

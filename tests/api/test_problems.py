@@ -90,8 +90,8 @@ def test_good_manifests_have_no_problems() -> None:
         ),
         pytest.param(
             job(source={"directory": "a", "path": "b"}),
-            "spec.source must have exactly one of `directory`, `configMap`, `path` and `uri`, has `directory` and `path` "
-            "(hint: leave out all but one)",
+            "spec.source must have exactly one of `directory`, `configMap`, `path` and `uri`, "
+            "has `directory` and `path` (hint: leave out all but one)",
             id="two sources",
         ),
         pytest.param(

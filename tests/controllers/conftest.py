@@ -176,6 +176,7 @@ class FakeHead(head_pb2_grpc.HeadServicer):
         self.snapshot = head_pb2.HeadSnapshot(protocol_version=PROTOCOL_VERSION, incarnation="first", version=1)
         self.commands = []
         self.hang = False
+        self.ignores_stops = False
         self.refusal = None
         self.streams = 0
         self._changed = asyncio.Event()
@@ -213,6 +214,10 @@ class FakeHead(head_pb2_grpc.HeadServicer):
 
     async def StopJob(self, request, context):
         self.commands.append(("stop", request.submission_id))
+        for job in self.snapshot.jobs:
+            if job.submission_id == request.submission_id and not self.ignores_stops:
+                job.state, job.reason = head_pb2.JOB_STATE_STOPPED, request.reason
+        self.change()
         return head_pb2.StopJobReply(found=True)
 
     async def DrainNode(self, request, context):

@@ -18,11 +18,11 @@ import pytest
 from shoal.resources import ResourceSet
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
-from shoal_operator.domain.cluster.observed import ClusterObservation, child_view, pod_view
+from shoal_operator.domain.cluster.observed import ClusterObservation, PodView, child_view, pod_view
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
 from shoal_operator.domain.head import DemandView, DrainState, HeadView, JobState, JobView, NodeView
-from shoal_operator.domain.job.observed import JobObservation
+from shoal_operator.domain.job.observed import JobObservation, Rival
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
 from shoal_operator.domain.manifests.network import OperatorPlace
@@ -210,6 +210,13 @@ class JobWorld:
     submissions: list[SubmitJob] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
     loses_status: bool = False
+    ignores_stops: bool = False
+    stops: list[StopJob] = field(default_factory=list)
+    finalizers: tuple[str, ...] = ()
+    deleted_at: datetime | None = None
+    pods: tuple[PodView, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    demands: tuple[DemandView, ...] = ()
     uids: Any = field(default_factory=lambda: count(1))
 
     def job(self) -> ComputeJob:
@@ -219,15 +226,18 @@ class JobWorld:
             "uid": "job-uid",
             "generation": 1,
             "creationTimestamp": text(START),
+            "finalizers": list(self.finalizers),
+            **({"deletionTimestamp": text(self.deleted_at)} if self.deleted_at else {}),
         }
         return ComputeJob.parse({"metadata": metadata, "spec": self.spec, "status": self.status})
 
     def observe(self) -> JobObservation:
         head = None
         if self.cluster is not None and self.head_ready:
-            head = HeadView(self.incarnation, self.now, reachable=self.reachable, jobs=tuple(self.jobs.values()))
+            jobs = tuple(self.jobs.values())
+            head = HeadView(self.incarnation, self.now, reachable=self.reachable, jobs=jobs, demands=self.demands)
         cluster = ComputeCluster.parse(self.cluster) if self.cluster else None
-        return JobObservation(self.job(), cluster, head)
+        return JobObservation(self.job(), cluster, head, pods=self.pods, rivals=self.rivals)
 
     def reconcile(self) -> Plan:
         observed = self.observe()
@@ -238,15 +248,20 @@ class JobWorld:
         return plan
 
     def settle(self, passes: int = 6) -> list[Plan]:
-        """Passes until one is empty, at a standing clock; fails when there is no end."""
+        """Passes until one plans and says nothing new, at a standing clock; fails when there is no end."""
         plans = []
         for _ in range(passes):
+            before = self.status
             plans.append(self.reconcile())
-            if plans[-1].is_empty:
+            if self.deleted or (plans[-1].is_empty and self.status == before):
                 return plans
         raise AssertionError(f"does not come to rest: {plans[-2:]}")
 
     def carry_out(self, plan: Plan) -> None:
+        if plan.finalizers is not None:
+            assert plan.finalizers != self.finalizers
+            self.finalizers = plan.finalizers
+            self.deleted = self.deleted_at is not None and not plan.finalizers
         for manifest in plan.apply:
             uid = self.cluster["metadata"]["uid"] if self.cluster else f"cluster-{next(self.uids)}"
             status = self.cluster.get("status", {}) if self.cluster else {}
@@ -259,7 +274,7 @@ class JobWorld:
                 self.cluster, self.head_ready, self.jobs = None, False, {}
             else:
                 assert ref.uid == "job-uid"
-                self.deleted = True
+                self.deleted = not self.finalizers
         for command in plan.head_commands:
             assert self.head_ready, "a command to a head that is not there"
             if isinstance(command, SubmitJob):
@@ -267,8 +282,12 @@ class JobWorld:
                 pending = JobView(command.submission_id, JobState.PENDING)
                 self.jobs.setdefault(command.submission_id, pending)
             elif isinstance(command, StopJob):
+                assert self.reachable
+                self.stops.append(command)
                 row = self.jobs[command.submission_id]
-                self.jobs[command.submission_id] = replace(row, state=JobState.STOPPED)
+                if not self.ignores_stops:
+                    ended = replace(row, state=JobState.STOPPED, reason=command.reason)
+                    self.jobs[command.submission_id] = ended
         self.events += plan.events
 
     def start_head(self, incarnation: str = "one") -> None:

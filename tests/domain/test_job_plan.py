@@ -85,6 +85,8 @@ def test_failed_attempt_is_repeated_up_to_the_limit(job_world: MakeWorld) -> Non
     world = started(job_world(backoffLimit=1))
     world.row(state=JobState.FAILED, exit_code=1)
     world.settle()
+    world.wait(10)
+    world.settle()
     assert [submission.submission_id for submission in world.submissions] == ["job-uid-1", "job-uid-2"]
     assert (world.status["attempt"], world.status["failedAttempts"]) == (2, 1)
     world.row(2, state=JobState.FAILED, exit_code=1)
@@ -102,6 +104,8 @@ def test_retry_whose_status_was_lost_is_the_same_retry(job_world: MakeWorld) -> 
         world.reconcile()
     world.loses_status = False
     world.settle()
+    world.wait(10)
+    world.settle()
     assert {submission.submission_id for submission in world.submissions} == {"job-uid-1", "job-uid-2"}
     assert world.status["attempt"] == 2
 
@@ -117,6 +121,8 @@ def test_lost_head_fails_the_job_with_an_explanation(job_world: MakeWorld) -> No
 def test_lost_head_begins_a_new_attempt_when_allowed(job_world: MakeWorld) -> None:
     world = started(job_world(backoffLimit=1))
     world.start_head("two")
+    world.settle()
+    world.wait(10)
     world.settle()
     assert world.submissions[-1].submission_id == "job-uid-2"
     assert world.status["headIncarnation"] == "two"
@@ -172,6 +178,8 @@ def test_deleted_cluster_is_made_again_and_counts_as_a_lost_head(job_world: Make
     assert world.cluster is not None
     world.start_head("two")
     world.settle()
+    world.wait(10)
+    world.settle()
     assert world.submissions[-1].submission_id == "job-uid-2"
 
 
@@ -194,6 +202,8 @@ def test_program_that_ended_with_its_head_is_a_lost_head(job_world: MakeWorld) -
     again.settle()
     again.start_head("two")
     again.settle()
+    again.wait(10)
+    again.settle()
     assert again.submissions[-1].submission_id == "job-uid-2"
     assert again.status["failedAttempts"] == 1
 
@@ -204,7 +214,10 @@ def test_active_deadline_stops_the_program(job_world: MakeWorld) -> None:
     assert world.reconcile().requeue_after_seconds == pytest.approx(6)
     world.wait(6)
     world.reconcile()
+    assert (world.status["summary"], world.stops) == ("Stopping", []), "the wish is durable before the head hears it"
+    world.reconcile()
     assert world.jobs["job-uid-1"].state is JobState.STOPPED
+    assert world.condition("Failed")["status"] == "False", "not before the end is seen"
     world.settle()
     assert world.condition("Failed")["reason"] == "DeadlineExceeded"
     assert world.cluster is None

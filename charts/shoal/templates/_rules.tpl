@@ -28,6 +28,10 @@
 - apiGroups: ["shoal.dev"]
   resources: ["computejobs"]
   verbs: ["delete"]
+# the finalizer of a job whose program runs on a cluster of others
+- apiGroups: ["shoal.dev"]
+  resources: ["computejobs"]
+  verbs: ["patch"]
 # what became of it
 - apiGroups: ["shoal.dev"]
   resources: ["computejobs/status"]
@@ -92,6 +96,10 @@
 - apiGroups: [""]
   resources: ["secrets"]
   verbs: ["create"]
+# of a pod that does not start and whose status does not say why, by its UID
+- apiGroups: ["events.k8s.io"]
+  resources: ["events"]
+  verbs: ["list"]
 # transitions, told on the object
 - apiGroups: ["events.k8s.io"]
   resources: ["events"]

@@ -60,8 +60,8 @@ JOB_RULES: Final = (
         "spec.submissionId is for spec.mode Interactive only",
     ),
     (
-        "!has(oldSelf.submissionId) || (has(self.submissionId) && self.submissionId == oldSelf.submissionId)",
-        "spec.submissionId must not change once it is given",
+        "oldSelf.suspend || !has(oldSelf.submissionId) || (has(self.submissionId) && self.submissionId == oldSelf.submissionId)",
+        "spec.submissionId must not change once it is given, but while spec.suspend is true",
     ),
     (
         "self.mode != 'Interactive' || self.backoffLimit == 0",

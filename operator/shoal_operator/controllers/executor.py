@@ -116,6 +116,8 @@ class _Execution:
         self.outcome = Execution()
 
     async def run(self, plan: Plan) -> None:
+        if plan.finalizers is not None:
+            await self._set_finalizers(plan.finalizers)
         self._settle(await in_parallel(plan.delete_pods, self._delete_pod))
         self._settle(await in_parallel(plan.annotate_pods, self._annotate_pod))
         for manifest in plan.create:
@@ -207,6 +209,19 @@ class _Execution:
         self._shell.metrics.observe_pod_deletion(deletion.reason)
         logger.info("deleted pod %s/%s: %s", self._namespace, deletion.name, deletion.reason)
 
+    async def _set_finalizers(self, finalizers: Sequence[str]) -> None:
+        """Conditional on the version that was looked at: the list is replaced, and others have theirs in it."""
+        identity = {name: self._root["metadata"][name] for name in ("uid", "resourceVersion")}
+        patch = {"metadata": {**identity, "finalizers": list(finalizers)}}
+        resource = resource_of(self._root)
+        try:
+            answer = await self._shell.client.merge(resource, *self._key, patch)
+        except (errors.ConflictError, errors.NotFoundError):
+            self.outcome.retry = True
+            return
+        if answer.get("kind") == self._root["kind"] and not _is_gone(answer):
+            self._shell.world.refresh(answer)
+
     async def _annotate_pod(self, annotation: PodAnnotation) -> None:
         patch = {"metadata": {"uid": annotation.uid, "annotations": dict(annotation.annotations)}}
         self._shell.world.refresh(await self._shell.client.merge(PODS, self._namespace, annotation.name, patch))
@@ -244,6 +259,11 @@ class _Execution:
     def _identity(self) -> Json:
         metadata = {name: self._root["metadata"][name] for name in ("name", "namespace", "uid")}
         return {"apiVersion": self._root["apiVersion"], "kind": self._root["kind"], "metadata": metadata}
+
+
+def _is_gone(document: Json) -> bool:
+    metadata = document["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and not metadata.get("finalizers")
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -14,7 +14,13 @@ from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
-from shoal_operator.domain.job.observed import JobObservation, SubmissionRefusal, cluster_name_of
+from shoal_operator.domain.job.observed import (
+    JobObservation,
+    Rival,
+    SubmissionRefusal,
+    cluster_name_of,
+    read_rival,
+)
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import invalid_job_status, job_status
 from shoal_operator.domain.plan import SubmitJob
@@ -52,7 +58,12 @@ class JobController:
         if cluster is not None and not link_head(shell, key, cluster):
             return Result(requeue_after_seconds=SETTLE_SECONDS)
         observed = JobObservation(
-            job=job, cluster=cluster, head=shell.heads.view(key), refusal=_last_refusal(shell, key, job)
+            job=job,
+            cluster=cluster,
+            head=shell.heads.view(key),
+            refusal=_last_refusal(shell, key, job),
+            pods=shell.world.pods_of(key),
+            rivals=_rivals(shell, key, job, cluster),
         )
         now = shell.clock.now()
         plan = plan_job(observed, now)
@@ -60,6 +71,14 @@ class JobController:
         if job.metadata.deletion_timestamp is None:
             await shell.apply_status(document, job_status(observed, plan, now))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
+
+
+def _rivals(shell: Executor, key: Key, job: ComputeJob, cluster: ComputeCluster | None) -> tuple[Rival, ...]:
+    """The other jobs that want the places of a shared cluster; nothing is read where there is no limit."""
+    if job.spec.cluster_ref is None or cluster is None or cluster.spec.job_concurrency is None:
+        return ()
+    found = (read_rival(document) for document in shell.world.jobs_by_reference(key))
+    return tuple(rival for rival in found if rival is not None and rival.name != job.metadata.name)
 
 
 def _last_refusal(shell: Executor, key: Key, job: ComputeJob) -> SubmissionRefusal | None:

@@ -102,6 +102,11 @@ class World:
         made_it = [] if cluster is None else [(key[0], name) for name in _owning_job(cluster)]
         return tuple(dict.fromkeys((*on_it, *made_it)))
 
+    def jobs_by_reference(self, key: Key) -> tuple[Json, ...]:
+        """The jobs that name the cluster by clusterRef, as the server has them."""
+        found = self.jobs.indexed("cluster", "/".join(key))
+        return tuple(job for job in found if (job.get("spec") or {}).get("clusterRef"))
+
     def head_address(self, key: Key, cluster_uid: str, service_name: str) -> HeadAddress | None:
         """Where the head of the cluster listens: the address of its Service; None while it has none.
 

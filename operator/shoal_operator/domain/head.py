@@ -79,6 +79,10 @@ class JobView:
     tasks_submitted: int = 0
     tasks_finished: int = 0
     tasks_failed: int = 0
+    output_state: str = ""
+    """Of the whole output on its way to ``spec.output.url``: empty, Saving, Saved or Failed."""
+    output_message: str = ""
+    """Why it could not be saved."""
 
 
 @dataclass(frozen=True, slots=True)

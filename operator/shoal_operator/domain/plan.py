@@ -3,16 +3,18 @@
 Invariant: a plan says everything and does nothing. Carrying out a plan and planning again in the world that
 it leads to gives the empty plan. All objects are in the namespace of the root object.
 
-Order of execution: ``delete_pods``, ``annotate_pods``, ``create``, ``apply``, ``create_pods``, ``delete``,
-``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it, in a later
-pass.
+Order of execution: ``finalizers``, ``delete_pods``, ``annotate_pods``, ``create``, ``apply``, ``create_pods``,
+``delete``, ``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it, in
+a later pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from shoal.resources import ResourceSet
 
 Manifest: TypeAlias = dict[str, Any]
 
@@ -70,6 +72,11 @@ class SubmitJob:
     run_in_place: bool
     environment: Mapping[str, str]
     metadata: Mapping[str, str]
+    resources: ResourceSet = field(default_factory=ResourceSet)
+    """What the program itself needs; empty: it runs on the head."""
+    output_url: str = ""
+    output_secret_directory: str = ""
+    """Where the head finds one file per environment variable for the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class StopJob:
     cluster: str
     submission_id: str
     reason: str
+    grace_seconds: float = 3.0
+    """Between SIGTERM and SIGKILL."""
 
 
 HeadCommand: TypeAlias = DrainNode | SubmitJob | StopJob
@@ -109,6 +118,8 @@ class Plan:
     delete: tuple[ObjectRef, ...] = ()
     head_commands: tuple[HeadCommand, ...] = ()
     events: tuple[EventRecord, ...] = ()
+    finalizers: tuple[str, ...] | None = None
+    """What ``metadata.finalizers`` of the root object shall be; None leaves them. Written before all else."""
     requeue_after_seconds: float | None = None
     """Look again after this time even if nothing changes; None: only when something changes."""
 
@@ -124,4 +135,5 @@ class Plan:
             or self.delete
             or self.head_commands
             or self.events
+            or self.finalizers is not None
         )

@@ -20,6 +20,8 @@ TOKEN_FILE: Final = f"{TOKEN_DIRECTORY}/token"
 SOURCE_DIRECTORY: Final = "/var/run/shoal/source"
 SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 """Environment variable of the head: where the job's ConfigMap is mounted."""
+OUTPUT_SECRET_DIRECTORY: Final = "/var/run/shoal/output-secret"  # noqa: S105 - a directory
+"""Where the head has the keys of ``spec.output.secretRef``, a file each."""
 COMMAND: Final = ("shoal",)
 
 
@@ -77,6 +79,12 @@ def environment() -> list[dict[str, Any]]:
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
+
+
+def place(replica: int, host: int, hosts: int) -> list[dict[str, Any]]:
+    """Environment of a worker in a replica of several hosts."""
+    values = {"SHOAL_REPLICA_INDEX": replica, "SHOAL_HOST_INDEX": host, "SHOAL_HOSTS_PER_REPLICA": hosts}
+    return [{"name": name, "value": str(value)} for name, value in values.items()]
 
 
 def ports(*, head: bool) -> list[dict[str, Any]]:

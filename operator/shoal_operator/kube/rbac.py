@@ -63,6 +63,7 @@ WORK: Final = (
     Permission(COMPUTE_CLUSTERS, ("update",), _OWNERS, subresource="finalizers", seldom=_ENFORCEMENT),
     Permission(COMPUTE_JOBS, _READ, "the jobs to run"),
     Permission(COMPUTE_JOBS, ("delete",), "a finished job when ttlSecondsAfterFinished is over"),
+    Permission(COMPUTE_JOBS, ("patch",), "the finalizer of a job whose program runs on a cluster of others"),
     Permission(COMPUTE_JOBS, ("patch",), "what became of it", subresource="status"),
     Permission(COMPUTE_JOBS, ("update",), _OWNERS, subresource="finalizers", seldom=_ENFORCEMENT),
     Permission(PODS, _READ, "heads and workers, by label"),
@@ -79,6 +80,7 @@ WORK: Final = (
     Permission(DISRUPTION_BUDGETS, ("delete",), "when the head is busy no more"),
     Permission(SECRETS, ("get",), "the token of a cluster, by name"),
     Permission(SECRETS, ("create",), "the token of a new cluster"),
+    Permission(EVENTS, ("list",), "of a pod that does not start and whose status does not say why, by its UID"),
     Permission(EVENTS, ("create",), "transitions, told on the object"),
     Permission(EVENTS, ("patch",), "the count of an event that repeats"),
 )

@@ -6,9 +6,12 @@ Invariant: an observation is complete for a decision; ``plan_job`` and ``job_sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
+from shoal_operator.domain.cluster.observed import PodView, timestamp
 from shoal_operator.domain.head import HeadView
 
 
@@ -23,6 +26,16 @@ class SubmissionRefusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another job that names the same cluster by clusterRef, and has neither ended nor been suspended."""
+
+    name: str
+    created: datetime | None = None
+    holds_place: bool = False
+    """Whether its program is with the head, or on its way there."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobObservation:
     """Everything that a decision about one job may depend on.
 
@@ -32,14 +45,33 @@ class JobObservation:
             status; None when there is none.
         head: the last word of that cluster's head; None before the first, or without a cluster.
         refusal: the last submission of this job that failed, while none has been taken since.
+        pods: the pods of that cluster.
+        rivals: the other jobs on a referenced cluster; empty when the cluster limits nothing.
     """
 
     job: ComputeJob
     cluster: ComputeCluster | None = None
     head: HeadView | None = None
     refusal: SubmissionRefusal | None = None
+    pods: tuple[PodView, ...] = ()
+    rivals: tuple[Rival, ...] = ()
 
 
 def cluster_name_of(job: ComputeJob) -> str:
     """Name of the cluster that the job runs on: ``clusterRef.name``, else the job's own name."""
     return job.spec.cluster_ref.name if job.spec.cluster_ref else job.metadata.name
+
+
+def read_rival(document: dict[str, Any]) -> Rival | None:
+    """A ComputeJob as others on its cluster see it; None when it wants no place (ended, suspended, going)."""
+    metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))
+    true = {one.get("type") for one in status.get("conditions") or () if one.get("status") == "True"}
+    stopping = "Stopping" in true
+    if true & {"Complete", "Failed"}:
+        return None
+    if not stopping and (spec.get("suspend") or metadata.get("deletionTimestamp")) and "Running" not in true:
+        return None
+    holds = (
+        stopping or "Running" in true or status.get("summary") == "Submitting" or bool(status.get("headIncarnation"))
+    )
+    return Rival(str(metadata.get("name", "")), timestamp(metadata.get("creationTimestamp")), holds)

@@ -1,7 +1,7 @@
 """The ComputeCluster that a job makes for itself.
 
 Invariant: it says what the job's ``clusterSpec`` says and no more (defaults stay the API server's), plus the
-mount of the program's ConfigMap in the head.
+mounts in the head: the program's ConfigMap, and the Secret for its output.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from shoal_operator.domain.quantities import RUNTIME_CONTAINER
 from shoal_operator.engines import shoal
 
 SOURCE_VOLUME: Final = "shoal-source"
+OUTPUT_VOLUME: Final = "shoal-output-secret"
 
 
 def build_job_cluster(job: ComputeJob) -> Manifest:
@@ -28,9 +29,14 @@ def build_job_cluster(job: ComputeJob) -> Manifest:
     labels = {**cluster_labels(name, "cluster", __version__), JOB: name}
     given = job.spec.cluster_spec or ComputeClusterSpec()
     spec = given.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
-    source = job.spec.source
+    source, output = job.spec.source, job.spec.output
     if source is not None and source.config_map is not None:
-        spec = _with_source(spec, source.config_map.name)
+        variable = {"name": shoal.SOURCE_VARIABLE, "value": shoal.SOURCE_DIRECTORY}
+        volume = {"name": SOURCE_VOLUME, "configMap": {"name": source.config_map.name}}
+        spec = _with_mount(spec, volume, shoal.SOURCE_DIRECTORY, [variable])
+    if output is not None and output.secret_ref is not None:
+        volume = {"name": OUTPUT_VOLUME, "secret": {"secretName": output.secret_ref.name}}
+        spec = _with_mount(spec, volume, shoal.OUTPUT_SECRET_DIRECTORY, [])
     return with_applied_hash(
         {
             "apiVersion": API_VERSION,
@@ -41,19 +47,30 @@ def build_job_cluster(job: ComputeJob) -> Manifest:
     )
 
 
-def _with_source(spec: dict[str, Any], config_map: str) -> dict[str, Any]:
-    """``spec`` with the ConfigMap mounted in the head's runtime container."""
+def without_workers(job: ComputeJob) -> Manifest:
+    """The same cluster with its head alone: what is left of it after DeleteWorkers."""
+    whole = build_job_cluster(job)
+    spec = copy.deepcopy(whole["spec"])
+    groups = spec.get("workerGroups") or [{"name": group.name} for group in ComputeClusterSpec().worker_groups]
+    spec["workerGroups"] = [{**group, "minReplicas": 0, "maxReplicas": 0, "replicas": 0} for group in groups]
+    bare = {**whole, "metadata": {**whole["metadata"], "annotations": {}}, "spec": spec}
+    return with_applied_hash(bare)
+
+
+def _with_mount(
+    spec: dict[str, Any], volume: dict[str, Any], directory: str, variables: list[dict[str, str]]
+) -> dict[str, Any]:
+    """``spec`` with a volume mounted in the head's runtime container, and environment for it."""
     result = copy.deepcopy(spec)
     pod = result.setdefault("head", {}).setdefault("template", {}).setdefault("spec", {})
-    volume = {"name": SOURCE_VOLUME, "configMap": {"name": config_map}}
-    pod["volumes"] = [*(v for v in pod.get("volumes") or [] if v.get("name") != SOURCE_VOLUME), volume]
+    pod["volumes"] = [*(v for v in pod.get("volumes") or [] if v.get("name") != volume["name"]), volume]
     containers = pod.setdefault("containers", [])
     container = next((item for item in containers if item.get("name") == RUNTIME_CONTAINER), None)
     if container is None:
         container = {"name": RUNTIME_CONTAINER}
         containers.insert(0, container)
-    mount = {"name": SOURCE_VOLUME, "mountPath": shoal.SOURCE_DIRECTORY, "readOnly": True}
-    variable = {"name": shoal.SOURCE_VARIABLE, "value": shoal.SOURCE_DIRECTORY}
+    mount = {"name": volume["name"], "mountPath": directory, "readOnly": True}
     container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
-    container["env"] = [*(container.get("env") or []), variable]
+    if variables:
+        container["env"] = [*(container.get("env") or []), *variables]
     return result

@@ -1,0 +1,212 @@
+"""How a job ends and what stays: cleanup in stages, the post-mortem, and places on shared clusters.
+
+A number in a name is the row of the peer's state machine that the test answers; P numbers are complaints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shoal.resources import ResourceSet
+from shoal_operator.domain.cluster.observed import PodReason, PodView
+from shoal_operator.domain.head import DemandView, JobState
+from shoal_operator.domain.job.observed import Rival
+
+from .test_job_life import running_on_shared
+from .test_job_plan import MakeWorld, shared, started
+
+# Rows 28, 29: cleanup
+
+
+def end_with(world: Any, outcome: str) -> Any:
+    world.row(state=JobState.SUCCEEDED if outcome == "Complete" else JobState.FAILED)
+    world.settle()
+    assert world.condition(outcome)["status"] == "True"
+    return world
+
+
+def rule(outcome: str, action: str, after: int) -> dict[str, Any]:
+    return {"outcome": outcome, "action": action, "afterSeconds": after}
+
+
+@pytest.mark.parametrize("outcome", ["Complete", "Failed"])
+def test_row_29_stages_workers_then_cluster_then_job(job_world: MakeWorld, outcome: str) -> None:
+    rules = [
+        rule(outcome, action, after)
+        for action, after in (("DeleteWorkers", 10), ("DeleteCluster", 20), ("DeleteJob", 30))
+    ]
+    groups = [{"name": "a", "minReplicas": 2, "maxReplicas": 5}]
+    world = end_with(started(job_world(cleanupPolicy=rules, clusterSpec={"workerGroups": groups})), outcome)
+    assert world.cluster["spec"]["workerGroups"][0]["minReplicas"] == 2
+    world.wait(11)
+    assert world.settle()[-1].requeue_after_seconds == pytest.approx(9, abs=1)
+    group = world.cluster["spec"]["workerGroups"][0]
+    assert (group["minReplicas"], group["maxReplicas"]) == (0, 0)
+    world.wait(10)
+    world.settle()
+    assert (world.cluster, world.deleted) == (None, False)
+    world.wait(10)
+    world.settle()
+    assert world.deleted
+
+
+def test_row_29_of_overdue_actions_only_the_most_impactful_is_done(job_world: MakeWorld) -> None:
+    rules = [rule("Failed", "DeleteWorkers", 1), rule("Failed", "DeleteCluster", 2), rule("Failed", "DeleteJob", 3)]
+    world = end_with(started(job_world(cleanupPolicy=rules)), "Failed")
+    world.wait(100)
+    plan = world.reconcile()
+    assert ([ref.kind for ref in plan.delete], plan.apply) == (["ComputeJob"], ())
+
+
+def test_row_29_rules_of_the_other_outcome_do_nothing(job_world: MakeWorld) -> None:
+    world = end_with(started(job_world(cleanupPolicy=[rule("Failed", "KeepCluster", 0)])), "Complete")
+    assert world.cluster is None, "the default for Complete"
+
+
+def test_row_28_shared_cluster_is_left_alone(job_world: MakeWorld) -> None:
+    world = end_with(running_on_shared(job_world), "Failed")
+    world.wait(10_000)
+    world.settle()
+    assert world.cluster is not None
+
+
+def test_delete_job_alone_does_not_keep_the_cluster(job_world: MakeWorld) -> None:
+    world = end_with(started(job_world(cleanupPolicy=[rule("Complete", "DeleteJob", 50)])), "Complete")
+    assert (world.cluster, world.deleted) == (None, False)
+
+
+def test_output_on_its_way_is_waited_for_and_then_said(job_world: MakeWorld) -> None:
+    world = started(job_world(output={"url": "s3://logs/{name}-{attempt}.log"}))
+    assert world.submissions[0].output_url == "s3://logs/census-1.log"
+    world.row(state=JobState.SUCCEEDED, output_state="Saving")
+    world.settle()
+    assert (world.status["summary"], world.cluster is None) == ("Complete", False)
+    world.row(output_state="Failed", output_message="no credentials")
+    world.settle()
+    saved = world.condition("OutputSaved")
+    assert (saved["status"], saved["reason"]) == ("False", "OutputNotSaved")
+    assert "no credentials" in world.events[-1].message
+    assert (world.status["summary"], world.cluster) == ("Complete", None)
+
+
+def test_output_that_never_arrives_holds_the_cluster_for_a_bounded_time(job_world: MakeWorld) -> None:
+    world = started(job_world(output={"url": "s3://logs/x"}))
+    world.row(state=JobState.SUCCEEDED, output_state="Saving")
+    world.settle()
+    world.wait(301)
+    world.settle()
+    assert world.cluster is None
+
+
+# Post-mortem (P25)
+
+
+def test_p25_what_is_known_about_a_failure_stays_on_the_job(job_world: MakeWorld) -> None:
+    world = started(job_world())
+    world.demands = tuple(
+        DemandView(ResourceSet.from_units({"GPU": number}), number, kind="task") for number in range(1, 9)
+    )
+    verdict = "a task needs GPU 8, no group has more than 0"
+    unmet = {"type": "DemandSatisfied", "status": "False", "reason": "Infeasible", "message": verdict}
+    since = {"lastTransitionTime": "2026-01-02T03:04:05Z"}
+    world.cluster["status"]["conditions"].append(unmet | since)
+    killed = (PodReason("OOMKilled", "exit code 137", "shoal"),)
+    world.pods = tuple(
+        PodView(f"census-a-{number}", str(number), "a", "worker", number, "", "Failed", ready=False, reasons=killed)
+        for number in range(9)
+    )
+    world.row(state=JobState.FAILED, exit_code=137, output_tail="last words\n")
+    world.settle()
+    failure = world.status["failure"]
+    assert (failure["exitCode"], failure["signal"]) == (137, 9)
+    assert failure["demandVerdict"] == verdict
+    assert len(failure["unmetDemand"]) == 5
+    assert failure["unmetDemand"][0]["kind"] == "task"
+    assert [pod["reason"] for pod in failure["pods"]] == ["OOMKilled"] * 5
+    assert world.status["outputTail"] == "last words\n"
+    assert world.cluster is None
+
+
+def test_p4_cause_that_held_the_job_up_stands_on_it(job_world: MakeWorld) -> None:
+    world = job_world()
+    world.settle()
+    world.cluster["status"] = {"reason": "ErrImagePull", "message": "pod census-head: no such image"}
+    world.settle()
+    assert (world.status["reason"], world.condition("Running")["reason"]) == ("ErrImagePull", "ErrImagePull")
+
+
+# A driver on a worker
+
+
+def test_driver_that_waits_for_a_worker_is_not_running_and_says_what_it_waits_for(job_world: MakeWorld) -> None:
+    world = job_world(entrypointResources={"CPU": 1, "GPU": "0.5"}, startDeadlineSeconds=60)
+    world.settle()
+    world.start_head()
+    world.settle()
+    assert world.submissions[0].resources == ResourceSet.from_units({"CPU": 1, "GPU": 0.5})
+    world.row(state=JobState.PENDING, message="waits for a node with CPU 1, GPU 0.5")
+    world.settle()
+    assert world.condition("Running")["status"] == "False"
+    assert (world.status["reason"], world.status["message"]) == ("DriverWaits", "waits for a node with CPU 1, GPU 0.5")
+    world.wait(61)
+    world.settle()
+    failed = world.condition("Failed")
+    assert failed["reason"] == "StartDeadlineExceeded"
+    assert world.jobs == {} or world.jobs["job-uid-1"].state is JobState.STOPPED
+
+
+# Shared clusters
+
+
+def limited(world: Any, limit: int) -> Any:
+    shared(world)
+    world.cluster["spec"] = {"jobConcurrency": limit}
+    return world
+
+
+@pytest.mark.parametrize(
+    ("rivals", "limit", "waits_for"),
+    [
+        ([], 1, None),
+        ([Rival("other", holds_place=True)], 1, "`other`"),
+        ([Rival("other", holds_place=True)], 2, None),
+        ([Rival("older", None)], 1, "`older` (waits)"),
+        ([Rival("older", None), Rival("runs", holds_place=True)], 2, "`runs`, `older` (waits)"),
+        ([Rival(f"r{number}", holds_place=True) for number in range(7)], 7, "and 2 more"),
+    ],
+)
+def test_concurrency_of_a_shared_cluster(
+    job_world: MakeWorld, rivals: list[Rival], limit: int, waits_for: str | None
+) -> None:
+    world = limited(job_world(clusterRef={"name": "shared"}), limit)
+    world.start_head()
+    world.rivals = tuple(rivals)
+    world.settle(passes=9)
+    if waits_for is None:
+        assert len(world.submissions) == 1
+    else:
+        assert world.status["reason"] == "ConcurrencyLimit"
+        assert waits_for in world.status["message"]
+        assert (world.submissions, world.finalizers) == ([], ())
+        world.rivals = ()
+        world.settle(passes=9)
+        assert len(world.submissions) == 1
+
+
+def test_job_that_runs_is_not_pushed_out_by_an_older_one(job_world: MakeWorld) -> None:
+    world = limited(job_world(clusterRef={"name": "shared"}), 1)
+    world.start_head()
+    world.settle(passes=9)
+    world.row(state=JobState.RUNNING, start_time=world.now)
+    world.rivals = (Rival("older"),)
+    world.settle()
+    assert world.condition("Running")["status"] == "True"
+
+
+def test_suspended_shared_cluster_is_named(job_world: MakeWorld) -> None:
+    world = shared(job_world(clusterRef={"name": "shared"}))
+    world.cluster["spec"] = {"suspend": True}
+    world.settle()
+    assert world.status["reason"] == "ClusterSuspended"
