@@ -173,5 +173,6 @@ class Action(StrEnum):
     REPLACE_HEAD = "ReplaceHead"
     VALIDATE = "Validate"
     PLAN = "Plan"
+    UPDATE = "Update"
     SUBMIT = "Submit"
     FINISH = "Finish"

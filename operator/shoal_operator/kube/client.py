@@ -106,11 +106,17 @@ class ApiClient:
         namespace: str | None,
         *,
         label_selector: str = "",
+        field_selector: str = "",
         limit: int = 500,
         continue_token: str = "",
     ) -> Json:
         """One page of a collection, as the server's List object."""
-        query = {"limit": str(limit), "labelSelector": label_selector, "continue": continue_token}
+        query = {
+            "limit": str(limit),
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+            "continue": continue_token,
+        }
         return await self._request("GET", resource.path(namespace), query=query)
 
     async def create(self, obj: Json) -> Json:
@@ -118,6 +124,17 @@ class ApiClient:
         resource, meta = resource_of(obj), obj["metadata"]
         query = {"fieldManager": FIELD_MANAGER}
         return await self._request("POST", resource.path(meta["namespace"]), query=query, body=obj)
+
+    async def try_creation(self, obj: Json) -> None:
+        """A POST that makes nothing: the server decodes, admits and validates ``obj`` strictly, and says what is wrong.
+
+        Raises:
+            InvalidError: unknown fields, or values that the server does not take.
+            ApiError: other refusals, as for ``create``.
+        """
+        resource, meta = resource_of(obj), obj["metadata"]
+        query = {"fieldManager": FIELD_MANAGER, "dryRun": "All", "fieldValidation": "Strict"}
+        await self._request("POST", resource.path(meta["namespace"]), query=query, body=obj)
 
     async def replace(self, obj: Json) -> Json:
         """PUT. Raises ConflictError when ``metadata.resourceVersion`` is no longer the current one."""

@@ -5,29 +5,20 @@ Invariant: an observation is complete for a decision; plan and status read nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.domain import labels
+from shoal_operator.domain.cluster.pod_reasons import PodReason, read_reasons
 from shoal_operator.domain.hashing import spec_hash
 from shoal_operator.domain.head import HeadView
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
+from shoal_operator.domain.refusals import Refusal
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class PodReason:
-    """One thing that holds a pod up, in Kubernetes' own words."""
-
-    reason: str
-    """ImagePullBackOff, CrashLoopBackOff, Unschedulable, OOMKilled, Error, ..."""
-    message: str = ""
-    container: str = ""
-    """Empty when it is about the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +41,22 @@ class PodView:
     deleting_since: datetime | None = None
     """metadata.deletionTimestamp."""
     reasons: tuple[PodReason, ...] = ()
+    """What its status says."""
+    notices: tuple[PodReason, ...] = ()
+    """What warning Events say while the status says nothing; looked up, never complete."""
     restarts: int = 0
     drain: str = ""
     """The raw value of the shoal.dev/drain annotation; empty when there is none."""
     owner_uid: str = ""
     """UID of the controlling owner."""
+    host: int = 0
+    """Host index within its replica."""
+    replaces: str = ""
+    """UID of the outdated pod that it was made to replace."""
+    replica_ran: bool = False
+    """Whether all hosts of its replica had joined once."""
+    head_attempt: int = 1
+    """Of a head: how many in a row, it included, were made after one that had soon ended."""
 
     @property
     def is_deleting(self) -> bool:
@@ -94,6 +96,8 @@ class ClusterObservation:
         policies: its NetworkPolicies by the same label.
         budgets: its PodDisruptionBudgets by the same label.
         operator: where the operator itself runs.
+        refusals: pods that the API server does not let in; they are not tried while they stand here.
+        head_problem: what the connection to the head failed with, while it has never answered; else empty.
     """
 
     cluster: ComputeCluster
@@ -104,6 +108,8 @@ class ClusterObservation:
     policies: tuple[ChildView, ...] = ()
     budgets: tuple[ChildView, ...] = ()
     operator: OperatorPlace = ELSEWHERE
+    refusals: tuple[Refusal, ...] = ()
+    head_problem: str = ""
 
 
 def pod_view(pod: Mapping[str, Any]) -> PodView:
@@ -115,6 +121,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
     metadata = pod.get("metadata") or {}
     status = pod.get("status") or {}
     pod_labels = metadata.get("labels") or {}
+    notes = metadata.get("annotations") or {}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return PodView(
         name=metadata.get("name", ""),
@@ -128,10 +135,14 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         ip=status.get("podIP") or "",
         created=timestamp(metadata.get("creationTimestamp")),
         deleting_since=timestamp(metadata.get("deletionTimestamp")),
-        reasons=tuple(_reasons(status, statuses)),
+        reasons=read_reasons(pod),
         restarts=sum(int(entry.get("restartCount") or 0) for entry in statuses),
-        drain=(metadata.get("annotations") or {}).get(labels.DRAIN, ""),
+        drain=notes.get(labels.DRAIN, ""),
         owner_uid=controller_uid(metadata),
+        host=max(0, _index(pod_labels.get(labels.HOST_INDEX, ""))),
+        replaces=notes.get(labels.REPLACES, ""),
+        replica_ran=labels.REPLICA_RAN in notes,
+        head_attempt=max(1, _index(notes.get(labels.HEAD_ATTEMPT, ""))),
     )
 
 
@@ -165,30 +176,3 @@ def timestamp(text: str | None) -> datetime | None:
 
 def _index(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else -1
-
-
-def _reasons(status: Mapping[str, Any], statuses: Iterable[Mapping[str, Any]]) -> Iterable[PodReason]:
-    if status.get("reason"):
-        yield PodReason(status["reason"], status.get("message") or "")
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield PodReason(condition.get("reason") or "Unschedulable", condition.get("message") or "")
-    for entry in statuses:
-        yield from _container_reasons(entry)
-
-
-def _container_reasons(entry: Mapping[str, Any]) -> Iterable[PodReason]:
-    name = entry.get("name", "")
-    state = entry.get("state") or {}
-    for key in ("waiting", "terminated"):
-        detail = state.get(key)
-        if detail:
-            message = detail.get("message") or _exit_text(detail)
-            yield PodReason(detail.get("reason") or key.capitalize(), message, name)
-    last = (entry.get("lastState") or {}).get("terminated")
-    if last and not entry.get("ready"):
-        yield PodReason(last.get("reason") or "Terminated", last.get("message") or _exit_text(last), name)
-
-
-def _exit_text(detail: Mapping[str, Any]) -> str:
-    return f"exit code {detail['exitCode']}" if "exitCode" in detail else ""
