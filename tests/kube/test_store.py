@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_operator.kube.store import ChangeType, Store
+from shoal_operator.kube.store import ChangeType, Store, name_of
 
 from .conftest import pod
 
@@ -12,11 +12,19 @@ def listening(store):
     return changes
 
 
+def take_list(store, objects, *, namespace, resource_version):
+    """What an informer does with a whole list."""
+    for obj in objects:
+        store.upsert(obj)
+    names = {name_of(obj) for obj in objects}
+    store.keep_only(names, namespace=namespace, resource_version=resource_version)
+
+
 def test_a_list_reports_what_vanished():
     store = Store()
     changes = listening(store)
-    store.replace([pod("a", 1), pod("b", 2)], namespace=None, resource_version="2")
-    store.replace([pod("b", 2), pod("c", 5)], namespace=None, resource_version="9")
+    take_list(store, [pod("a", 1), pod("b", 2)], namespace=None, resource_version="2")
+    take_list(store, [pod("b", 2), pod("c", 5)], namespace=None, resource_version="9")
     assert changes == [
         (ChangeType.ADDED, "a"),
         (ChangeType.ADDED, "b"),
@@ -27,9 +35,9 @@ def test_a_list_reports_what_vanished():
 
 def test_a_list_of_one_namespace_says_nothing_about_another():
     store = Store()
-    store.replace([pod("a", 1, namespace="x")], namespace="x", resource_version="1")
-    store.replace([pod("a", 2, namespace="y")], namespace="y", resource_version="2")
-    store.replace([], namespace="x", resource_version="3")
+    take_list(store, [pod("a", 1, namespace="x")], namespace="x", resource_version="1")
+    take_list(store, [pod("a", 2, namespace="y")], namespace="y", resource_version="2")
+    take_list(store, [], namespace="x", resource_version="3")
     assert store.names() == (("y", "a"),)
 
 
@@ -39,7 +47,7 @@ def test_an_object_never_gets_older():
     changes = listening(store)
     store.upsert(pod("a", 6))
     store.upsert(pod("a", 7))
-    store.replace([pod("a", 5)], namespace=None, resource_version="5")
+    take_list(store, [pod("a", 5)], namespace=None, resource_version="5")
     assert changes == []
     assert store.get("ml", "a")["metadata"]["resourceVersion"] == "7"
 
@@ -47,7 +55,7 @@ def test_an_object_never_gets_older():
 def test_a_list_that_is_older_than_an_event_does_not_delete_its_object():
     store = Store()
     store.upsert(pod("new", 9))
-    store.replace([], namespace=None, resource_version="8")
+    take_list(store, [], namespace=None, resource_version="8")
     assert store.names() == (("ml", "new"),)
 
 
@@ -102,7 +110,7 @@ def test_whatever_arrives_twice_or_late_the_store_ends_like_the_server(steps):
             gone = server.pop(name)
             store.remove(pod(name, version, uid=gone["metadata"]["uid"]))
         else:
-            store.replace(list(server.values()), namespace=None, resource_version=str(version))
+            take_list(store, list(server.values()), namespace=None, resource_version=str(version))
         if replay:
             for answer in history[-3:]:
                 store.refresh(answer)

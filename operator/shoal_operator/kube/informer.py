@@ -22,7 +22,7 @@ from shoal_operator.control.clock import Clock
 from shoal_operator.kube import errors
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.resources import Resource
-from shoal_operator.kube.store import Store
+from shoal_operator.kube.store import Name, Store, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Informer:
             reason = await self._follow()
 
     async def _list(self, reason: str) -> None:
-        objects: list[Json] = []
+        listed: set[Name] = set()
         token = ""
         while True:
             page = await self._client.list_page(
@@ -145,12 +145,14 @@ class Informer:
                 # Items of a list carry neither; events of a watch do. Everybody else may rely on them.
                 item.setdefault("apiVersion", self.resource.api_version)
                 item.setdefault("kind", self.resource.kind)
-                objects.append(item)
+                # One page at a time: whole lists of objects as the server has them are most of a process's memory.
+                self._store.upsert(item)
+                listed.add(name_of(item))
             token = page["metadata"].get("continue") or ""
             if not token:
                 break
         self._version = str(page["metadata"].get("resourceVersion") or "")
-        self._store.replace(objects, namespace=self._namespace, resource_version=self._version)
+        self._store.keep_only(listed, namespace=self._namespace, resource_version=self._version)
         self._heard()
         self._metrics.observe_relist(self.resource.kind, reason)
         self.synced.set()

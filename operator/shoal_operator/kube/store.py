@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,12 +145,14 @@ class Store:
         if known is not None and uid_of(known) == uid_of(raw):
             self._drop(name_of(raw))
 
-    def replace(self, objects: Iterable[Json], *, namespace: str | None, resource_version: str) -> None:
-        """The server has exactly these objects in that namespace (None: everywhere), as of that version."""
-        listed: set[Name] = set()
-        for obj in objects:
-            self.upsert(obj)
-            listed.add(name_of(obj))
+    def keep_only(self, listed: Set[Name], *, namespace: str | None, resource_version: str) -> None:
+        """The end of a whole list, after an ``upsert`` for each of its objects: there are no others.
+
+        Args:
+            listed: the names of the list.
+            namespace: where; None: everywhere.
+            resource_version: of the list.
+        """
         as_of = int(resource_version) if resource_version.isdecimal() else None
         for name, known in list(self._objects.items()):
             covered = namespace is None or name[0] == namespace
