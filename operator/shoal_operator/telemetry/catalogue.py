@@ -7,6 +7,7 @@ table; alert rules and the dashboard of the chart name nothing else.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -182,3 +183,7 @@ def render_table() -> str:
         labels = ", ".join(f"`{label}`" for label in spec.labels)
         lines.append(f"| `{spec.full_name}` | {spec.kind}{marks} | {labels} | {spec.meaning} |")
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_table())

@@ -16,8 +16,8 @@ from shoal_operator.telemetry.state import condition_of, seconds_since
 Json = dict[str, Any]
 Key = tuple[str, str]
 
-NEVER_READY_SECONDS: Final = 10.0
-"""A cluster that is unready since so soon after its creation has never been Ready."""
+FIRST_STATUS_SECONDS: Final = 10.0
+"""A condition that has had its status since so soon after the object's creation never had another one."""
 _OUTCOMES: Final = (ConditionType.COMPLETE, ConditionType.FAILED)
 
 
@@ -45,15 +45,17 @@ class Milestones:
         self._metrics = metrics
         self._is_leader = is_leader
         self._now = now
-        self._started_at = now()
+        self._started_at = now().replace(microsecond=0)  # as coarse as time stamps of the API
         self._joined: dict[Key, frozenset[str]] = {}
 
     def on_cluster(self, old: Json | None, new: Json) -> None:
         """A ComputeCluster changed; ``old`` is None when it is new to us."""
         if old is None or not self._is_leader():
             return
-        was, now = (condition_of(each, ConditionType.READY) for each in (old, new))
-        if now is None or now.get("status") != "True" or not _was_never_ready(old, was):
+        now = condition_of(new, ConditionType.READY)
+        if now is None or now.get("status") != "True":
+            return
+        if _was_ever(old, ConditionType.READY) or _was_ever(old, ConditionType.SUSPENDED):
             return
         self._tell(self._metrics.observe_cluster_ready, _between(new["metadata"].get("creationTimestamp"), now))
 
@@ -63,7 +65,7 @@ class Milestones:
             return
         before, after = old.get("status") or {}, new.get("status") or {}
         started, ended = after.get("startTime"), after.get("completionTime")
-        if started and not before.get("startTime") and condition_of(new, ConditionType.SUSPENDED) is None:
+        if started and not before.get("startTime") and not _was_ever(new, ConditionType.SUSPENDED):
             self._tell(self._metrics.observe_job_start, _seconds(new["metadata"].get("creationTimestamp"), started))
         for outcome in _OUTCOMES:
             was, now = condition_of(old, outcome), condition_of(new, outcome)
@@ -88,13 +90,13 @@ class Milestones:
             observe(seconds)
 
 
-def _was_never_ready(old: Json, ready: Json | None) -> bool:
-    if condition_of(old, ConditionType.SUSPENDED) is not None:
+def _was_ever(document: Json, kind: ConditionType) -> bool:
+    """Whether the condition is True, or may have been."""
+    condition = condition_of(document, kind)
+    if condition is None:
         return False
-    if ready is None:
-        return True
-    since = _between(old["metadata"].get("creationTimestamp"), ready)
-    return ready.get("status") != "True" and since is not None and since <= NEVER_READY_SECONDS
+    since = _between(document["metadata"].get("creationTimestamp"), condition)
+    return condition.get("status") == "True" or since is None or since > FIRST_STATUS_SECONDS
 
 
 def _between(start: str | None, condition: Json) -> float | None:
