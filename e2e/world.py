@@ -144,7 +144,7 @@ class World:
 
     def workers(self, *, ready: bool = False) -> list[Object]:
         """The worker pods that are there and stay."""
-        pods = [pod for pod in self.pods.now().values() if pod["metadata"]["labels"].get("shoal.dev/role") == "worker"]
+        pods = [pod for pod in self.pods.now().values() if _role(pod) == "worker"]
         staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
         return [pod for pod in staying if is_true(pod, "Ready")] if ready else staying
 
@@ -207,10 +207,15 @@ class World:
             self.kubectl.run("get", "events", "--sort-by=.metadata.creationTimestamp").out,
         ]
         for name, pod in self.pods.now().items():
-            if pod["metadata"]["labels"].get("shoal.dev/role"):
+            if _role(pod):
                 parts.append(f"--- log of {name}\n{self.kubectl.run('logs', name, '--tail=30').out}")
         parts.extend(f"--- status of {name}: {job.get('status')}" for name, job in self.jobs.now().items())
         return "\n".join(parts)
+
+
+def _role(pod: Object) -> str:
+    """``head``, ``worker``, or nothing: a pod that a scenario made itself."""
+    return str(pod["metadata"].get("labels", {}).get("shoal.dev/role", ""))
 
 
 def _runs(pod: Object | None) -> bool:

@@ -97,7 +97,6 @@ class Node:
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             f"--hostname-override={self.host.name}",
             "--health-port=0",
-            "--metrics-port=0",
         )
 
     def wait_ready(self) -> None:

@@ -35,19 +35,20 @@ LOOK_OUT = """
     import socket
     import shoal
 
-    def reach(host):
+    def reach(host, port):
         try:
-            socket.create_connection((host, int(os.environ["PORT"])), 3).close()
+            socket.create_connection((host, port), 3).close()
         except OSError as error:
             return type(error).__name__
         return "reached"
 
     @shoal.remote(num_cpus=1)
-    def look():
+    def look(friend, stranger, port):
         name = "kubernetes.default.svc.cluster.local"
-        return [reach(os.environ["FRIEND"]), reach(os.environ["STRANGER"]), bool(socket.gethostbyname(name))]
+        return [reach(friend, port), reach(stranger, port), bool(socket.gethostbyname(name))]
 
-    print("friend, stranger, DNS:", shoal.get(look.remote()))
+    words = [os.environ["FRIEND"], os.environ["STRANGER"], int(os.environ["PORT"])]
+    print("friend, stranger, DNS:", shoal.get(look.remote(*words)))
 """
 
 
