@@ -31,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", choices=tuple(PLANS), default="full", help="how much: `small` is for trying it out")
     parser.add_argument("--only", default="", metavar="NAMES", help="some of the measurements, comma-separated")
     parser.add_argument("--fake-nodes", type=int, default=40, metavar="N")
+    parser.add_argument("--kuberay", type=Path, metavar="BINARY", help="measure KubeRay's operator instead of ours")
+    parser.add_argument("--kuberay-crds", type=Path, metavar="DIR", help="the definitions of its kinds")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there, too")
     options = parser.parse_args(arguments)
+    if (options.kuberay is None) != (options.kuberay_crds is None):
+        parser.error("--kuberay and --kuberay-crds come together")
     try:
         packages.require_machine()
         return _run(options)
@@ -52,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
         try:
             cluster.up()
             _route_services_here(cluster)
-            _prepare(cluster)
+            _prepare(cluster, options.kuberay_crds or CHECKOUT / "crds")
             return _measure(cluster, options)
         finally:
             runs.remove(run)
@@ -65,8 +69,8 @@ def _route_services_here(cluster: Cluster) -> None:
     commands.run(cluster.first.inside("ip", "route", "add", "local", network.SERVICE_RANGE, "dev", "lo"))
 
 
-def _prepare(cluster: Cluster) -> None:
-    for path in sorted((CHECKOUT / "crds").glob("*.yaml")):
+def _prepare(cluster: Cluster, definitions: Path) -> None:
+    for path in sorted(definitions.glob("*.yaml")):
         cluster.plane.kubectl("apply", "--server-side", "-f", path)
     cluster.plane.apply(*(manifests.namespace(name) for name in NAMESPACES))
 
@@ -74,6 +78,8 @@ def _prepare(cluster: Cluster) -> None:
 def _measure(cluster: Cluster, options: argparse.Namespace) -> int:
     words = [sys.executable, "-m", "e2e.bench.measure", f"--kubeconfig={cluster.plane.kubeconfig()}"]
     words += [f"--size={options.size}", f"--only={options.only}", f"--logs={cluster.logs}"]
+    if options.kuberay is not None:
+        words.append(f"--kuberay={options.kuberay.absolute()}")
     if options.output is not None:
         words.append(f"--output={options.output.absolute()}")
     command = [str(word) for word in cluster.first.inside(*words)]

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from e2e.bench.subjects import METRICS, Subject
 from e2e.cluster.errors import log_tail
 
-METRICS = "127.0.0.1:9180"
 LINE = re.compile(r"(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>[-+0-9.eE]+|NaN)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 WRITES = ("POST", "PATCH", "DELETE")
@@ -37,16 +36,9 @@ class Usage:
 class OperatorProcess:
     """Start, ask, stop. `kubeconfig` is an administrator's; `log` takes what it says."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
-        self._words = [
-            sys.executable,
-            "-m",
-            "shoal_operator.main",
-            f"--kubeconfig={kubeconfig}",
-            "--all-namespaces",
-            f"--metrics-address={METRICS}",
-            "--lease-namespace=default",
-        ]
+    def __init__(self, subject: Subject, kubeconfig: Path, log: Path) -> None:
+        self._subject = subject
+        self._words = list(subject.command(kubeconfig))
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,9 +92,14 @@ class OperatorProcess:
     def requests(self) -> Counter[str]:
         """Requests to the API server so far, by method."""
         count: Counter[str] = Counter()
-        for labels, value in self.metrics().get("shoal_operator_rest_client_requests_total", []):
+        for labels, value in self.metrics().get(self._subject.requests_metric, []):
             count[labels["method"]] += int(value)
         return count
+
+    def cluster_passes(self) -> int:
+        """Passes over clusters so far."""
+        passes = self.metrics().get(self._subject.reconciles_metric, [])
+        return int(sum(value for labels, value in passes if "cluster" in labels["controller"].lower()))
 
     def writes(self) -> int:
         """Requests so far that write, the Lease's aside."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from e2e.bench.fake_heads import ClusterKey, FakeHeads, is_ready
+from e2e.bench.subjects import Subject
 from shoal_operator.control.clock import SystemClock
 from shoal_operator.kube.access import from_kubeconfig
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.informer import Informer, Selection
-from shoal_operator.kube.resources import COMPUTE_CLUSTERS, COMPUTE_JOBS, PODS, SECRETS, Resource
+from shoal_operator.kube.resources import COMPUTE_JOBS, PODS, SECRETS, Resource
 from shoal_operator.kube.store import Change, ChangeType, Store
 
 Json = dict[str, Any]
@@ -44,8 +45,9 @@ class NoMetrics:
 class World:
     """Stores of clusters, jobs and pods, and when each pod was seen first and seen Ready."""
 
-    def __init__(self, client: ApiClient, heads: FakeHeads) -> None:
+    def __init__(self, client: ApiClient, heads: FakeHeads, subject: Subject) -> None:
         self.client = client
+        self.subject = subject
         self.heads = heads
         self.clusters, self.jobs, self.pods = Store(), Store(), Store()
         self.created: dict[str, float] = {}
@@ -59,6 +61,15 @@ class World:
         if is_ready(pod):
             self.ready.setdefault(uid, now)
         self.heads.note_pod(pod, gone=change.type is ChangeType.DELETED)
+
+    async def create_cluster(self, key: ClusterKey, least: int, most: int) -> None:
+        """POST one. Not by ``ApiClient.create``, which knows our own kinds only."""
+        document = self.subject.cluster(key, least, most)
+        await self.client._request("POST", self.subject.clusters.path(key[0]), body=document)
+
+    async def resize(self, key: ClusterKey, least: int, most: int) -> None:
+        """Give a cluster's group other limits."""
+        await self.client.merge(self.subject.clusters, *key, self.subject.resize(least, most))
 
     async def follow(self, resource: Resource, store: Store, selector: str = "") -> asyncio.Task[None]:
         """Keep ``store`` up to date."""
@@ -105,21 +116,21 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(kubeconfig: Path) -> AsyncIterator[World]:
+async def open_world(kubeconfig: Path, subject: Subject) -> AsyncIterator[World]:
     """The fake heads and everything that is followed."""
     heads = FakeHeads()
     async with ApiClient(from_kubeconfig(kubeconfig), monotonic=time.monotonic, metrics=NoMetrics()) as client:
         await heads.start()
-        world = World(client, heads)
+        world = World(client, heads, subject)
         secrets = Store()
         secrets.subscribe(lambda change: _note_secret(heads, change))
-        selector = "shoal.dev/cluster"
         tasks = [
-            await world.follow(SECRETS, secrets, selector),
-            await world.follow(PODS, world.pods, selector),
-            await world.follow(COMPUTE_CLUSTERS, world.clusters),
-            await world.follow(COMPUTE_JOBS, world.jobs),
+            await world.follow(PODS, world.pods, subject.pod_label),
+            await world.follow(subject.clusters, world.clusters),
         ]
+        if subject.has_heads:
+            tasks.append(await world.follow(SECRETS, secrets, subject.pod_label))
+            tasks.append(await world.follow(COMPUTE_JOBS, world.jobs))
         try:
             yield world
         finally:
