@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     WORKERS_READY = "WorkersReady"
     DEMAND_SATISFIED = "DemandSatisfied"
     UP_TO_DATE = "UpToDate"
+    CERTIFICATES_READY = "CertificatesReady"
     PROGRESSING = "Progressing"
     INVALID_SPEC = "InvalidSpec"
     SUSPENDED = "Suspended"
@@ -55,6 +56,10 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     VALID = "Valid"
     WRITE_REFUSED = "WriteRefused"
+    CERTIFICATES_ISSUED = "CertificatesIssued"
+    WAITING_FOR_CERTIFICATE = "WaitingForCertificate"
+    CERTIFICATE_UNUSABLE = "CertificateUnusable"
+    NOT_ENCRYPTED = "NotEncrypted"
     HEAD_CRASH_LOOP = "HeadCrashLoop"
     ALL_UP_TO_DATE = "AllUpToDate"
     ROLLING_OUT = "RollingOut"
@@ -163,6 +168,7 @@ class Reason(StrEnum):
     INFEASIBLE_DEMAND = "InfeasibleDemand"
     JOB_SUBMITTED = "JobSubmitted"
     HEAD_COMMAND_REFUSED = "HeadCommandRefused"
+    CERTIFICATE_ISSUED = "CertificateIssued"
 
 
 class Action(StrEnum):
@@ -173,6 +179,8 @@ class Action(StrEnum):
     REPLACE_HEAD = "ReplaceHead"
     VALIDATE = "Validate"
     PLAN = "Plan"
+    EXPLAIN = "Explain"
     UPDATE = "Update"
     SUBMIT = "Submit"
     FINISH = "Finish"
+    ISSUE_CERTIFICATE = "IssueCertificate"
