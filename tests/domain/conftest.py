@@ -113,6 +113,8 @@ class ClusterWorld:
             assert self.pods[deletion.name]["metadata"]["uid"] == deletion.uid
             del self.pods[deletion.name]
             self.nodes.pop(deletion.name, None)
+            if deletion.name == f"{self.name}-head":
+                self.head_answers = False
         for annotation in plan.annotate_pods:
             metadata = self.pods[annotation.name]["metadata"]
             assert metadata["uid"] == annotation.uid
@@ -140,6 +142,8 @@ class ClusterWorld:
             assert node.node_id == command.node_id
             if node.idle_seconds > 0 and not self.refuses_drains:
                 self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINED)
+            elif not command.only_if_idle:
+                self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINING)
         self.events += plan.events
 
     def _create(self, pod: dict[str, Any]) -> None:
@@ -183,6 +187,19 @@ class ClusterWorld:
     def idle(self, name: str, seconds: float) -> None:
         node = self.nodes[name]
         self.nodes[name] = replace(node, available=node.total, idle_seconds=seconds)
+
+    def finish(self, name: str) -> None:
+        """A worker that drains has finished what it held."""
+        self.nodes[name] = replace(self.nodes[name], drain_state=DrainState.DRAINED)
+
+    def lose_pod(self, name: str) -> None:
+        """The pod is gone, by somebody else's hand."""
+        del self.pods[name]
+        self.nodes.pop(name, None)
+
+    def hashes(self) -> dict[str, str]:
+        """Template hashes of all pods by name."""
+        return {name: pod["metadata"]["labels"]["shoal.dev/template-hash"] for name, pod in self.pods.items()}
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -264,6 +264,8 @@ def test_suspend_deletes_pods_and_nothing_else(cluster_world: MakeWorld) -> None
     world.settle()
     world.start_pods()
     world.spec["suspend"] = True
+    assert world.reconcile().is_empty, "that it begins is in the status before a pod goes"
+    assert world.condition("Suspended")["reason"] == "Suspending"
     world.settle()
     assert (world.pods, set(world.secrets), set(world.services)) == ({}, {"demo-token"}, {"demo-head"})
     assert world.condition("Suspended")["status"] == "True"

@@ -41,6 +41,8 @@ class Group:
     labels: Labels = ()
     hosts: int = 1
     """Nodes come and go in replicas of so many; ``min_nodes`` and ``max_nodes`` are multiples of it."""
+    suspended: bool = False
+    """Whether somebody has suspended the group; ``max_nodes`` is 0 then."""
 
 
 @dataclass(frozen=True, slots=True)

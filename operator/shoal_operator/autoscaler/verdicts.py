@@ -74,6 +74,8 @@ def _offer(lacking: dict[str, int], offered: ResourceSet, dimensions: int) -> st
 
 
 def _limit_text(group: Group, request: ScalingRequest) -> str:
+    if group.suspended:
+        return f"group `{group.name}` is suspended"
     present = sum(1 for node in request.nodes if node.group == group.name)
     present += sum(1 for node in request.coming if node.group == group.name)
     if present < group.max_nodes and request.limits.max_nodes is not None:

@@ -10,6 +10,8 @@ from typing import Final
 from shoal_operator.domain.hashing import HASH_LENGTH, stable_hash
 
 NAME_MAX: Final = 63
+CLASH_LENGTH: Final = 6
+"""Digits of the hash that tells cluster `a` group `b-c` from cluster `a-b` group `c`."""
 TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key, not its value
 
 
@@ -53,6 +55,29 @@ def head_pod_name(cluster: str) -> str:
     return bounded_name(cluster, "-head")
 
 
-def worker_pod_name(cluster: str, group: str, index: int) -> str:
-    """Name of worker ``index`` of a group."""
-    return bounded_name(f"{cluster}-{group}", f"-{index}")
+def worker_pod_name(cluster: str, group: str, index: int, host: int | None = None) -> str:
+    """Name of worker ``index`` of a group, or of one host of a replica that has several.
+
+    No two clusters share a name: a group's name with a dash is followed by a hash, so that what stands between the
+    last dashes can be told from the cluster's name.
+
+    Example:
+        >>> worker_pod_name("demo", "small", 3), worker_pod_name("demo", "slices", 3, 0)
+        ('demo-small-3', 'demo-slices-3-h0')
+    """
+    return bounded_name(_group_stem(cluster, group), f"-{index}" if host is None else f"-{index}-h{host}")
+
+
+def group_service_name(cluster: str, group: str) -> str:
+    """Name of the headless Service that names the hosts of a group."""
+    return bounded_name(_group_stem(cluster, group))
+
+
+def state_claim_name(cluster: str) -> str:
+    """Name of the PersistentVolumeClaim with the head's tables."""
+    return bounded_name(cluster, "-state")
+
+
+def _group_stem(cluster: str, group: str) -> str:
+    stem = f"{cluster}-{group}"
+    return f"{stem}-{stable_hash([cluster, group])[:CLASH_LENGTH]}" if "-" in group else stem

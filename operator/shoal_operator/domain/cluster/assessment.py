@@ -7,7 +7,8 @@ Invariant: without a head that answers nobody loses a worker; only minimum count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,43 +18,26 @@ from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import ComingNode, Demand, Group, Node, ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
-from shoal_operator.domain.cluster.drains import Drain, read_drain
-from shoal_operator.domain.cluster.observed import ClusterObservation, PodReason, PodView
+from shoal_operator.domain.cluster.causes import Cause, cause_of
+from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
+from shoal_operator.domain.cluster.pod_reasons import PodReason
+from shoal_operator.domain.cluster.rollout import UNREADY_HEAD_SECONDS, HeadState, Rollout, hold, plan_rollout
+from shoal_operator.domain.cluster.workers import Replica, Worker, form_replicas
+from shoal_operator.domain.conditions import TRUE, find
 from shoal_operator.domain.head import DrainState, HeadView, NodeView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD, ROLE_WORKER
-from shoal_operator.domain.names import head_pod_name
+from shoal_operator.domain.manifests.template_hash import MEMORY, head_hash, is_outdated
+from shoal_operator.domain.names import head_pod_name, worker_pod_name
 from shoal_operator.domain.quantities import group_resources
+from shoal_operator.domain.reasons import ConditionType, Reason
+from shoal_operator.domain.refusals import Refusal
 from shoal_operator.domain.validation import validate_cluster
 
 ENDED_POD_RETRY_SECONDS: Final = 5.0
 """A pod that ended sooner after its creation is replaced only then: a bad template fails cheaply."""
 JOIN_TIMEOUT_SECONDS: Final = 300.0
 """A pod that has not joined after this time is no longer counted on."""
-BLOCKING_REASONS: Final = frozenset(
-    {
-        "CrashLoopBackOff",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RunContainerError",
-        "Unschedulable",
-    }
-)
-"""Reasons of pods that do not go away by waiting a little."""
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker pod of ours that is not on its way out, with what the head says about it."""
-
-    pod: PodView
-    node: NodeView | None
-    """Its live node; None when it has not joined (or has left)."""
-    drain: Drain | None
-    age_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +59,12 @@ class Assessment:
     leaving: tuple[PodView, ...]
     """Our worker pods on their way out; by name."""
     scaling: ScalingPlan
+    replicas: tuple[Replica, ...]
+    """The workers as they come and go together, by group and index."""
+    rollout: Rollout
+    """How outdated pods follow their templates."""
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    """By group: pods of it are not let in now, and not asked for."""
 
     @property
     def is_ours(self) -> bool:
@@ -92,34 +82,68 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
     """
     cluster = observed.cluster
     problems = tuple(validate_cluster(cluster.spec))
+    refused = {refusal.group: refusal for refusal in observed.refusals}
     own = sorted(
         (pod for pod in observed.pods if pod.owner_uid == cluster.metadata.uid),
         key=lambda pod: (pod.group, pod.index, pod.name),
     )
-    head = observed.head if observed.head and observed.head.reachable and not cluster.spec.suspend else None
+    head = observed.head if observed.head and observed.head.reachable and not is_suspended(cluster) else None
     alive = {node.pod_name: node for node in (head.nodes if head else ()) if node.alive}
     workers = tuple(
-        Worker(pod, alive.get(pod.name), read_drain(pod.drain), age_seconds(pod, now))
+        Worker(
+            pod,
+            alive.get(pod.name),
+            read_drain(pod.drain),
+            age_seconds(pod, now),
+            blocked=blocking_cause(pod) is not None,
+        )
         for pod in own
         if pod.role == ROLE_WORKER and not pod.is_deleting and not pod.has_ended
     )
     ended = tuple(pod for pod in own if pod.has_ended and not pod.is_deleting)
     name = head_pod_name(cluster.metadata.name)
-    if problems or cluster.spec.suspend:
-        scaling = ScalingPlan()
+    head_pod = next((pod for pod in own if pod.role == ROLE_HEAD and not pod.has_ended), None)
+    replicas = form_replicas(cluster, workers, is_valid=not problems)
+    if problems or is_suspended(cluster):
+        rollout, scaling = Rollout(), ScalingPlan()
     else:
-        scaling = plan_workers(_request(cluster, workers, ended, head, now))
+        rollout = hold(plan_rollout(cluster, replicas, _head_state(cluster, head_pod, head, now)), refused)
+        gone = {replica.key for group in rollout.groups for replica in group.discard}
+        counted = [replica for replica in replicas if replica.key not in gone and not replica.has_lost_a_host]
+        request = _request(cluster, counted, rollout.hidden, ended, head, now)
+        scaling = plan_workers(replace(request, coming=(*request.coming, *_not_let_in(cluster, refused))))
     return Assessment(
         cluster=cluster,
         problems=problems,
-        head_pod=next((pod for pod in own if pod.role == ROLE_HEAD and not pod.has_ended), None),
+        head_pod=head_pod,
         head_name_taken=any(pod.name == name for pod in observed.pods),
         head=head,
         workers=workers,
         ended=ended,
         leaving=tuple(pod for pod in own if pod.is_deleting and pod.role == ROLE_WORKER),
         scaling=scaling,
+        replicas=replicas,
+        rollout=rollout,
+        refused=refused,
     )
+
+
+def is_suspended(cluster: ComputeCluster) -> bool:
+    """Whether the cluster has no pods, or is giving them up: a suspension that began is finished first."""
+    if cluster.spec.suspend:
+        return True
+    suspended = find(cluster.status.conditions, ConditionType.SUSPENDED)
+    return suspended is not None and suspended.reason == Reason.SUSPENDING
+
+
+def has_pods(assessment: Assessment) -> bool:
+    """Whether any pod of the cluster is there, be it on its way out."""
+    return bool(assessment.workers or assessment.ended or assessment.leaving or assessment.head_pod)
+
+
+def is_retired(cluster: ComputeCluster, group: str) -> bool:
+    """Whether the group was removed from the spec, or is suspended."""
+    return not any(item.name == group and not item.suspend for item in cluster.spec.worker_groups)
 
 
 def age_seconds(pod: PodView, now: datetime) -> float:
@@ -127,31 +151,61 @@ def age_seconds(pod: PodView, now: datetime) -> float:
     return max(0.0, (now - pod.created) / timedelta(seconds=1)) if pod.created else 0.0
 
 
-def blocking_reason(pod: PodView) -> PodReason | None:
+def blocking_cause(pod: PodView) -> Cause | None:
     """What keeps the pod from starting until somebody acts; None while it may just need time."""
-    return next((reason for reason in pod.reasons if reason.reason in BLOCKING_REASONS), None)
+    cause = cause_of(pod)
+    return cause if cause and cause.is_blocking else None
+
+
+def _head_state(cluster: ComputeCluster, pod: PodView | None, head: HeadView | None, now: datetime) -> HeadState:
+    if pod is None or pod.is_deleting:
+        return HeadState(is_outdated=False, is_broken=False, keeps_state=False, view=head)
+    ready = find(cluster.status.conditions, ConditionType.HEAD_READY)
+    unready = ready is not None and ready.status != TRUE and not pod.ready
+    waited = ready is not None and (now - ready.last_transition_time) / timedelta(seconds=1) >= UNREADY_HEAD_SECONDS
+    return HeadState(
+        is_outdated=is_outdated(pod.template_hash, head_hash(cluster)),
+        is_broken=blocking_cause(pod) is not None or (unready and waited),
+        keeps_state=cluster.spec.state.backend != MEMORY,
+        view=head,
+    )
 
 
 def _request(
     cluster: ComputeCluster,
-    workers: tuple[Worker, ...],
+    replicas: Sequence[Replica],
+    hidden: frozenset[str],
     ended: tuple[PodView, ...],
     head: HeadView | None,
     now: datetime,
 ) -> ScalingRequest:
+    """What the autoscaler is asked. ``hidden`` pods stand in for outdated ones, which count in their place."""
     waited = max(0.0, (now - head.received_at) / timedelta(seconds=1)) if head else 0.0
-    nodes = [_node(worker, worker.node, waited) for worker in workers if worker.node]
+    seen = [(item, one) for item in replicas for one in item.workers if one.pod.name not in hidden]
+    nodes = [_node(cluster, replica, worker, worker.node, waited) for replica, worker in seen if worker.node]
     nodes += [
         Node(n.node_id, n.pod_name, HEAD_GROUP, n.total, n.available, removable=False)
         for n in (head.nodes if head else ())
         if n.alive and n.group == HEAD_GROUP
     ]
     known = frozenset(node.pod_name for node in head.nodes) if head else None
-    coming = [_coming(worker, known) for worker in workers if not worker.node]
+    coming = [
+        _coming(replica, worker, known)
+        for replica, worker in seen
+        if not worker.node and not is_retired(cluster, worker.pod.group)
+    ]
+    for replica in replicas:
+        coming += [
+            ComingNode(name, replica.group, replica.age_seconds, replica=replica.key)
+            for name in missing_hosts(cluster, replica)
+        ]
+    asked = {node.pod_name for node in coming}
     for pod in ended:
         age = age_seconds(pod, now)
-        if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS:
-            coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod)))
+        if pod.name in asked:
+            continue
+        if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS and not is_retired(cluster, pod.group):
+            coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod), replica=pod.name))
     return ScalingRequest(
         demands=tuple(
             Demand(d.shape, d.count, d.label_selector, d.kind, d.examples)
@@ -164,7 +218,27 @@ def _request(
     )
 
 
-def _node(worker: Worker, node: NodeView, waited: float) -> Node:
+def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iterator[ComingNode]:
+    """Pods that would be there if they were let in: groups that get none now, so that others step in."""
+    for group in cluster.spec.worker_groups:
+        refusal = refused.get(group.name)
+        if refusal is not None and not group.suspend:
+            name = refusal.pod_name
+            yield ComingNode(name, group.name, 0.0, refusal.reason, refusal.words, replica=name)
+
+
+def missing_hosts(cluster: ComputeCluster, replica: Replica) -> dict[str, int]:
+    """Names and host indexes of pods that are to be made again in a replica that has not run yet."""
+    if replica.ran or replica.is_draining or is_retired(cluster, replica.group):
+        return {}
+    name = cluster.metadata.name
+    return {worker_pod_name(name, replica.group, replica.index, host): host for host in replica.missing}
+
+
+def _node(cluster: ComputeCluster, replica: Replica, worker: Worker, node: NodeView, waited: float) -> Node:
+    leaves = is_retired(cluster, worker.pod.group) or any(
+        other.drain is not None and other.drain.reason == Reason.OUTDATED_POD for other in replica.workers
+    )
     return Node(
         node_id=node.node_id,
         pod_name=worker.pod.name,
@@ -172,33 +246,42 @@ def _node(worker: Worker, node: NodeView, waited: float) -> Node:
         total=node.total,
         available=node.available,
         idle_seconds=node.idle_seconds + waited if node.idle_seconds > 0 else 0.0,
-        draining=node.drain_state is not DrainState.ACTIVE,
+        draining=leaves or node.drain_state is not DrainState.ACTIVE,
+        age_seconds=worker.age_seconds,
+        replica=replica.key,
     )
 
 
-def _coming(worker: Worker, known: frozenset[str] | None) -> ComingNode:
+def _coming(replica: Replica, worker: Worker, known: frozenset[str] | None) -> ComingNode:
     """A worker without a live node. ``known``: pods that the head has heard of; None without a head."""
     pod = worker.pod
-    reason = blocking_reason(pod)
-    if reason is not None:
-        return ComingNode(pod.name, pod.group, worker.age_seconds, reason.reason, reason.message)
+    cause = blocking_cause(pod)
+    if cause is not None:
+        age = worker.age_seconds
+        return ComingNode(pod.name, pod.group, age, cause.reason, cause.words, replica=replica.key)
     if known is not None and pod.name not in known and worker.age_seconds >= JOIN_TIMEOUT_SECONDS:
         text = f"it has not joined within {JOIN_TIMEOUT_SECONDS:g} s; see `kubectl logs {pod.name}`"
-        return ComingNode(pod.name, pod.group, worker.age_seconds, "NotJoined", text)
-    return ComingNode(pod.name, pod.group, worker.age_seconds)
+        return ComingNode(pod.name, pod.group, worker.age_seconds, "NotJoined", text, replica=replica.key)
+    return ComingNode(pod.name, pod.group, worker.age_seconds, replica=replica.key)
 
 
 def _group(cluster: ComputeCluster, group: WorkerGroup) -> Group:
     autoscaling = cluster.spec.autoscaling
     fixed = group.min_replicas if group.replicas is None else group.replicas
     idle = group.idle_timeout_seconds
+    least, most = (group.min_replicas, group.max_replicas) if autoscaling.enabled else (fixed, fixed)
+    if group.suspend:
+        least = most = 0
     return Group(
         name=group.name,
         resources=_resources(group),
-        min_nodes=group.min_replicas if autoscaling.enabled else fixed,
-        max_nodes=group.max_replicas if autoscaling.enabled else fixed,
+        min_nodes=least * group.hosts_per_replica,
+        max_nodes=most * group.hosts_per_replica,
         priority=group.priority,
         idle_timeout_seconds=autoscaling.idle_timeout_seconds if idle is None else idle,
+        labels=tuple(sorted(group.labels.items())),
+        hosts=group.hosts_per_replica,
+        suspended=group.suspend,
     )
 
 

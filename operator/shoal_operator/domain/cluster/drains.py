@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from shoal_operator.domain.cluster.observed import timestamp
 from shoal_operator.domain.conditions import whole_second
+from shoal_operator.domain.reasons import Reason
+
+FORCED: Final = frozenset({Reason.OUTDATED_POD, Reason.OVER_LIMIT, Reason.GROUP_REMOVED, Reason.GROUP_SUSPENDED})
+"""Reasons for which a busy worker goes as well, once it has finished what it holds."""
 
 
 @dataclass(frozen=True, slots=True)

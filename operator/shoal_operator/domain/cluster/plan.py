@@ -6,46 +6,27 @@ empty plan. An intent (the drain annotation) is durable before a head hears of i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Final
+from dataclasses import replace
+from datetime import datetime
 
 from shoal_operator.api.meta import MESSAGE_MAX
 from shoal_operator.autoscaler.model import Verdict
-from shoal_operator.domain import conditions, labels
-from shoal_operator.domain.cluster.assessment import (
-    ENDED_POD_RETRY_SECONDS,
-    Assessment,
-    Worker,
-    age_seconds,
-    assess,
-    pod_text,
-)
-from shoal_operator.domain.cluster.drains import Drain, start_drain
-from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
+from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended
+from shoal_operator.domain.cluster.changes import REQUEUE_SECONDS_MIN, Changes
+from shoal_operator.domain.cluster.growth import new_workers
+from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.progress import rollout_events
 from shoal_operator.domain.cluster.protection import protect
-from shoal_operator.domain.head import DrainState, NodeView
+from shoal_operator.domain.labels import GROUP
 from shoal_operator.domain.manifests.owners import applied_hash
-from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
+from shoal_operator.domain.manifests.pods import build_head_pod
 from shoal_operator.domain.manifests.secrets import build_token_secret
 from shoal_operator.domain.manifests.services import build_head_service
-from shoal_operator.domain.names import token_secret_name, worker_pod_name
-from shoal_operator.domain.plan import (
-    DrainNode,
-    EventRecord,
-    HeadCommand,
-    Manifest,
-    Plan,
-    PodAnnotation,
-    PodDeletion,
-)
+from shoal_operator.domain.names import token_secret_name
+from shoal_operator.domain.plan import EventRecord, Manifest, Plan, PodDeletion
 from shoal_operator.domain.reasons import Action, ConditionType, Reason
-
-DRAIN_RETRY_SECONDS: Final = 2.0
-"""A node that was asked to drain and has not answered by its state is asked again after this time."""
-REQUEUE_SECONDS_MIN: Final = 0.2
 
 
 def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Callable[[], str]) -> Plan:
@@ -67,30 +48,36 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
     if assessment.problems:
         return Plan(events=tuple(_invalid_events(assessment)))
     protection = protect(observed)
-    if observed.cluster.spec.suspend:
+    if is_suspended(observed.cluster):
         return replace(_suspend(assessment), delete=protection.delete)
-    draft = _Draft(assessment, now)
-    draft.replace_ended()
-    draft.drain_workers()
-    draft.cancel_workers()
+    draft = Changes(assessment, now)
+    draft.decide()
     return Plan(
         create=tuple(_missing_secret(observed, new_token)),
         apply=(*_outdated_services(observed), *protection.apply),
-        create_pods=(*_missing_head(assessment), *_new_workers(observed, assessment)),
+        create_pods=tuple(_let_in(assessment, (*_missing_head(assessment), *new_workers(observed, assessment)))),
         delete_pods=tuple(draft.deletions.values()),
         delete=protection.delete,
         annotate_pods=tuple(draft.annotations),
         head_commands=tuple(draft.commands),
-        events=(*draft.events, *_scaling_events(assessment)),
+        events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
         requeue_after_seconds=draft.requeue_after(),
     )
 
 
 def _suspend(assessment: Assessment) -> Plan:
+    """Give all pods up. That it has begun is in the status first, so that it is finished whatever comes between."""
+    suspended = conditions.find(assessment.cluster.status.conditions, ConditionType.SUSPENDED)
+    if suspended is None or suspended.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
+        return Plan(requeue_after_seconds=REQUEUE_SECONDS_MIN)
     pods = [worker.pod for worker in assessment.workers] + list(assessment.ended)
     if assessment.head_pod and not assessment.head_pod.is_deleting:
         pods.append(assessment.head_pod)
-    return Plan(delete_pods=tuple(PodDeletion(pod.name, pod.uid, Reason.SUSPENDED) for pod in pods))
+    resumes = not assessment.cluster.spec.suspend and not has_pods(assessment)
+    return Plan(
+        delete_pods=tuple(PodDeletion(pod.name, pod.uid, Reason.SUSPENDED) for pod in pods),
+        requeue_after_seconds=REQUEUE_SECONDS_MIN if resumes else None,
+    )
 
 
 def _missing_secret(observed: ClusterObservation, new_token: Callable[[], str]) -> Iterator[Manifest]:
@@ -110,120 +97,9 @@ def _missing_head(assessment: Assessment) -> Iterator[Manifest]:
         yield build_head_pod(assessment.cluster)
 
 
-def _new_workers(observed: ClusterObservation, assessment: Assessment) -> Iterator[Manifest]:
-    taken = {pod.name for pod in observed.pods}
-    wanted = Counter[str]()
-    for addition in assessment.scaling.add:
-        wanted[addition.group] += addition.count
-    for group in observed.cluster.spec.worker_groups:
-        if wanted[group.name]:
-            build = worker_builder(observed.cluster, group)
-            for index in _free_indices(observed.cluster.metadata.name, group.name, taken, wanted[group.name]):
-                yield build(index)
-
-
-def _free_indices(cluster: str, group: str, taken: set[str], count: int) -> Iterator[int]:
-    """The lowest indices whose pod name no pod has."""
-    index = 0
-    while count:
-        if worker_pod_name(cluster, group, index) not in taken:
-            count -= 1
-            yield index
-        index += 1
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A plan in the making: what happens to pods that exist."""
-
-    assessment: Assessment
-    now: datetime
-    deletions: dict[str, PodDeletion] = field(default_factory=dict)
-    annotations: list[PodAnnotation] = field(default_factory=list)
-    commands: list[HeadCommand] = field(default_factory=list)
-    events: list[EventRecord] = field(default_factory=list)
-    wakes: list[float] = field(default_factory=list)
-
-    def requeue_after(self) -> float | None:
-        """The earliest time at which the passing of time alone changes the decision."""
-        later = self.assessment.scaling.next_check_seconds
-        if later is not None and self.assessment.head is not None:
-            self.wakes.append(later)
-        return max(REQUEUE_SECONDS_MIN, min(self.wakes)) if self.wakes else None
-
-    def replace_ended(self) -> None:
-        """Delete pods that will never run again; what they were for is created anew."""
-        for pod in self.assessment.ended:
-            wait = ENDED_POD_RETRY_SECONDS - age_seconds(pod, self.now)
-            if wait > 0:
-                self.wakes.append(wait)
-                continue
-            self._delete(pod, Reason.FAILED_POD)
-            action = Action.REPLACE_HEAD if pod.role == labels.ROLE_HEAD else Action.SCALE_UP
-            reason = Reason.RECREATING_HEAD if pod.role == labels.ROLE_HEAD else Reason.FAILED_POD
-            text = conditions.shorten(f"pod {pod.name} ended and is replaced: {pod_text(pod)}")
-            self.events.append(EventRecord("Warning", reason, text, action))
-
-    def drain_workers(self) -> None:
-        """Carry every drain one step further; without a head that answers, none moves."""
-        if self.assessment.head is None:
-            return
-        chosen = {removal.pod_name: removal.reason for removal in self.assessment.scaling.drain}
-        started: list[str] = []
-        for worker in self.assessment.workers:
-            if worker.node is None:
-                if worker.drain is not None:
-                    self._delete(worker.pod, Reason.NODE_GONE)
-            elif worker.node.drain_state is DrainState.DRAINED:
-                self._delete(worker.pod, Reason.DRAINED)
-            elif worker.drain is None:
-                self._begin(worker, worker.node, chosen.get(worker.pod.name, ""), started)
-            elif worker.node.drain_state is DrainState.DRAINING or worker.pod.name in chosen:
-                self._continue(worker, worker.node, worker.drain)
-            else:
-                # The node has work again: the head refused, or would; the intent is taken back.
-                self._annotate(worker.pod, None)
-        if started:
-            text = f"draining idle workers: {_some(started)}"
-            self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
-
-    def cancel_workers(self) -> None:
-        """Give up pods that have not joined and are no longer wanted."""
-        if self.assessment.head is None:
-            return
-        by_name = {worker.pod.name: worker.pod for worker in self.assessment.workers}
-        for removal in self.assessment.scaling.cancel:
-            if removal.pod_name in by_name:
-                self._delete(by_name[removal.pod_name], removal.reason)
-
-    def _begin(self, worker: Worker, node: NodeView, reason: str, started: list[str]) -> None:
-        if node.drain_state is DrainState.DRAINING:
-            # The head drains already (an intent whose annotation was lost): take it over.
-            self._annotate(worker.pod, self._new_drain(Reason.DRAINED))
-        elif reason:
-            started.append(worker.pod.name)
-            self._annotate(worker.pod, self._new_drain(reason))
-
-    def _continue(self, worker: Worker, node: NodeView, drain: Drain) -> None:
-        left = (drain.deadline - self.now) / timedelta(seconds=1)
-        if left <= 0:
-            self._delete(worker.pod, Reason.DRAIN_TIMED_OUT)
-            return
-        self.wakes.append(left)
-        if node.drain_state is DrainState.ACTIVE:
-            self.wakes.append(DRAIN_RETRY_SECONDS)
-            cluster = self.assessment.cluster.metadata.name
-            self.commands.append(DrainNode(cluster, node.node_id, worker.pod.name, drain.reason, left))
-
-    def _new_drain(self, reason: str) -> Drain:
-        return start_drain(reason, self.now, self.assessment.cluster.spec.autoscaling.drain_timeout_seconds)
-
-    def _annotate(self, pod: PodView, drain: Drain | None) -> None:
-        value = drain.encode() if drain else None
-        self.annotations.append(PodAnnotation(pod.name, pod.uid, {labels.DRAIN: value}))
-
-    def _delete(self, pod: PodView, reason: str) -> None:
-        self.deletions.setdefault(pod.name, PodDeletion(pod.name, pod.uid, str(reason)))
+def _let_in(assessment: Assessment, pods: Iterable[Manifest]) -> Iterator[Manifest]:
+    """Without those that the API server would refuse now; they are tried again when their refusal is lifted."""
+    return (pod for pod in pods if pod["metadata"]["labels"][GROUP] not in assessment.refused)
 
 
 def _invalid_events(assessment: Assessment) -> Iterator[EventRecord]:
@@ -249,7 +125,3 @@ def _scaling_events(assessment: Assessment) -> Iterable[EventRecord]:
     if infeasible and (before is None or before.reason != Reason.INFEASIBLE):
         text = conditions.shorten(infeasible[0].message)
         yield EventRecord("Warning", Reason.INFEASIBLE_DEMAND, text, Action.PLAN)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -23,8 +23,10 @@ from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, pod_text
 from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
 from shoal_operator.domain.head import DrainState
+from shoal_operator.domain.labels import HEAD_GROUP
 from shoal_operator.domain.names import head_pod_name, head_service_name
 from shoal_operator.domain.plan import Plan
 from shoal_operator.domain.reasons import ConditionType, Reason
@@ -131,7 +133,7 @@ def first_blocking(facts: Sequence[Condition]) -> Condition | None:
     if invalid and invalid.status == TRUE:
         return invalid
     suspended = conditions.find(facts, ConditionType.SUSPENDED)
-    if suspended and suspended.status == TRUE:
+    if suspended and suspended.reason in (Reason.SUSPENDED, Reason.SUSPENDING):
         return suspended
     progressing = conditions.find(facts, ConditionType.PROGRESSING)
     if progressing and progressing.reason == Reason.WRITE_REFUSED:
@@ -140,6 +142,12 @@ def first_blocking(facts: Sequence[Condition]) -> Condition | None:
         condition = conditions.find(facts, kind)
         if condition and condition.status != TRUE:
             return condition
+    update = conditions.find(facts, ConditionType.UP_TO_DATE)
+    if update and update.reason == Reason.ROLLOUT_STUCK:
+        return update
+    workers = conditions.find(facts, ConditionType.WORKERS_READY)
+    if workers and workers.status == FALSE and workers.reason != Reason.WAITING_FOR_WORKERS:
+        return workers
     demand = conditions.find(facts, ConditionType.DEMAND_SATISFIED)
     return demand if demand and demand.status == FALSE else None
 
@@ -155,6 +163,11 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
     coming = Counter[str]()
     for addition in assessment.scaling.add:
         coming[addition.group] += addition.count
+    hosts = {group.name: group.hosts_per_replica for group in assessment.cluster.spec.worker_groups}
+    for change in assessment.rollout.groups:
+        coming[change.group] += len(change.replace) * hosts[change.group]
+    for replica in assessment.replicas:
+        coming[replica.group] += len(missing_hosts(assessment.cluster, replica))
     given_up = {removal.pod_name for removal in assessment.scaling.cancel} if assessment.head else set()
     named = [group.name for group in assessment.cluster.spec.worker_groups]
     ready, draining, pending = Counter[str](), Counter[str](), coming.copy()
@@ -173,6 +186,7 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
             ready=ready[group],
             pending=pending[group],
             draining=draining[group],
+            outdated=outdated_pods(assessment, group),
         )
 
 
@@ -186,21 +200,35 @@ def _facts(
         _ready(assessment, head_ready, reachable, groups),
         head_ready,
         reachable,
+        workers_ready(assessment, groups),
         _demand_satisfied(assessment),
+        up_to_date(assessment),
         _progressing(assessment, plan, groups),
     ]
     known = {condition.type for condition in cluster.status.conditions}
     if assessment.problems:
         text = "; ".join(str(problem) for problem in assessment.problems)
         facts.append(Fact(ConditionType.INVALID_SPEC, TRUE, Reason.INVALID_SPEC, text))
+    elif template := invalid_template(assessment):
+        facts.append(Fact(ConditionType.INVALID_SPEC, TRUE, template.reason, template.message))
     elif ConditionType.INVALID_SPEC in known:
         facts.append(Fact(ConditionType.INVALID_SPEC, FALSE, Reason.VALID))
+    suspended = _suspended(assessment, ConditionType.SUSPENDED in known)
+    return [*facts, suspended] if suspended else facts
+
+
+def _suspended(assessment: Assessment, was_told: bool) -> Fact | None:
+    """The condition Suspended: its reason Suspending keeps a suspension going that has begun."""
+    kind, cluster = ConditionType.SUSPENDED, assessment.cluster
+    if is_suspended(cluster) and has_pods(assessment):
+        return Fact(kind, FALSE, Reason.SUSPENDING, "pods are being deleted; all go before new ones come")
     if cluster.spec.suspend:
+        begun = conditions.find(cluster.status.conditions, kind)
+        if begun is None or begun.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
+            return Fact(kind, FALSE, Reason.SUSPENDING, "spec.suspend is true; there is no pod to delete")
         text = "spec.suspend is true; set it to false to bring the pods back"
-        facts.append(Fact(ConditionType.SUSPENDED, TRUE, Reason.SUSPENDED, text))
-    elif ConditionType.SUSPENDED in known:
-        facts.append(Fact(ConditionType.SUSPENDED, FALSE, Reason.NOT_SUSPENDED))
-    return facts
+        return Fact(kind, TRUE, Reason.SUSPENDED, text)
+    return Fact(kind, FALSE, Reason.NOT_SUSPENDED) if was_told else None
 
 
 def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]) -> Fact:
@@ -208,16 +236,23 @@ def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Se
     if assessment.problems:
         text = "; ".join(str(problem) for problem in assessment.problems)
         return Fact(kind, FALSE, Reason.INVALID_SPEC, text)
-    if assessment.cluster.spec.suspend:
+    if is_suspended(assessment.cluster):
         return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    template = invalid_template(assessment)
+    if template is not None:
+        return Fact(kind, FALSE, template.reason, template.message)
     for fact in (head_ready, reachable):
         if fact.status != TRUE:
             return Fact(kind, FALSE, fact.reason, fact.message)
     counts = {group.name: group for group in groups}
     for group in assessment.cluster.spec.worker_groups:
         ready = counts[group.name].ready
-        if ready < group.min_replicas:
-            text = f"group `{group.name}` has {ready} of at least {group.min_replicas} workers"
+        least = 0 if group.suspend else group.min_replicas * group.hosts_per_replica
+        if ready < least:
+            text = f"group `{group.name}` has {ready} of at least {least} workers"
+            blockage = group_blockage(assessment, group.name)
+            if blockage is not None:
+                return Fact(kind, FALSE, blockage.reason, f"{text}: {blockage.message}")
             return Fact(kind, FALSE, Reason.WAITING_FOR_WORKERS, text)
     return Fact(kind, TRUE, Reason.ALL_READY, "the head answers and every group has its least number of workers")
 
@@ -227,16 +262,13 @@ def _head_ready(assessment: Assessment) -> Fact:
     name = head_pod_name(assessment.cluster.metadata.name)
     if assessment.problems and pod is None:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "no head is started from an invalid spec")
-    if assessment.cluster.spec.suspend and pod is None:
+    if is_suspended(assessment.cluster) and pod is None:
         return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    blockage = group_blockage(assessment, HEAD_GROUP) if pod is None else pod_blockage(pod)
+    if blockage is not None:
+        return Fact(kind, FALSE, blockage.reason, blockage.message)
     if pod is None:
-        ended = next((item for item in assessment.ended if item.name == name), None)
-        if ended is not None:
-            return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} ended: {pod_text(ended)}")
-        if assessment.head_name_taken:
-            text = f"a pod {name} that belongs to something else is there; waiting for it to go"
-            return Fact(kind, FALSE, Reason.HEAD_MISSING, text)
-        return Fact(kind, FALSE, Reason.HEAD_STARTING, f"pod {name} is being created")
+        return _head_missing(assessment, name)
     if pod.is_deleting:
         return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} is being deleted")
     if pod.ready:
@@ -245,10 +277,24 @@ def _head_ready(assessment: Assessment) -> Fact:
     return Fact(kind, FALSE, Reason.HEAD_STARTING, text)
 
 
+def _head_missing(assessment: Assessment, name: str) -> Fact:
+    kind = ConditionType.HEAD_READY
+    ended = next((item for item in assessment.ended if item.name == name), None)
+    if ended is not None:
+        return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} ended: {pod_text(ended)}")
+    if assessment.head_name_taken:
+        text = f"a pod {name} that belongs to something else is there; waiting for it to go"
+        return Fact(kind, FALSE, Reason.HEAD_MISSING, text)
+    return Fact(kind, FALSE, Reason.HEAD_STARTING, f"pod {name} is being created")
+
+
 def _head_reachable(observed: ClusterObservation) -> Fact:
     kind, head = ConditionType.HEAD_REACHABLE, observed.head
-    if observed.cluster.spec.suspend:
+    if is_suspended(observed.cluster):
         return Fact(kind, UNKNOWN, Reason.SUSPENDED, "spec.suspend is true")
+    if head is None and observed.head_problem:
+        text = f"the head does not answer: {observed.head_problem}"
+        return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, text)
     if head is None:
         return Fact(kind, UNKNOWN, Reason.HEAD_NOT_YET_REACHED, "the head has not answered yet")
     if not head.reachable:
@@ -278,7 +324,7 @@ def _progressing(assessment: Assessment, plan: Plan, groups: Sequence[WorkerGrou
     kind = ConditionType.PROGRESSING
     if assessment.problems:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "nothing is done with an invalid spec")
-    if assessment.cluster.spec.suspend:
+    if is_suspended(assessment.cluster):
         left = len(plan.delete_pods) + len(assessment.leaving) + (assessment.head_pod is not None)
         if left:
             return Fact(kind, TRUE, Reason.SUSPENDING, "pods are being deleted")

@@ -7,7 +7,6 @@ ports, token, identity labels). The same spec gives the same pod.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, Final
 
 from shoal_operator import __version__
@@ -16,7 +15,13 @@ from shoal_operator.domain import labels
 from shoal_operator.domain.manifests.hardening import add_scratch, harden
 from shoal_operator.domain.manifests.owners import child_metadata
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
-from shoal_operator.domain.names import head_pod_name, head_service_name, token_secret_name, worker_pod_name
+from shoal_operator.domain.names import (
+    group_service_name,
+    head_pod_name,
+    head_service_name,
+    token_secret_name,
+    worker_pod_name,
+)
 from shoal_operator.domain.plan import Manifest
 from shoal_operator.domain.quantities import RUNTIME_CONTAINER, group_resources, resource_set
 from shoal_operator.engines import shoal
@@ -68,23 +73,58 @@ def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, An
     return _with_runtime(cluster, group.template, arguments, head=False)
 
 
-def worker_builder(cluster: ComputeCluster, group: WorkerGroup) -> Callable[[int], Manifest]:
-    """A function from replica index to pod; the template is prepared once for all pods of the group."""
-    template = worker_template(cluster, group)
-    template_hash = group_hash(cluster, group)
+class WorkerBuilder:
+    """Makes the pods of one group; the template is prepared once for all of them.
 
-    def build(index: int) -> Manifest:
+    Raises:
+        ValueError: a quantity in the group is wrong (``validate_cluster`` finds it first).
+    """
+
+    def __init__(self, cluster: ComputeCluster, group: WorkerGroup) -> None:
+        self._cluster = cluster
+        self._group = group
+        self._template = worker_template(cluster, group)
+        self._hash = group_hash(cluster, group)
+
+    def __call__(self, index: int, host: int = 0, replaces: str = "") -> Manifest:
+        """One pod.
+
+        Args:
+            index: of the replica.
+            host: of the pod within its replica.
+            replaces: UID of the outdated pod that this one is made for, if there is one.
+        """
+        group, several = self._group, self._group.hosts_per_replica > 1
+        name = worker_pod_name(self._cluster.metadata.name, group.name, index, host if several else None)
         own = {
             **group.labels,
             labels.GROUP: group.name,
             labels.ROLE: labels.ROLE_WORKER,
-            labels.TEMPLATE_HASH: template_hash,
             labels.REPLICA_INDEX: str(index),
+            labels.TEMPLATE_HASH: self._hash,
         }
-        name = worker_pod_name(cluster.metadata.name, group.name, index)
-        return _pod(cluster, name, labels.ROLE_WORKER, own, template)
+        if several:
+            own[labels.HOST_INDEX] = str(host)
+        pod = _pod(self._cluster, name, labels.ROLE_WORKER, own, self._template)
+        if several:
+            self._place(pod, name, index, host)
+        if replaces:
+            pod["metadata"].setdefault("annotations", {})[labels.REPLACES] = replaces
+        return pod
 
-    return build
+    def _place(self, pod: Manifest, name: str, index: int, host: int) -> None:
+        """Tell the pod which host it is, and give it a name that its fellows find."""
+        spec = pod["spec"]
+        spec["hostname"] = name
+        spec["subdomain"] = group_service_name(self._cluster.metadata.name, self._group.name)
+        container = next(item for item in spec["containers"] if item["name"] == RUNTIME_CONTAINER)
+        place = shoal.place(index, host, self._group.hosts_per_replica)
+        container["env"] = _merge(container.get("env"), place, "name")
+
+
+def worker_builder(cluster: ComputeCluster, group: WorkerGroup) -> WorkerBuilder:
+    """What makes the pods of a group."""
+    return WorkerBuilder(cluster, group)
 
 
 def _pod(cluster: ComputeCluster, name: str, component: str, own: dict[str, str], template: dict[str, Any]) -> Manifest:

@@ -1,0 +1,211 @@
+"""What happens to pods that are there: which are deleted, drained, marked, and which are left.
+
+Invariants:
+- an intent to drain is an annotation before a head hears of it;
+- without a head that answers, no worker goes that may hold something;
+- a replica goes as a whole: its pods are deleted when the last of them has finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from shoal_operator.domain import conditions, labels
+from shoal_operator.domain.cluster.assessment import (
+    ENDED_POD_RETRY_SECONDS,
+    Assessment,
+    age_seconds,
+    is_retired,
+    pod_text,
+)
+from shoal_operator.domain.cluster.drains import FORCED, Drain, start_drain
+from shoal_operator.domain.cluster.observed import PodView
+from shoal_operator.domain.cluster.workers import Replica, Worker
+from shoal_operator.domain.head import DrainState, NodeView
+from shoal_operator.domain.plan import DrainNode, EventRecord, HeadCommand, PodAnnotation, PodDeletion
+from shoal_operator.domain.reasons import Action, Reason
+
+DRAIN_RETRY_SECONDS: Final = 2.0
+"""A node that was asked to drain and has not answered by its state is asked again after this time."""
+REQUEUE_SECONDS_MIN: Final = 0.2
+
+_WORDS: Final = {
+    Reason.IDLE: "idle workers",
+    Reason.OVER_LIMIT: "workers beyond the group's number",
+    Reason.OUTDATED_POD: "workers of an earlier template",
+    Reason.GROUP_REMOVED: "workers of a removed group",
+    Reason.GROUP_SUSPENDED: "workers of a suspended group",
+}
+
+
+@dataclass(slots=True)
+class Changes:
+    """The part of a plan about pods that exist. ``decide`` fills it in."""
+
+    assessment: Assessment
+    now: datetime
+    deletions: dict[str, PodDeletion] = field(default_factory=dict)
+    annotations: list[PodAnnotation] = field(default_factory=list)
+    commands: list[HeadCommand] = field(default_factory=list)
+    events: list[EventRecord] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+    _started: dict[str, list[str]] = field(default_factory=dict)
+
+    def decide(self) -> None:
+        """Look at every pod once."""
+        self._replace_ended()
+        self._replace_head()
+        self._discard()
+        self._mark_complete_replicas()
+        if self.assessment.head is not None:
+            self._drain_workers()
+            self._cancel_workers()
+
+    def requeue_after(self) -> float | None:
+        """The earliest time at which the passing of time alone changes the decision."""
+        later = self.assessment.scaling.next_check_seconds
+        if later is not None and self.assessment.head is not None:
+            self.wakes.append(later)
+        return max(REQUEUE_SECONDS_MIN, min(self.wakes)) if self.wakes else None
+
+    def _replace_ended(self) -> None:
+        """Delete pods that will never run again; what they were for is created anew."""
+        for pod in self.assessment.ended:
+            wait = ENDED_POD_RETRY_SECONDS - age_seconds(pod, self.now)
+            if wait > 0:
+                self.wakes.append(wait)
+                continue
+            self._delete(pod, Reason.FAILED_POD)
+            action = Action.REPLACE_HEAD if pod.role == labels.ROLE_HEAD else Action.SCALE_UP
+            reason = Reason.RECREATING_HEAD if pod.role == labels.ROLE_HEAD else Reason.FAILED_POD
+            text = conditions.shorten(f"pod {pod.name} ended and is replaced: {pod_text(pod)}")
+            self.events.append(EventRecord("Warning", reason, text, action))
+
+    def _replace_head(self) -> None:
+        pod = self.assessment.head_pod
+        if pod is not None and self.assessment.rollout.replace_head:
+            self._delete(pod, Reason.OUTDATED_POD)
+            text = f"pod {pod.name} was made from an earlier template and is replaced"
+            self.events.append(EventRecord("Normal", Reason.RECREATING_HEAD, text, Action.REPLACE_HEAD))
+
+    def _discard(self) -> None:
+        """Delete replicas that hold nothing, or nothing any more."""
+        for group in self.assessment.rollout.groups:
+            for replica in group.discard:
+                self._delete_replica(replica, Reason.OUTDATED_POD)
+        for replica in self.assessment.replicas:
+            if replica.has_lost_a_host:
+                self._delete_replica(replica, Reason.HOST_LOST)
+                hosts = ", ".join(map(str, replica.missing))
+                text = f"replica {replica.index} of group `{replica.group}` lost host {hosts} and is replaced"
+                self.events.append(EventRecord("Warning", Reason.HOST_LOST, text, Action.SCALE_UP))
+            elif is_retired(self.assessment.cluster, replica.group) and replica.holds_nothing:
+                self._delete_replica(replica, self._retirement(replica))
+
+    def _mark_complete_replicas(self) -> None:
+        for replica in self.assessment.replicas:
+            if replica.hosts > 1 and replica.has_joined:
+                for worker in replica.workers:
+                    if not worker.pod.replica_ran:
+                        note = {labels.REPLICA_RAN: "true"}
+                        self.annotations.append(PodAnnotation(worker.pod.name, worker.pod.uid, note))
+
+    def _drain_workers(self) -> None:
+        """Carry every drain one step further."""
+        chosen = {removal.pod_name: removal.reason for removal in self.assessment.scaling.drain}
+        for group in self.assessment.rollout.groups:
+            for replica in group.retire:
+                chosen |= {worker.pod.name: Reason.OUTDATED_POD for worker in replica.workers}
+        for replica in self.assessment.replicas:
+            if is_retired(self.assessment.cluster, replica.group):
+                chosen |= {worker.pod.name: self._retirement(replica) for worker in replica.workers}
+            reason = next((chosen[w.pod.name] for w in replica.workers if w.pod.name in chosen), "")
+            if (reason or replica.is_draining) and replica.workers[0].pod.name not in self.deletions:
+                self._drain_replica(replica, reason)
+        for reason, names in self._started.items():
+            text = f"draining {_WORDS.get(Reason(reason), 'workers')}: {_some(names)}"
+            self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
+
+    def _drain_replica(self, replica: Replica, reason: str) -> None:
+        ends = [self._end_of(worker, leaves=bool(reason) or replica.is_draining) for worker in replica.workers]
+        if all(ends):
+            for worker, end in zip(replica.workers, ends, strict=True):
+                self._delete(worker.pod, end)
+            return
+        under_way = any(w.node and w.node.drain_state is not DrainState.ACTIVE for w in replica.workers)
+        forced = replica.hosts > 1 and under_way
+        for worker in replica.workers:
+            if worker.node is None or worker.node.drain_state is DrainState.DRAINED:
+                continue
+            if worker.drain is None:
+                self._begin(worker, worker.node, reason or (Reason.DRAINED if forced else ""))
+            elif reason or forced or worker.node.drain_state is DrainState.DRAINING:
+                self._continue(worker, worker.node, worker.drain, forced=forced)
+            else:
+                # The node has work again: the head refused, or would; the intent is taken back.
+                self._annotate(worker.pod, None)
+
+    def _end_of(self, worker: Worker, *, leaves: bool) -> str:
+        """Why the worker may be deleted now; empty while it has to be waited for."""
+        if worker.node is None:
+            return Reason.NODE_GONE if leaves else ""
+        if worker.node.drain_state is DrainState.DRAINED:
+            return Reason.DRAINED
+        if worker.drain is not None and worker.drain.deadline <= self.now and worker.is_draining:
+            return Reason.DRAIN_TIMED_OUT
+        return ""
+
+    def _cancel_workers(self) -> None:
+        """Give up pods that have not joined and are no longer wanted."""
+        by_name = {worker.pod.name: worker.pod for worker in self.assessment.workers}
+        for removal in self.assessment.scaling.cancel:
+            if removal.pod_name in by_name:
+                self._delete(by_name[removal.pod_name], removal.reason)
+
+    def _begin(self, worker: Worker, node: NodeView, reason: str) -> None:
+        if node.drain_state is DrainState.DRAINING:
+            # The head drains already (an intent whose annotation was lost): take it over.
+            self._annotate(worker.pod, self._new_drain(reason or Reason.DRAINED))
+        elif reason:
+            self._started.setdefault(reason, []).append(worker.pod.name)
+            self._annotate(worker.pod, self._new_drain(reason))
+
+    def _continue(self, worker: Worker, node: NodeView, drain: Drain, *, forced: bool) -> None:
+        left = (drain.deadline - self.now) / timedelta(seconds=1)
+        self.wakes.append(left)
+        if node.drain_state is DrainState.ACTIVE:
+            self.wakes.append(DRAIN_RETRY_SECONDS)
+            cluster = self.assessment.cluster.metadata.name
+            only_if_idle = not (forced or drain.reason in FORCED)
+            self.commands.append(
+                DrainNode(cluster, node.node_id, worker.pod.name, drain.reason, max(left, 1.0), only_if_idle)
+            )
+
+    def _new_drain(self, reason: str) -> Drain:
+        spec = self.assessment.cluster.spec
+        strategy, autoscaling = spec.update_strategy, spec.autoscaling
+        seconds = strategy.drain_timeout_seconds if reason in FORCED else autoscaling.drain_timeout_seconds
+        return start_drain(reason, self.now, seconds)
+
+    def _retirement(self, replica: Replica) -> str:
+        present = any(group.name == replica.group for group in self.assessment.cluster.spec.worker_groups)
+        return Reason.GROUP_SUSPENDED if present else Reason.GROUP_REMOVED
+
+    def _annotate(self, pod: PodView, drain: Drain | None) -> None:
+        value = drain.encode() if drain else None
+        self.annotations.append(PodAnnotation(pod.name, pod.uid, {labels.DRAIN: value}))
+
+    def _delete_replica(self, replica: Replica, reason: str) -> None:
+        for worker in replica.workers:
+            self._delete(worker.pod, reason)
+
+    def _delete(self, pod: PodView, reason: str) -> None:
+        self.deletions.setdefault(pod.name, PodDeletion(pod.name, pod.uid, str(reason)))
+
+
+def _some(names: Iterable[str]) -> str:
+    given = list(names)
+    return ", ".join(given[:5]) + (f" and {len(given) - 5} more" if len(given) > 5 else "")

@@ -1,0 +1,97 @@
+"""Which worker pods are made now: what the autoscaler adds, hosts that are missing, replacements of outdated ones.
+
+Invariants: a name or replica index that a pod of the cluster has is not used again; pods on their way out do not
+count as workers, but at most one group's worth of them is made up for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from shoal_operator.api.cluster import WorkerGroup
+from shoal_operator.domain.cluster.assessment import Assessment, missing_hosts
+from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.workers import Replica
+from shoal_operator.domain.manifests.pods import WorkerBuilder
+from shoal_operator.domain.manifests.template_hash import group_hash, is_outdated
+from shoal_operator.domain.names import worker_pod_name
+from shoal_operator.domain.plan import Manifest
+
+
+def new_workers(observed: ClusterObservation, assessment: Assessment) -> Iterator[Manifest]:
+    """The worker pods to create in this pass."""
+    wanted = Counter[str]()
+    for addition in assessment.scaling.add:
+        wanted[addition.group] += addition.count
+    victims = {item.group: item.replace for item in assessment.rollout.groups}
+    for group in observed.cluster.spec.worker_groups:
+        incomplete = [item for item in assessment.replicas if item.group == group.name and item.missing]
+        if wanted[group.name] or victims.get(group.name) or incomplete:
+            growth = _Growth(observed, assessment, group)
+            yield from growth.missing(incomplete)
+            yield from growth.replacements(victims.get(group.name, ()))
+            yield from growth.additions(wanted[group.name])
+
+
+class _Growth:
+    """New pods of one group."""
+
+    def __init__(self, observed: ClusterObservation, assessment: Assessment, group: WorkerGroup) -> None:
+        self._cluster = observed.cluster
+        self._assessment = assessment
+        self._group = group
+        self._build = WorkerBuilder(observed.cluster, group)
+        self._names = {pod.name for pod in observed.pods}
+        uid = observed.cluster.metadata.uid
+        self._indices = {pod.index for pod in observed.pods if pod.group == group.name and pod.owner_uid == uid}
+
+    def missing(self, incomplete: list[Replica]) -> Iterator[Manifest]:
+        """The hosts that replicas lack which have not run yet; the hosts that are there stay."""
+        for replica in incomplete:
+            if replica.is_outdated:
+                continue
+            for name, host in missing_hosts(self._cluster, replica).items():
+                if name not in self._names:
+                    yield self._build(replica.index, host)
+
+    def replacements(self, victims: tuple[Replica, ...]) -> Iterator[Manifest]:
+        """One new replica for each outdated one."""
+        for victim in victims:
+            yield from self._replica(replaces=victim.workers[0].pod.uid)
+
+    def additions(self, pods: int) -> Iterator[Manifest]:
+        """What the autoscaler asks for, as far as pods on their way out leave room."""
+        hosts = self._group.hosts_per_replica
+        for _ in range(min(pods, self._room()) // hosts):
+            yield from self._replica()
+
+    def _replica(self, replaces: str = "") -> Iterator[Manifest]:
+        index = self._free_index()
+        for host in range(self._group.hosts_per_replica):
+            yield self._build(index, host, replaces)
+
+    def _free_index(self) -> int:
+        several = self._group.hosts_per_replica > 1
+        index = 0
+        while (
+            index in self._indices
+            or worker_pod_name(self._cluster.metadata.name, self._group.name, index, 0 if several else None)
+            in self._names
+        ):
+            index += 1
+        self._indices.add(index)
+        return index
+
+    def _room(self) -> int:
+        """Pods that may be made while others are on their way out, perhaps for ever (a dead node)."""
+        leaving = [pod for pod in self._assessment.leaving if pod.group == self._group.name]
+        strategy = self._cluster.spec.update_strategy.type
+        present = group_hash(self._cluster, self._group)
+        if strategy == "Recreate" and any(is_outdated(pod.template_hash, present) for pod in leaving):
+            return 0
+        autoscaling, group = self._cluster.spec.autoscaling, self._group
+        fixed = group.min_replicas if group.replicas is None else group.replicas
+        most = (group.max_replicas if autoscaling.enabled else fixed) * group.hosts_per_replica
+        staying = sum(worker.pod.group == group.name for worker in self._assessment.workers)
+        return max(0, 2 * most - staying - len(leaving))
