@@ -21,7 +21,8 @@ from shoal_operator.api.meta import Condition, Model
 from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
-from shoal_operator.domain.cluster.assessment import Assessment, assess, pod_text
+from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended, missing_hosts, pod_text
+from shoal_operator.domain.cluster.blocking import group_blockage, invalid_template, pod_blockage, workers_ready
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
