@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -23,6 +24,12 @@ MATRIX: dict[str, dict[str, Any]] = {
         "serviceAccount": {"create": False, "name": "robot"},
         "metrics": {"service": {"enabled": False}},
     },
+    "open": {
+        "networkPolicy": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+        "replicas": 2,
+        "metrics": {"serviceMonitor": {"enabled": True}},
+    },
     "no election": {"leaderElection": {"enabled": False}, "crds": {"keep": False}},
     "everything": {
         "nameOverride": "other",
@@ -39,7 +46,16 @@ MATRIX: dict[str, dict[str, Any]] = {
         ],
         "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
         "serviceAccount": {"annotations": {"a": "b"}},
-        "metrics": {"port": 9090, "service": {"annotations": {"prometheus.io/scrape": "true"}}},
+        "metrics": {
+            "port": 9090,
+            "perObject": True,
+            "tokenSecret": {"name": "metrics-token", "key": "word"},
+            "service": {"annotations": {"prometheus.io/scrape": "true"}},
+            "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "runbooks": "https://r.example/o"},
+            "dashboard": {"enabled": True, "labels": {"grafana": "yes"}},
+        },
+        "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "podAnnotations": {"x": "y"},
         "podLabels": {"team": "z", "app.kubernetes.io/part-of": "forged"},
         "nodeSelector": {"disk": "ssd"},
@@ -50,6 +66,9 @@ MATRIX: dict[str, dict[str, Any]] = {
         "terminationGracePeriodSeconds": 60,
     },
 }
+
+FOREIGN = {"CustomResourceDefinition", "ServiceMonitor", "PrometheusRule"}
+"""Kinds without a schema in kubernetes-validate."""
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -67,7 +86,7 @@ def test_every_object_fits_the_schema_of_its_kind(render: Render, values: dict[s
     names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects]
     assert len(set(names)) == len(names)
     for each in objects:
-        if each["kind"] != "CustomResourceDefinition":
+        if each["kind"] not in FOREIGN:
             for version in (OLDEST, NEWEST):
                 kubernetes_validate.validate(each, version, strict=True)
         assert "finalizers" not in each["metadata"]
@@ -93,8 +112,13 @@ def test_the_operators_pod_is_restricted_and_starts_with_these_arguments(
     assert selected <= template["metadata"]["labels"].items()
     assert loaded.pod_labels == tuple(sorted(selected)), "network policies let in nobody but these pods"
     assert loaded.pod_namespace == deployment["metadata"]["namespace"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
+    assert loaded.per_object_metrics is values.get("metrics", {}).get("perObject", False)
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert bool(loaded.metrics_token_file) == ("metrics-token" in mounts)
+    if loaded.metrics_token_file:
+        assert loaded.metrics_token_file == Path(mounts["metrics-token"], "token")
 
 
 def test_values_reach_the_pod(render: Render) -> None:
@@ -173,6 +197,17 @@ def test_users_roles_are_added_to_the_clusters_own(render: Render) -> None:
         ({"log": {"level": "loud"}}, "/log/level"),
         ({"securityContext": {"readonlyRootFilesystem": True}}, "readonlyRootFilesystem"),
         ({"replicas": 2, "leaderElection": {"enabled": False}}, "replicas must be 1"),
+        ({"metrics": {"serviceMonitor": {"enabled": True}}}, "needs networkPolicy.metricsFrom"),
+        (
+            {
+                "networkPolicy": {"enabled": False},
+                "metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}},
+            },
+            "needs metrics.service.enabled",
+        ),
+        ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom/0"),
+        ({"networkPolicy": {"metricFrom": []}}, "metricFrom"),
+        ({"metrics": {"tokenSecret": "name"}}, "tokenSecret"),
     ],
 )
 def test_a_wrong_value_is_named(render: Render, values: dict[str, Any], words: str) -> None:

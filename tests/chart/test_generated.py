@@ -23,6 +23,9 @@ PASSED_ON = {
     "/affinity/podAffinity",
     "/affinity/podAntiAffinity",
     "/topologySpreadConstraints/items/labelSelector",
+    "/networkPolicy/metricsFrom/items/namespaceSelector",
+    "/networkPolicy/metricsFrom/items/podSelector",
+    "/networkPolicy/metricsFrom/items/ipBlock",
 }
 """Parts of Kubernetes' own API that the chart passes on; the API server checks them."""
 
