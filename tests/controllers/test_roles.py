@@ -158,6 +158,17 @@ async def test_a_missing_right_is_on_the_object(world):
         assert condition(cluster, "Ready")[0] == "False"
 
 
+async def test_owners_that_block_their_deletion_need_the_right_to_finalize(world):
+    """As where the API server runs OwnerReferencesPermissionEnforcement, which the embedded one does."""
+    await grant(world)
+    rules = [rule for rule in rbac.rules(rbac.WORK, lease_name=LEASE) if "finalizers" not in rule["resources"][0]]
+    await world.api.patch(f"/apis/{GROUP}/v1/clusterroles/work", {"rules": rules})
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        await until(world.api.cluster, lambda found: "cannot set blockOwnerDeletion" in str(found))
+        assert await world.api.pod_names() == []
+
+
 def test_the_table_grants_nothing_that_is_dangerous():
     for permission in (*rbac.WORK, *rbac.ELECTION):
         assert "*" not in (*permission.verbs, permission.plural, permission.resource.group)

@@ -172,6 +172,9 @@ class _Execution:
         except errors.AlreadyExistsError:
             self.outcome.retry = True
             return
+        except (errors.InvalidError, errors.ForbiddenError) as error:
+            self._refused(f"cannot create {manifest['kind']}/{manifest['metadata']['name']}: {error}")
+            return
         if created.get("kind") == "Secret":
             self._shell.tokens.note(created, self._root["metadata"]["uid"])
 

@@ -25,6 +25,7 @@ from shoal_operator.local.apiserver import (
     logs,
     negotiation,
     openapi,
+    ownership,
     paths,
     reads,
     requests,
@@ -262,12 +263,14 @@ class Dispatcher:
         if resource.namespaced and target.namespace is None:
             raise errors.method_not_allowed()
         options = requests.write_options(request)
+        ownership.check_owners(self._context, _user(request), resource, target.namespace, body)
         self._view(request)  # What cannot be answered is refused before anything is made.
         document = writes.create(self._context, resource, target.namespace, body, options)
         return self._written(request, resource, document, options, 201)
 
     async def _update(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         body, options = await requests.body(request), requests.write_options(request)
+        ownership.check_owners(self._context, _user(request), resource, target.namespace, body)
         document = writes.update(
             self._context, resource, target.namespace, target.name, body, options, target.subresource
         )
@@ -280,6 +283,7 @@ class Dispatcher:
         if media_type == writes.APPLY_PATCH:
             if self._context.store.get(self._context.key(resource, target.namespace, target.name)) is None:
                 self._authorize(request, resource, target, "create")
+            ownership.check_owners(self._context, _user(request), resource, target.namespace, change)
             document, created = writes.apply_patch(*where, change, options, target.subresource)
             return self._written(request, resource, document, options, 201 if created else 200)
         document = writes.patch(*where, media_type, change, options, target.subresource)
