@@ -42,6 +42,14 @@ def test_a_wrong_value_names_its_setting(environ, words):
         load([], environ)
 
 
+def test_the_operators_own_pods_are_known_by_labels():
+    expected = (("app.kubernetes.io/name", "shoal"), ("empty", ""))
+    assert load(["--pod-labels", "app.kubernetes.io/name=shoal, empty="], {}).pod_labels == expected
+    assert load([], {"SHOAL_OPERATOR_POD_LABELS": "app.kubernetes.io/name=shoal,empty="}).pod_labels == expected
+    with pytest.raises(SettingsError, match="pod-labels must be like a=b,c=d, got 'shoal'"):
+        load(["--pod-labels", "shoal"], {})
+
+
 @pytest.mark.parametrize("arguments", [["--names", "x"], ["--namespace", "a", "--all-namespaces"], ["extra"]])
 def test_an_unknown_or_contradictory_flag_ends_it(arguments, capsys):
     with pytest.raises(SystemExit):
