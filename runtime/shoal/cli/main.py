@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "lint": ("shoal.cli.lint", "lint"),
     "local": ("shoal.cli.local", "local"),
     "start": ("shoal.cli.start", "start"),
     "job": ("shoal.cli.job", "job"),

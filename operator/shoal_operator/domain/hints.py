@@ -1,0 +1,104 @@
+"""What is allowed and yet hardly meant: hints for people who ask before they apply.
+
+Invariant: the operator works with whatever only this module objects to; nothing of it keeps an object from running.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from shoal_operator.api.meta import API_VERSION
+from shoal_operator.api.problems import Problem
+from shoal_operator.api.unknown import KINDS
+from shoal_operator.domain.quantities import RUNTIME_CONTAINER
+
+LOGICAL: Final = {
+    "cpu": "CPU",
+    "cpus": "CPU",
+    "gpu": "GPU",
+    "gpus": "GPU",
+    "nvidia.com/gpu": "GPU",
+    "amd.com/gpu": "GPU",
+    "mem": "memory",
+    "memory": "memory",
+    "ram": "memory",
+}
+"""What people write in small letters to the names that tasks ask for."""
+MAIN_NAMES: Final = frozenset({"head", "main", "ray-head", "ray-worker", "runtime", "worker"})
+"""Names of containers that are probably meant to be the runtime's."""
+
+Json = Mapping[str, Any]
+Name = tuple[str, str]
+
+
+def misgivings(document: Json, clusters: Sequence[Name] = ()) -> list[Problem]:
+    """What is probably not meant in a manifest.
+
+    Args:
+        document: a manifest that ``check_document`` finds nothing wrong with, or one of another kind.
+        clusters: namespace and name of every ComputeCluster that is applied together with it.
+
+    Example:
+        >>> group = {"name": "small", "resources": {"cpu": 1}}
+        >>> spec = {"workerGroups": [group]}
+        >>> document = {"apiVersion": "shoal.dev/v1alpha1", "kind": "ComputeCluster", "spec": spec}
+        >>> [(problem.path, problem.hint) for problem in misgivings(document)]
+        [('spec.workerGroups[0].resources.cpu', 'did you mean `CPU`?')]
+    """
+    kind, version = document.get("kind"), document.get("apiVersion")
+    if kind not in KINDS:
+        return []
+    if version != API_VERSION:
+        text = f"is {version!r}, so that this is no {kind} of Shoal"
+        return [Problem("apiVersion", text, f"did you mean `{API_VERSION}`?")]
+    spec = document.get("spec") or {}
+    found = list(_cluster(spec, "spec")) if kind == "ComputeCluster" else []
+    if kind != "ComputeCluster" and isinstance(spec.get("clusterSpec"), Mapping):
+        found += _cluster(spec["clusterSpec"], "spec.clusterSpec")
+    return [*found, *_reference(document, clusters)]
+
+
+def _cluster(spec: Json, path: str) -> Iterator[Problem]:
+    places = [(f"{path}.head", spec.get("head") or {})]
+    places += [(f"{path}.workerGroups[{index}]", group) for index, group in enumerate(spec.get("workerGroups") or ())]
+    for where, part in places:
+        yield from _resources(f"{where}.resources", part.get("resources") or {})
+        yield from _container(f"{where}.template.spec.containers", part.get("template") or {})
+
+
+def _resources(where: str, resources: Json) -> Iterator[Problem]:
+    for name in resources:
+        meant = LOGICAL.get(str(name).lower())
+        if meant is not None and meant != name:
+            text = f"is a resource of your own, for tasks that ask for `{name}` by that very name"
+            yield Problem(f"{where}.{name}", text, f"did you mean `{meant}`?")
+
+
+def _container(where: str, template: Json) -> Iterator[Problem]:
+    containers = (template.get("spec") or {}).get("containers") or ()
+    names = [str(container.get("name")) for container in containers]
+    if RUNTIME_CONTAINER in names:
+        return
+    for index, name in enumerate(names):
+        if name in MAIN_NAMES:
+            text = f"is `{name}`, so that it runs beside the runtime, in a container of its own"
+            yield Problem(f"{where}[{index}].name", text, f"did you mean `{RUNTIME_CONTAINER}`?")
+
+
+def _reference(document: Json, clusters: Sequence[Name]) -> Iterator[Problem]:
+    name = ((document.get("spec") or {}).get("clusterRef") or {}).get("name")
+    namespace = (document.get("metadata") or {}).get("namespace") or ""
+    here = [cluster for place, cluster in clusters if place == namespace]
+    if name is None or name in here:
+        return
+    close = difflib.get_close_matches(str(name), here, n=1, cutoff=0.6)
+    elsewhere = [place for place, cluster in clusters if cluster == name]
+    if close:
+        yield Problem(
+            "spec.clusterRef.name", f"names no cluster of these files: `{name}`", f"did you mean `{close[0]}`?"
+        )
+    elif elsewhere:
+        text = f"names `{name}`, which these files have in another namespace"
+        yield Problem("spec.clusterRef.name", text, f"put the job into namespace `{elsewhere[0] or 'default'}`")

@@ -1,0 +1,157 @@
+"""`shoal lint`: every problem at its line, with what was meant; nothing for manifests that are well."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoal_operator.domain.hints import misgivings
+from shoal_operator.local.linting import lint
+
+ROOT = Path(__file__).parents[2]
+VERSION = "apiVersion: shoal.dev/v1alpha1\n"
+GOOD = f"{VERSION}kind: ComputeJob\nmetadata:\n  name: x\nspec:\n  entrypoint: python main.py\n"
+BAD = GOOD.replace("entrypoint", "entrypont").replace("name: x", "name: y")
+CLUSTER = f"{VERSION}kind: ComputeCluster\nmetadata:\n  name: team\n"
+
+
+def lines(**texts):
+    return [str(finding) for finding in lint({f"{name}.yaml": text for name, text in texts.items()}).findings]
+
+
+def test_a_good_manifest_and_those_of_others_are_passed_over():
+    foreign = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n"
+    report = lint({"a.yaml": f"{GOOD}---\n{foreign}", "b.yaml": CLUSTER})
+    assert report.findings == ()
+    assert report.objects == 2
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_well(path):
+    assert lint({path.name: path.read_text()}).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            GOOD.replace("entrypoint", "entrypont"),
+            ["m.yaml:6: spec.entrypont: is not a field of ComputeJob: did you mean `entrypoint`?"],
+        ),
+        (
+            f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      resources: {{cpu: 1}}\n",
+            [
+                (
+                    "m.yaml:8: spec.workerGroups[0].resources.cpu: is a resource of your own, for tasks that ask for `cpu` "
+                    "by that very name: did you mean `CPU`?"
+                )
+            ],
+        ),
+        (
+            f"{CLUSTER}spec:\n  head:\n    resources:\n      nvidia.com/gpu: 1\n",
+            [
+                (
+                    "m.yaml:8: spec.head.resources.nvidia.com/gpu: is a resource of your own, for tasks that ask for "
+                    "`nvidia.com/gpu` by that very name: did you mean `GPU`?"
+                )
+            ],
+        ),
+        (
+            f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      minReplicas: 5\n      maxReplicas: 2\n",
+            [
+                (
+                    "m.yaml:8: spec.workerGroups[0].minReplicas: must be less than or equal to maxReplicas (2), is 5: "
+                    "lower minReplicas or raise maxReplicas"
+                )
+            ],
+        ),
+        (
+            f"{CLUSTER}spec:\n  head:\n    template:\n      spec:\n        containers:\n          - name: ray-head\n",
+            [
+                (
+                    "m.yaml:10: spec.head.template.spec.containers[0].name: is `ray-head`, so that it runs beside the "
+                    "runtime, in a container of its own: did you mean `shoal`?"
+                )
+            ],
+        ),
+        (
+            CLUSTER.replace("shoal.dev/v1alpha1", "shoal.io/v1"),
+            [
+                (
+                    "m.yaml:1: apiVersion: is 'shoal.io/v1', so that this is no ComputeCluster of Shoal: "
+                    "did you mean `shoal.dev/v1alpha1`?"
+                )
+            ],
+        ),
+    ],
+    ids=["field", "resource", "accelerator", "meaning", "container", "group"],
+)
+def test_a_problem_is_one_line_at_its_place(text, found):
+    assert lines(m=text) == found
+
+
+def test_documents_are_counted_from_the_start_of_the_file():
+    [line] = lines(m=f"{GOOD}---\n{BAD}")
+    assert line.startswith("m.yaml:13: spec.entrypont: ")
+
+
+def test_a_text_that_is_no_manifest_is_told_beside_the_others():
+    found = lines(broken="a: [1\n", good=GOOD, bad=BAD, empty="")
+    assert [line.partition(": ")[0] for line in found] == ["bad.yaml:6", "broken.yaml:2", "empty.yaml:1"]
+
+
+def test_the_same_object_twice_is_told_with_the_first_place():
+    assert lines(a=GOOD, b=GOOD) == [
+        "b.yaml:4: metadata.name: is the name of another ComputeJob, at a.yaml:4: rename one of them"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "hint"),
+    [
+        ("team", "", None),
+        ("taem", "", "did you mean `team`?"),
+        ("other", "", None),
+        ("team", "ml", "put the job into namespace `default`"),
+    ],
+)
+def test_a_reference_to_a_cluster_of_the_same_files_is_looked_up(name, namespace, hint):
+    """What is not in the files may be in the cluster: only what is nearly there is a hint."""
+    job = {"apiVersion": VERSION.split()[1], "kind": "ComputeJob", "metadata": {"name": "x", "namespace": namespace}}
+    job["spec"] = {"entrypoint": "true", "clusterRef": {"name": name}}
+    found = [problem.hint for problem in misgivings(job, [("", "team")])]
+    assert found == ([] if hint is None else [hint])
+
+
+def run(*arguments, text=""):
+    command = [sys.executable, "-m", "shoal.cli.main", "lint", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_command(tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(GOOD)
+    bad.write_text(BAD)
+    done = run(good)
+    assert (done.returncode, done.stdout) == (0, "")
+    done = run(good, bad)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{bad}:6: spec.entrypont: ")
+    assert done.stderr == "2 object(s), 1 problem(s)\n"
+    done = run("--format", "json", "-", text=bad.read_text())
+    assert done.returncode == 1
+    first = json.loads(done.stdout)[0]
+    assert first == {
+        "file": "<stdin>",
+        "line": 6,
+        "column": 3,
+        "path": "spec.entrypont",
+        "message": "is not a field of ComputeJob",
+        "hint": "did you mean `entrypoint`?",
+    }
+    done = run(tmp_path / "nothing.yaml")
+    assert done.returncode == 2
+    assert "cannot read" in done.stderr
+    assert "Traceback" not in done.stderr
