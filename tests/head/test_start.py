@@ -151,7 +151,7 @@ def test_sigterm_stops_jobs_first_and_says_so(processes):
         assert head.wait(15) == 0
         reader.join(10)
     assert states[-1] == (head_pb2.JOB_STATE_STOPPED, "HeadStopped")
-    assert "[job s] bye" in head.stdout.read()
+    assert "bye" in head.stdout.read()
 
 
 def test_kill_9_of_the_head_ends_its_driver(processes):

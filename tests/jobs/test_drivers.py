@@ -70,7 +70,7 @@ def test_a_job_runs_and_its_output_is_kept_and_echoed(jobs):
     assert (job.state, job.reason, job.exit_code, job.has_exit_code) == (SUCCEEDED, "EntrypointSucceeded", 0, True)
     assert 0 < job.start_time_seconds <= job.end_time_seconds
     assert sorted(jobs.output().split()) == ["hello", "trouble"] == sorted(job.output_tail.split())
-    assert b"[job j1] hello\n" in jobs.echoed
+    assert b"hello\n" in jobs.echoed
     assert len(jobs.ended) == 1
 
 

@@ -31,6 +31,8 @@ PARALLEL_MAX: Final = 64
 SETTLE_SECONDS: Final = 3.0
 """After an answer: time for its effect to show in a snapshot (the head sends one within 0.1 s)."""
 DEADLINE_SECONDS: Final = {SubmitJob: 30.0, StopJob: 10.0, DrainNode: 10.0}
+LEAST_GRACE_SECONDS: Final = 0.001
+"""A grace of 0 would mean the head's default in the protocol."""
 RETRY: Final = BackoffPolicy(base_seconds=0.2, cap_seconds=10.0)
 
 
@@ -196,7 +198,11 @@ async def call(stub: Any, command: HeadCommand) -> None:
         case SubmitJob():
             await stub.SubmitJob(_submission(command), timeout=timeout)
         case StopJob():
-            request = head_pb2.StopJobRequest(submission_id=command.submission_id, reason=command.reason)
+            request = head_pb2.StopJobRequest(
+                submission_id=command.submission_id,
+                reason=command.reason,
+                grace_seconds=max(LEAST_GRACE_SECONDS, command.grace_seconds),
+            )
             await stub.StopJob(request, timeout=timeout)
         case DrainNode():
             drain = head_pb2.DrainNodeRequest(
@@ -218,4 +224,7 @@ def _submission(command: SubmitJob) -> head_pb2.SubmitJobRequest:
         run_in_place=command.run_in_place,
         environment=dict(command.environment),
         metadata=dict(command.metadata),
+        resources=head_pb2.Resources(amounts=dict(command.resources)),
+        output_url=command.output_url,
+        output_secret_directory=command.output_secret_directory,
     )

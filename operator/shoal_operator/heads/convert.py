@@ -18,6 +18,7 @@ DEMANDS_MAX: Final = 10_000
 JOBS_MAX: Final = 1_000
 """A head that claims more than these is broken; the operator must not fall with it."""
 OUTPUT_TAIL_BYTES_MAX: Final = 4_096
+OUTPUT_MESSAGE_MAX: Final = 500
 
 _JOB_STATES: Final = {
     head_pb2.JOB_STATE_PENDING: JobState.PENDING,
@@ -115,6 +116,8 @@ def _job(job: head_pb2.JobSnapshot) -> JobView:
         tasks_submitted=job.tasks_submitted,
         tasks_finished=job.tasks_finished,
         tasks_failed=job.tasks_failed,
+        output_state=job.output_state,
+        output_message=job.output_message[:OUTPUT_MESSAGE_MAX],
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from shoal.resources import ResourceSet
+
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
@@ -26,7 +28,8 @@ NOT_FOUND: Final = 127
 class JobSpec:
     """What was submitted.
 
-    ``entrypoint`` is a shell command line; ``package`` the hash of the working directory, or empty.
+    ``entrypoint`` is a shell command line; ``package`` the hash of the working directory, or empty;
+    ``resources`` what the driver itself needs (empty: it runs on the head).
     """
 
     submission_id: str
@@ -37,6 +40,9 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     package: str = ""
+    resources: ResourceSet = field(default_factory=ResourceSet)
+    output_url: str = ""
+    output_secret_directory: str = ""
 
 
 @dataclass
@@ -51,6 +57,10 @@ class Job:
     start_time: float = 0.0
     end_time: float = 0.0
     stop_reason: str = ""
+    grace_seconds: float = 0.0
+    node_id: str = ""
+    output_state: str = ""
+    output_message: str = ""
     tail: bytes = b""
     counts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -111,7 +121,7 @@ class JobTable:
         job = self._jobs.get(submission_id)
         if job is None or job.state != "PENDING":
             return False
-        job.state, job.start_time = "RUNNING", now
+        job.state, job.start_time, job.message = "RUNNING", now, ""
         return True
 
     def could_not_start(self, submission_id: str, message: str, now: float) -> bool:
@@ -140,6 +150,18 @@ class JobTable:
         return self._finish(
             submission_id, "FAILED", reason, _exit_words(job.spec.entrypoint, exit_code), exit_code, now
         )
+
+    def lost(self, submission_id: str, reason: str, message: str, now: float) -> bool:
+        """What ran the driver is gone: nobody will ever say how it ended."""
+        return self._finish(submission_id, "FAILED", reason, message, None, now)
+
+    def waits(self, submission_id: str, message: str) -> bool:
+        """The driver has no place yet; ``message`` says what it waits for."""
+        job = self._jobs.get(submission_id)
+        if job is None or job.state != "PENDING" or job.message == message:
+            return False
+        job.message = message
+        return True
 
     def wrote(self, submission_id: str, data: bytes) -> bool:
         """The driver wrote output; only its end is kept here."""

@@ -26,6 +26,7 @@ READ_BYTES: Final = 256 * 1024
 _SUBMIT_STATUS: Final = {
     "Invalid": grpc.StatusCode.INVALID_ARGUMENT,
     "Unreadable": grpc.StatusCode.FAILED_PRECONDITION,
+    "NotFetched": grpc.StatusCode.UNAVAILABLE,
     "TooLarge": grpc.StatusCode.FAILED_PRECONDITION,
     "Full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "Closing": grpc.StatusCode.UNAVAILABLE,
@@ -132,7 +133,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
 
     async def StopJob(self, request: head_pb2.StopJobRequest, context: Any) -> Any:
         """See head.proto."""
-        found = self._service.jobs.stop(request.submission_id, request.reason)
+        found = self._service.jobs.stop(request.submission_id, request.reason, request.grace_seconds)
         return head_pb2.StopJobReply(found=found)
 
     async def ListJobs(self, request: head_pb2.ListJobsRequest, context: Any) -> Any:

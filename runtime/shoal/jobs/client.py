@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 
 from shoal.protocol import auth, head_pb2, head_pb2_grpc
+from shoal.resources import ResourceSet
 from shoal.protocol.tls import Certificates, explain_unavailable
 
 CALL_SECONDS: Final = 30.0
@@ -72,16 +73,20 @@ class JobClient:
         run_in_place: bool = False,
         environment: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        resources: Mapping[str, float] | None = None,
+        output_url: str = "",
     ) -> head_pb2.JobSnapshot:
         """Submit a job; the same submission id again returns the job that is there.
 
         Args:
             entrypoint: a shell command line.
             submission_id: chosen by the head when empty.
-            working_directory: a directory that the head can read.
+            working_directory: a directory that the head can read, or the URI of a zip or tar archive.
             run_in_place: run in that directory itself, not in a copy.
             environment: added to the driver's environment.
             metadata: kept with the job.
+            resources: what the driver itself needs, in units: it then runs on a node that has it.
+            output_url: where the whole output is saved at the end.
         """
         request = head_pb2.SubmitJobRequest(
             submission_id=submission_id,
@@ -90,6 +95,8 @@ class JobClient:
             run_in_place=run_in_place,
             environment=environment or {},
             metadata=metadata or {},
+            resources=head_pb2.Resources(amounts=dict(ResourceSet.from_units(resources or {}))),
+            output_url=output_url,
         )
         reply: head_pb2.SubmitJobReply = self._call("SubmitJob", request, CALL_SECONDS * 4)
         return reply.job
@@ -102,9 +109,9 @@ class JobClient:
         """One job, or None."""
         return next((job for job in self.list() if job.submission_id == submission_id), None)
 
-    def stop(self, submission_id: str, reason: str = "StoppedByRequest") -> bool:
-        """End a job; False when the head knows no such job."""
-        request = head_pb2.StopJobRequest(submission_id=submission_id, reason=reason)
+    def stop(self, submission_id: str, reason: str = "StoppedByRequest", grace_seconds: float = 0.0) -> bool:
+        """End a job; False when the head knows no such job. A grace of 0 seconds means the head's default."""
+        request = head_pb2.StopJobRequest(submission_id=submission_id, reason=reason, grace_seconds=grace_seconds)
         return bool(self._call("StopJob", request).found)
 
     def read_output(self, submission_id: str, follow: bool = False, offset: int = 0) -> Iterator[bytes]:

@@ -6,21 +6,27 @@ terminal state, at the latest when the head closes.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
-import sys
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.jobs import packages
+from shoal.jobs.driver_log import DriverLog
+from shoal.jobs.environment import driver_environment
 from shoal.jobs.package_store import PackageError, PackageStore
-from shoal.jobs.supervisor import DriverEvents, DriverLaunch, DriverSupervisor
+from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
+from shoal.jobs.transfers import Transfers
+from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
     from shoal.protocol import head_pb2
@@ -35,7 +41,7 @@ MOUNTED_SOURCE: Final = "/var/run/shoal/source"
 
 
 class SubmitError(ValueError):
-    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, Full, Closing."""
+    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NotFetched, Full, Closing."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -55,6 +61,21 @@ class JobHooks:
     ended: Callable[[str], None]
 
 
+class DriverPlacer(Protocol):
+    """Finds a node for a driver that needs resources, and starts it there; the runner's ``remote_*`` say how it went.
+
+    Called without the runner's lock.
+    """
+
+    def place(self, spec: JobSpec) -> None:
+        """A driver wants a node."""
+        ...
+
+    def withdraw(self, submission_id: str, grace_seconds: float) -> bool:
+        """End it; True when it had no node yet, so that nothing else will be heard of it."""
+        ...
+
+
 class JobRunner:
     """Thread-safe.
 
@@ -63,7 +84,8 @@ class JobRunner:
         node_socket: path of the Unix socket of the agent that the drivers use.
         package_store: where working directories are kept for the workers.
         hooks: who hears of changes.
-        echo: takes the drivers' output lines, prefixed.
+        echo: takes the drivers' output, in whole lines.
+        placer: for drivers that need resources; None refuses them.
     """
 
     def __init__(
@@ -73,12 +95,16 @@ class JobRunner:
         package_store: PackageStore,
         hooks: JobHooks,
         echo: Callable[[bytes], None] | None = None,
+        placer: DriverPlacer | None = None,
     ) -> None:
         self._session_directory, self._node_socket = session_directory, node_socket
         self._packages, self._hooks = package_store, hooks
         self._lock = threading.Lock()
         self._table = JobTable()
         self._closed = False
+        self._placer, self._echo = placer, echo
+        self._remote_logs: dict[str, DriverLog] = {}
+        self._transfers = Transfers()
         self._supervisor = DriverSupervisor(
             DriverEvents(self._started, self._wrote, self._exited, self._could_not_start), echo
         )
@@ -94,7 +120,10 @@ class JobRunner:
         known = self.snapshot(submission_id)
         if known is not None:
             return known, False
-        directory = _as_seen_here(request.working_directory)
+        resources = ResourceSet(request.resources.amounts)
+        if resources and self._placer is None:
+            raise SubmitError("Invalid", "this head runs drivers itself only: submit without resources")
+        directory = self._fetched(submission_id, _as_seen_here(request.working_directory))
         package, archive = self._pack(directory)
         spec = JobSpec(
             submission_id=submission_id,
@@ -105,6 +134,9 @@ class JobRunner:
             environment=dict(request.environment),
             metadata=dict(request.metadata),
             package=package,
+            resources=resources,
+            output_url=request.output_url,
+            output_secret_directory=request.output_secret_directory,
         )
         with self._lock:
             if self._closed:
@@ -118,14 +150,28 @@ class JobRunner:
             self._launch(spec, archive)
         return snapshot, created
 
-    def stop(self, submission_id: str, reason: str) -> bool:
-        """End a job; True when the id is known, also when it has ended already."""
+    def stop(self, submission_id: str, reason: str, grace_seconds: float = 0.0) -> bool:
+        """End a job; True when the id is known, also when it has ended already.
+
+        Args:
+            submission_id: which.
+            reason: one CamelCase word, for its state.
+            grace_seconds: from SIGTERM to SIGKILL; 0 means ``STOP_GRACE_SECONDS``.
+        """
         with self._lock:
-            known = self._table.get(submission_id) is not None
+            job = self._table.get(submission_id)
             wanted = self._table.stop_requested(submission_id, reason)
-        if wanted:
-            self._supervisor.stop(submission_id)
-        return known
+            if job is not None and wanted:
+                job.grace_seconds = grace_seconds or STOP_GRACE_SECONDS
+        if job is not None and wanted:
+            self._stop_driver(job)
+        return job is not None
+
+    def _stop_driver(self, job: Job) -> None:
+        if not job.spec.resources or self._placer is None:
+            self._supervisor.stop(job.spec.submission_id, job.grace_seconds)
+        elif self._placer.withdraw(job.spec.submission_id, job.grace_seconds):
+            self._exited(job.spec.submission_id, 128 + signal.SIGTERM)
 
     def snapshot(self, submission_id: str) -> head_pb2.JobSnapshot | None:
         """One job's state."""
@@ -161,10 +207,76 @@ class JobRunner:
             self._closed = True
             for job in self._table:
                 self._table.stop_requested(job.spec.submission_id, "HeadStopped")
+            placed = [job.spec.submission_id for job in self._table if job.spec.resources and not job.done]
+        for submission_id in placed if self._placer is not None else ():
+            assert self._placer is not None
+            self._placer.withdraw(submission_id, CLOSE_SECONDS)
+            self._exited(submission_id, 128 + signal.SIGTERM)
         self._supervisor.close(CLOSE_SECONDS)
+        self._transfers.close()
+        for log in list(self._remote_logs.values()):
+            log.close()
+
+    # Drivers on other nodes
+
+    def remote_waits(self, submission_id: str, message: str) -> None:
+        """It has no node yet; the message says what it waits for."""
+        with self._lock:
+            changed = self._table.waits(submission_id, message)
+        if changed:
+            self._hooks.changed(False)
+
+    def remote_started(self, submission_id: str, node_id: str) -> None:
+        """It runs on that node."""
+        with self._lock:
+            job = self._table.get(submission_id)
+            if job is not None:
+                job.node_id = node_id
+        self._started(submission_id, 0)
+
+    def remote_wrote(self, submission_id: str, data: bytes) -> None:
+        """It wrote output."""
+        log = self._remote_logs.get(submission_id)
+        if log is None:
+            return
+        log.write(data)
+        self._wrote(submission_id, data)
+
+    def remote_exited(self, submission_id: str, exit_code: int) -> None:
+        """It ended; the exit code is a shell's."""
+        self._close_remote_log(submission_id)
+        self._exited(submission_id, exit_code)
+
+    def remote_failed(self, submission_id: str, words: str) -> None:
+        """It could not be started."""
+        self._close_remote_log(submission_id)
+        self._could_not_start(submission_id, words)
+
+    def remote_lost(self, submission_id: str, reason: str, words: str) -> None:
+        """Its node is gone."""
+        self._close_remote_log(submission_id)
+        self._ended(submission_id, lambda now: self._table.lost(submission_id, reason, words, now))
+
+    def _close_remote_log(self, submission_id: str) -> None:
+        log = self._remote_logs.pop(submission_id, None)
+        if log is not None:
+            log.close()
 
     def _directory(self, submission_id: str) -> Path:
         return self._session_directory / "jobs" / submission_id
+
+    def _fetched(self, submission_id: str, directory: str) -> str:
+        """A URI becomes a directory with what was in its archive."""
+        if "://" not in directory:
+            return directory
+        own = self._directory(submission_id)
+        target = own / "source"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(mode=0o700, parents=True)
+        words = self._transfers.fetch(directory, target)
+        if words:
+            raise SubmitError("NotFetched", f"the program at {directory} could not be fetched: {words}")
+        return str(target)
 
     def _pack(self, directory: str) -> tuple[str, bytes]:
         if not directory:
@@ -177,6 +289,11 @@ class JobRunner:
         return package, archive
 
     def _launch(self, spec: JobSpec, archive: bytes) -> None:
+        if spec.resources and self._placer is not None:
+            self._directory(spec.submission_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._remote_logs[spec.submission_id] = DriverLog(self.log_path(spec.submission_id), self._echo)
+            self._placer.place(spec)
+            return
         try:
             directory = self._prepare(spec, archive)
         except (OSError, ValueError) as error:
@@ -198,30 +315,21 @@ class JobRunner:
         return str(work)
 
     def _environment(self, spec: JobSpec) -> dict[str, str]:
-        # A job starts afresh, but keeps the marks by which local mode finds the processes of a pod.
-        kept = ("SHOAL_SESSION", "SHOAL_CONTAINER")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_") or k in kept}
-        own_programs = os.path.dirname(sys.executable)
-        path = environment.get("PATH", os.defpath)
-        if own_programs not in path.split(os.pathsep):
-            path = own_programs + os.pathsep + path
-        environment.update(PATH=path, PYTHONUNBUFFERED="1")
-        environment.update(spec.environment)
-        environment.update(
-            SHOAL_NODE_SOCKET=self._node_socket,
-            SHOAL_JOB_ID=spec.job_id,
-            SHOAL_JOB_PACKAGE=spec.package,
-            SHOAL_SESSION_DIR=str(self._session_directory),
+        return driver_environment(
+            spec.environment,
+            node_socket=self._node_socket,
+            session_directory=str(self._session_directory),
+            job_id=spec.job_id,
+            package=spec.package,
         )
-        return environment
 
     def _started(self, submission_id: str, pid: int) -> None:
         with self._lock:
             self._table.started(submission_id, time.time())
             job = self._table.get(submission_id)
             stop = job is not None and bool(job.stop_reason)
-        if stop:  # asked for before there was a process
-            self._supervisor.stop(submission_id)
+        if stop and job is not None:  # asked for before there was a process
+            self._stop_driver(job)
         self._hooks.changed(False)
 
     def _wrote(self, submission_id: str, data: bytes) -> None:
@@ -239,9 +347,24 @@ class JobRunner:
         with self._lock:
             job = self._table.get(submission_id)
             changed = record(time.time())
+            saves = job is not None and changed and bool(job.spec.output_url) and not self._closed
+            if job is not None and saves:
+                job.output_state = "Saving"
         if job is not None and changed:
             self._hooks.ended(job.spec.job_id)
             self._hooks.changed(True)
+        if job is not None and saves:
+            spec = job.spec
+            path = self.log_path(submission_id)
+            path.touch(mode=0o600)
+            done = functools.partial(self._saved, job)
+            self._transfers.save(spec.output_url, path, spec.output_secret_directory, done)
+
+    def _saved(self, job: Job, words: str) -> None:
+        with self._lock:
+            job.output_state = "Failed" if words else "Saved"
+            job.output_message = words or job.spec.output_url
+        self._hooks.changed(True)
 
 
 def _as_seen_here(directory: str) -> str:
@@ -279,4 +402,7 @@ def _snapshot(job: Job, *, tail: bool = True) -> head_pb2.JobSnapshot:
         tasks_submitted=submitted,
         tasks_finished=finished,
         tasks_failed=failed,
+        output_state=job.output_state,
+        output_message=job.output_message,
+        node_id=job.node_id,
     )

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal.jobs.driver_log import DriverLog
+
 STOP_GRACE_SECONDS: Final = 3.0
-MAX_LOG_BYTES: Final = 256 * 1024 * 1024
 _LAUNCHER: Final = str(Path(__file__).with_name("launcher.py"))
 _READ_BYTES: Final = 64 * 1024
-_LIMIT_WORDS: Final = b"\n[shoal] the log reached its limit; later output is only in the head's own output\n"
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class _Driver:
     launcher: subprocess.Popen[bytes]
     control: socket.socket
     output_fd: int
-    log_fd: int
-    logged: int = 0
-    line: bytes = b""
+    log: DriverLog
     heard: bytes = b""
     pid: int = 0
     exit_code: int | None = None
@@ -82,7 +80,7 @@ class DriverSupervisor:
 
     Args:
         events: where news goes.
-        echo: takes whole lines with their prefix for the head's own output; None for silence.
+        echo: takes whole lines for the head's own output; None for silence.
     """
 
     def __init__(self, events: DriverEvents, echo: Callable[[bytes], None] | None = None) -> None:
@@ -148,9 +146,9 @@ class DriverSupervisor:
             return
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe2(os.O_CLOEXEC)
-        log_fd = -1
+        log: DriverLog | None = None
         try:
-            log_fd = os.open(launch.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            log = DriverLog(launch.log_path, self._echo)
             launcher = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", _LAUNCHER, str(theirs.fileno()), str(os.getpid())),
@@ -164,16 +162,16 @@ class DriverSupervisor:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            for fd in (output_read, log_fd):
-                if fd >= 0:
-                    os.close(fd)
+            os.close(output_read)
+            if log is not None:
+                log.close()
             ours.close()
             self._events.could_not_start(launch.submission_id, f"could not start the driver: {error}")
             return
         finally:
             theirs.close()
             os.close(output_write)
-        self._adopt(_Driver(launch, launcher, ours, output_read, log_fd))
+        self._adopt(_Driver(launch, launcher, ours, output_read, log))
 
     def _adopt(self, driver: _Driver) -> None:
         os.set_blocking(driver.output_fd, False)
@@ -228,30 +226,9 @@ class DriverSupervisor:
             os.close(driver.output_fd)
             driver.output_fd = -1
             return False
-        self._log(driver, data)
+        driver.log.write(data)
         self._events.wrote(driver.launch.submission_id, data)
-        self._echo_lines(driver, data)
         return True
-
-    def _log(self, driver: _Driver, data: bytes) -> None:
-        if driver.logged >= MAX_LOG_BYTES:
-            return
-        driver.logged += len(data)
-        try:
-            os.write(driver.log_fd, data if driver.logged < MAX_LOG_BYTES else data + _LIMIT_WORDS)
-        except OSError:
-            driver.logged = MAX_LOG_BYTES  # a full disk costs the log, never the job
-
-    def _echo_lines(self, driver: _Driver, data: bytes) -> None:
-        if self._echo is None:
-            return
-        *lines, driver.line = (driver.line + data).split(b"\n")
-        if len(driver.line) > _READ_BYTES:
-            lines.append(driver.line)
-            driver.line = b""
-        if lines:
-            prefix = f"[job {driver.launch.submission_id}] ".encode()
-            self._echo(b"".join(prefix + line + b"\n" for line in lines))
 
     def _finish(self, driver: _Driver) -> None:
         """The launcher closed its end: everything of this driver is over."""
@@ -265,12 +242,10 @@ class DriverSupervisor:
                 os.killpg(driver.pid, signal.SIGKILL)
         while driver.output_fd >= 0 and self._read_output(driver):
             pass
-        if driver.line:
-            self._echo_lines(driver, b"\n")
         if driver.output_fd >= 0:
             self._selector.unregister(driver.output_fd)
             os.close(driver.output_fd)
-        os.close(driver.log_fd)
+        driver.log.close()
         del self._drivers[submission_id]
         if driver.exit_code is not None:
             self._events.exited(submission_id, driver.exit_code)

@@ -23,6 +23,7 @@ from shoal.node.actors import Actors
 from shoal.node.clients import LOCAL_KINDS, Client
 from shoal.node.cluster_watch import ClusterWatch
 from shoal.node.config import NodeConfig
+from shoal.node.drivers import Drivers
 from shoal.node.leases import Leases
 from shoal.node.obituaries import Obituaries
 from shoal.node.packages import PackageCache
@@ -82,6 +83,8 @@ class NodeAgent:
         self.obituaries = Obituaries(lambda worker_id: worker_id in self.pool.workers)
         self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
         self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
+        held = (self.scheduler, self.leases, self.packages)
+        self.drivers = Drivers(reactor, config.session_dir, self.socket_path, *held, lambda: self.link, self.changed)
         self.network = Network(config.token, config.tls_directory) if config.token else None
         hello = {"process_id": config.node_id, "pid": os.getpid(), "job": {}}
         self.peers = Peers(reactor, self.network, hello)
@@ -147,6 +150,7 @@ class NodeAgent:
         self._drain_state = "draining"
         self.leases.drain()
         self.actors.stop_all(reason, grace_seconds)
+        self.drivers.stop_all(grace_seconds)
         self._wait_for_end(reason, time.monotonic() + grace_seconds)
 
     def _wait_for_end(self, reason: str, deadline: float) -> None:
@@ -155,7 +159,7 @@ class NodeAgent:
         for worker in list(self.pool.workers.values()):
             if worker.state == "idle":
                 self.pool.stop(worker, reason, force=False)
-        if not self.pool.workers or time.monotonic() >= deadline:
+        if not (self.pool.workers or len(self.drivers)) or time.monotonic() >= deadline:
             self._finish(reason)
         else:
             self.reactor.call_later(POLL_SECONDS, lambda: self._wait_for_end(reason, deadline))
@@ -166,6 +170,7 @@ class NodeAgent:
         self._stopped = True
         self.reporter.close()
         self._close_listeners()
+        self.drivers.close()
         self.link.close()
         self.pool.close()
         self.peers.close()
@@ -308,6 +313,7 @@ class NodeAgent:
     def _on_connected(self, connected: bool) -> None:
         if connected:
             self.reporter.forget()
+            self.drivers.tell_again()
 
     def _on_refused(self, reason: str) -> None:
         self._stop(f"refused: {reason}", 0.0)
@@ -332,6 +338,8 @@ class NodeAgent:
             case "log_lines":
                 lines = message.log_lines
                 self._show(lines.job_id, lines.source, list(lines.lines), is_err=lines.is_err)
+            case "start_driver" | "stop_driver" | "forget_driver":
+                self.drivers.take_order(message)
             case "shutdown":
                 self._stop(message.shutdown.reason, 5.0)
 
@@ -385,7 +393,8 @@ class NodeAgent:
         owned = sum(worker.owned for worker in self.pool.workers.values())
         # What waits at a draining node waits for another one.
         waiting = self.scheduler.waiting_here if self._drain_state == "active" else 0
-        return Activity(len(self.leases), len(self.actors), self.store.index.primaries, owned, waiting)
+        held = (len(self.leases), len(self.actors), self.store.index.primaries)
+        return Activity(*held, owned, waiting, len(self.drivers))
 
     def changed(self) -> None:
         """Something of the node's state may have changed."""

@@ -14,6 +14,8 @@ from shoal.protocol import node_pb2
 
 MAX_LOGS_WAITING: Final = 1000
 MAX_WAITING: Final = 100_000
+MAX_OUTPUT_WAITING: Final = 16 * 1024 * 1024
+"""Bytes of drivers' output; what comes beyond while the head does not read is only in the node's own log."""
 UNSURE_SECONDS: Final = 15.0
 """A failure sent this shortly before a break may not have arrived."""
 
@@ -25,6 +27,7 @@ class Backlog:
         self._waiting: collections.deque[node_pb2.NodeMessage] = collections.deque()
         self._report: node_pb2.NodeMessage | None = None
         self._logs = 0
+        self._output = 0
         self._started: dict[str, node_pb2.NodeMessage] = {}
         self._failed: dict[str, tuple[node_pb2.ActorFailed, float | None]] = {}
         self._counts: dict[str, node_pb2.NodeMessage] = {}
@@ -40,6 +43,11 @@ class Backlog:
             if not connected or self._logs >= MAX_LOGS_WAITING:
                 return
             self._logs += 1
+        if kind == "driver_output":
+            size = len(message.driver_output.data)
+            if self._output + size > MAX_OUTPUT_WAITING:
+                return
+            self._output += size
         self._remember(kind, message)
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(message)
@@ -67,6 +75,8 @@ class Backlog:
             message = self._waiting.popleft()
             if message.HasField("log_lines"):
                 self._logs -= 1
+            elif message.HasField("driver_output"):
+                self._output -= len(message.driver_output.data)
             elif message.HasField("actor_failed"):
                 self._failed[message.actor_failed.actor_id] = (message.actor_failed, now)
             return message

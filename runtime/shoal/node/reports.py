@@ -30,6 +30,7 @@ class Activity(NamedTuple):
     objects: int
     owned: int
     waiting: int
+    drivers: int = 0
 
     @property
     def idle(self) -> bool:
@@ -39,6 +40,8 @@ class Activity(NamedTuple):
     def __str__(self) -> str:
         nouns = (("lease", "leases"), ("actor", "actors"), ("object", "objects"))
         parts = [f"{n} {nouns[i][n != 1]}" for i, n in enumerate(self[:3]) if n]
+        if self.drivers:
+            parts.append(f"{self.drivers} drivers of jobs" if self.drivers > 1 else "the driver of a job")
         if self.owned:
             parts.append(f"{self.owned} owned objects needed elsewhere")
         if self.waiting:

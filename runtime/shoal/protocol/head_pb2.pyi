@@ -92,7 +92,7 @@ class NodeSnapshot(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ...) -> None: ...
 
 class JobSnapshot(_message.Message):
-    __slots__ = ("submission_id", "state", "reason", "message", "exit_code", "has_exit_code", "start_time_seconds", "end_time_seconds", "output_tail", "tasks_finished", "tasks_failed", "tasks_submitted")
+    __slots__ = ("submission_id", "state", "reason", "message", "exit_code", "has_exit_code", "start_time_seconds", "end_time_seconds", "output_tail", "tasks_finished", "tasks_failed", "tasks_submitted", "output_state", "output_message", "node_id")
     SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,9 @@ class JobSnapshot(_message.Message):
     TASKS_FINISHED_FIELD_NUMBER: _ClassVar[int]
     TASKS_FAILED_FIELD_NUMBER: _ClassVar[int]
     TASKS_SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_STATE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     state: JobState
     reason: str
@@ -117,23 +120,28 @@ class JobSnapshot(_message.Message):
     tasks_finished: int
     tasks_failed: int
     tasks_submitted: int
-    def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., has_exit_code: _Optional[bool] = ..., start_time_seconds: _Optional[float] = ..., end_time_seconds: _Optional[float] = ..., output_tail: _Optional[str] = ..., tasks_finished: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tasks_submitted: _Optional[int] = ...) -> None: ...
+    output_state: str
+    output_message: str
+    node_id: str
+    def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., has_exit_code: _Optional[bool] = ..., start_time_seconds: _Optional[float] = ..., end_time_seconds: _Optional[float] = ..., output_tail: _Optional[str] = ..., tasks_finished: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tasks_submitted: _Optional[int] = ..., output_state: _Optional[str] = ..., output_message: _Optional[str] = ..., node_id: _Optional[str] = ...) -> None: ...
 
 class HeadSnapshot(_message.Message):
-    __slots__ = ("protocol_version", "incarnation", "version", "nodes", "demands", "jobs")
+    __slots__ = ("protocol_version", "incarnation", "version", "nodes", "demands", "jobs", "cluster_id")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     DEMANDS_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     incarnation: str
     version: int
     nodes: _containers.RepeatedCompositeFieldContainer[NodeSnapshot]
     demands: _containers.RepeatedCompositeFieldContainer[Demand]
     jobs: _containers.RepeatedCompositeFieldContainer[JobSnapshot]
-    def __init__(self, protocol_version: _Optional[int] = ..., incarnation: _Optional[str] = ..., version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeSnapshot, _Mapping]]] = ..., demands: _Optional[_Iterable[_Union[Demand, _Mapping]]] = ..., jobs: _Optional[_Iterable[_Union[JobSnapshot, _Mapping]]] = ...) -> None: ...
+    cluster_id: str
+    def __init__(self, protocol_version: _Optional[int] = ..., incarnation: _Optional[str] = ..., version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeSnapshot, _Mapping]]] = ..., demands: _Optional[_Iterable[_Union[Demand, _Mapping]]] = ..., jobs: _Optional[_Iterable[_Union[JobSnapshot, _Mapping]]] = ..., cluster_id: _Optional[str] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("client",)
@@ -142,7 +150,7 @@ class WatchRequest(_message.Message):
     def __init__(self, client: _Optional[str] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
-    __slots__ = ("submission_id", "entrypoint", "working_directory", "run_in_place", "environment", "metadata")
+    __slots__ = ("submission_id", "entrypoint", "working_directory", "run_in_place", "environment", "metadata", "resources", "output_url", "output_secret_directory")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -163,13 +171,19 @@ class SubmitJobRequest(_message.Message):
     RUN_IN_PLACE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_URL_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SECRET_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     entrypoint: str
     working_directory: str
     run_in_place: bool
     environment: _containers.ScalarMap[str, str]
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, submission_id: _Optional[str] = ..., entrypoint: _Optional[str] = ..., working_directory: _Optional[str] = ..., run_in_place: _Optional[bool] = ..., environment: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    resources: Resources
+    output_url: str
+    output_secret_directory: str
+    def __init__(self, submission_id: _Optional[str] = ..., entrypoint: _Optional[str] = ..., working_directory: _Optional[str] = ..., run_in_place: _Optional[bool] = ..., environment: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., output_url: _Optional[str] = ..., output_secret_directory: _Optional[str] = ...) -> None: ...
 
 class SubmitJobReply(_message.Message):
     __slots__ = ("job", "created")
@@ -180,12 +194,14 @@ class SubmitJobReply(_message.Message):
     def __init__(self, job: _Optional[_Union[JobSnapshot, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
 
 class StopJobRequest(_message.Message):
-    __slots__ = ("submission_id", "reason")
+    __slots__ = ("submission_id", "reason", "grace_seconds")
     SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     reason: str
-    def __init__(self, submission_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    grace_seconds: float
+    def __init__(self, submission_id: _Optional[str] = ..., reason: _Optional[str] = ..., grace_seconds: _Optional[float] = ...) -> None: ...
 
 class StopJobReply(_message.Message):
     __slots__ = ("found",)

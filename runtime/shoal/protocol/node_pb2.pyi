@@ -1,5 +1,6 @@
 from shoal.protocol import head_pb2 as _head_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -140,8 +141,42 @@ class Goodbye(_message.Message):
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
+class DriverReport(_message.Message):
+    __slots__ = ("submission_id", "state", "exit_code", "message")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[DriverReport.State]
+        STATE_REFUSED: _ClassVar[DriverReport.State]
+        STATE_STARTING: _ClassVar[DriverReport.State]
+        STATE_RUNNING: _ClassVar[DriverReport.State]
+        STATE_EXITED: _ClassVar[DriverReport.State]
+        STATE_FAILED: _ClassVar[DriverReport.State]
+    STATE_UNSPECIFIED: DriverReport.State
+    STATE_REFUSED: DriverReport.State
+    STATE_STARTING: DriverReport.State
+    STATE_RUNNING: DriverReport.State
+    STATE_EXITED: DriverReport.State
+    STATE_FAILED: DriverReport.State
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    state: DriverReport.State
+    exit_code: int
+    message: str
+    def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[DriverReport.State, str]] = ..., exit_code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class DriverOutput(_message.Message):
+    __slots__ = ("submission_id", "data")
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    data: bytes
+    def __init__(self, submission_id: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class NodeMessage(_message.Message):
-    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye")
+    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye", "driver_report", "driver_output")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     TASK_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +188,8 @@ class NodeMessage(_message.Message):
     LOG_LINES_FIELD_NUMBER: _ClassVar[int]
     DRAIN_ANSWER_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_REPORT_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     register: RegisterNode
     report: NodeReport
     task_counts: TaskCounts
@@ -164,15 +201,19 @@ class NodeMessage(_message.Message):
     log_lines: LogLines
     drain_answer: DrainAnswer
     goodbye: Goodbye
-    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    driver_report: DriverReport
+    driver_output: DriverOutput
+    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., driver_report: _Optional[_Union[DriverReport, _Mapping]] = ..., driver_output: _Optional[_Union[DriverOutput, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("session", "head_node_id")
+    __slots__ = ("session", "head_node_id", "cluster_id")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     HEAD_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     session: str
     head_node_id: str
-    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ...) -> None: ...
+    cluster_id: str
+    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ..., cluster_id: _Optional[str] = ...) -> None: ...
 
 class ClusterNode(_message.Message):
     __slots__ = ("address", "total", "available", "labels", "alive", "draining")
@@ -267,8 +308,45 @@ class Shutdown(_message.Message):
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
+class StartDriver(_message.Message):
+    __slots__ = ("submission_id", "job_id", "entrypoint", "resources", "package", "environment")
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRYPOINT_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    job_id: str
+    entrypoint: str
+    resources: _head_pb2.Resources
+    package: str
+    environment: _containers.ScalarMap[str, str]
+    def __init__(self, submission_id: _Optional[str] = ..., job_id: _Optional[str] = ..., entrypoint: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., package: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class StopDriver(_message.Message):
+    __slots__ = ("submission_id", "grace_seconds")
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    grace_seconds: float
+    def __init__(self, submission_id: _Optional[str] = ..., grace_seconds: _Optional[float] = ...) -> None: ...
+
+class ForgetDriver(_message.Message):
+    __slots__ = ("submission_id",)
+    SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
+    submission_id: str
+    def __init__(self, submission_id: _Optional[str] = ...) -> None: ...
+
 class HeadMessage(_message.Message):
-    __slots__ = ("welcome", "view", "start_actor", "stop_actor", "drain", "actor_update", "job_ended", "log_lines", "shutdown")
+    __slots__ = ("welcome", "view", "start_actor", "stop_actor", "drain", "actor_update", "job_ended", "log_lines", "shutdown", "start_driver", "stop_driver", "forget_driver")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     START_ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +356,9 @@ class HeadMessage(_message.Message):
     JOB_ENDED_FIELD_NUMBER: _ClassVar[int]
     LOG_LINES_FIELD_NUMBER: _ClassVar[int]
     SHUTDOWN_FIELD_NUMBER: _ClassVar[int]
+    START_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    STOP_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    FORGET_DRIVER_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     view: ClusterView
     start_actor: StartActor
@@ -287,7 +368,10 @@ class HeadMessage(_message.Message):
     job_ended: JobEnded
     log_lines: LogLines
     shutdown: Shutdown
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ...) -> None: ...
+    start_driver: StartDriver
+    stop_driver: StopDriver
+    forget_driver: ForgetDriver
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ..., start_driver: _Optional[_Union[StartDriver, _Mapping]] = ..., stop_driver: _Optional[_Union[StopDriver, _Mapping]] = ..., forget_driver: _Optional[_Union[ForgetDriver, _Mapping]] = ...) -> None: ...
 
 class CreateActorRequest(_message.Message):
     __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle")

@@ -1,0 +1,110 @@
+"""Files between this node and any URL, in a process of its own: ``python -m shoal.jobs.transfer save|fetch ...``.
+
+``save URL FILE`` copies a file to the URL; ``fetch URL DIRECTORY`` unpacks the zip or tar archive at the URL.
+
+Invariant: fsspec and what it brings are imported in this process alone; it ends with its parent (end of file on
+standard input), and an error is one line on standard error and exit code 1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import threading
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+HTTP_SECONDS: Final = 60.0
+ARCHIVE_BYTES_MAX: Final = 2 * 1024**3
+_CHUNK: Final = 1024 * 1024
+
+
+class TransferError(Exception):
+    """What went wrong, in words for people."""
+
+
+def save(url: str, file: Path) -> None:
+    """Copy ``file`` to ``url``."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        target = Path(unquote(parts.path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(file, part)
+        part.replace(target)
+        return
+    with file.open("rb") as source, _fsspec(url).open(url, "wb") as target_file:
+        shutil.copyfileobj(source, target_file, _CHUNK)
+
+
+def fetch(url: str, directory: Path) -> None:
+    """Unpack the archive at ``url`` into ``directory``."""
+    with tempfile.TemporaryFile(dir=directory.parent) as archive, _open(url) as source:
+        size = 0
+        while data := source.read(_CHUNK):
+            size += len(data)
+            if size > ARCHIVE_BYTES_MAX:
+                raise TransferError(f"{url} is larger than {ARCHIVE_BYTES_MAX} bytes, the most that is fetched")
+            archive.write(data)
+        archive.seek(0)
+        _unpack(archive, url, directory)
+
+
+def _unpack(archive: Any, url: str, directory: Path) -> None:
+    if zipfile.is_zipfile(archive):
+        archive.seek(0)
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(directory)  # noqa: S202 - zipfile drops absolute paths and dots by itself
+        return
+    archive.seek(0)
+    try:
+        with tarfile.open(fileobj=archive) as opened_tar:
+            opened_tar.extractall(directory, filter="data")
+    except tarfile.TarError as error:
+        raise TransferError(f"{url} is neither a zip nor a tar archive: {error}") from error
+
+
+def _open(url: str) -> Any:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path)).open("rb")
+    if parts.scheme in {"http", "https"}:
+        return urllib.request.urlopen(url, timeout=HTTP_SECONDS)  # noqa: S310 - the schemes are checked above
+    return _fsspec(url).open(url, "rb")
+
+
+def _fsspec(url: str) -> Any:
+    try:
+        return importlib.import_module("fsspec")
+    except ImportError as error:
+        words = f"{urlsplit(url).scheme}:// needs the package fsspec in the image: install shoal[output]"
+        raise TransferError(words) from error
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one transfer."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    action, url, path = arguments
+    try:
+        (save if action == "save" else fetch)(url, Path(path))
+    except Exception as error:  # noqa: BLE001 - fsspec's file systems raise anything; the parent shows the words
+        text = str(error) if isinstance(error, TransferError) else f"{type(error).__name__}: {error}"
+        sys.stderr.write(" ".join(text.split())[:500] + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""Starts transfers as children of the head and waits for them, in threads of their own.
+
+Invariant: at most ``PARALLEL_MAX`` children at once, each for a bounded time; none outlives the head, however that
+ends; credentials go to the child's environment and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+PARALLEL_MAX: Final = 4
+SAVE_SECONDS: Final = 240.0
+FETCH_SECONDS: Final = 25.0
+SECRET_BYTES_MAX: Final = 65_536
+
+
+class Transfers:
+    """Thread-safe."""
+
+    def __init__(self) -> None:
+        self._slots = threading.Semaphore(PARALLEL_MAX)
+        self._lock = threading.Lock()
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+
+    def save(self, url: str, file: Path, secret_directory: str, done: Callable[[str], None]) -> None:
+        """Copy a file to a URL; ``done`` is called in another thread, with words when it failed."""
+
+        def work() -> None:
+            with self._slots:
+                words = self._run(["save", url, str(file)], _secret_environment(secret_directory), SAVE_SECONDS)
+            done(words)
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+        thread = threading.Thread(target=work, name="shoal-transfer", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def fetch(self, url: str, directory: Path) -> str:
+        """Unpack an archive into a directory, and wait for it; returns words when it failed."""
+        with self._slots:
+            return self._run(["fetch", url, str(directory)], {}, FETCH_SECONDS)
+
+    def close(self) -> None:
+        """End what is under way. Idempotent."""
+        with self._lock:
+            self._closed = True
+            children, threads = list(self._children), list(self._threads)
+        for child in children:
+            child.kill()
+        for thread in threads:
+            thread.join(5.0)
+
+    def _run(self, arguments: list[str], secrets: dict[str, str], seconds: float) -> str:
+        command = [sys.executable, "-P", "-m", "shoal.jobs.transfer", *arguments]
+        with self._lock:
+            if self._closed:
+                return "the head is shutting down"
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **secrets},
+            )
+            self._children.add(child)
+        try:
+            return _outcome(child, seconds)
+        finally:
+            with self._lock:
+                self._children.discard(child)
+
+
+def _outcome(child: subprocess.Popen[bytes], seconds: float) -> str:
+    assert child.stdin is not None
+    assert child.stderr is not None
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return f"it took longer than {seconds:g} s"
+    finally:
+        child.stdin.close()
+        words = child.stderr.read(4096).decode(errors="replace").strip().splitlines()
+        child.stderr.close()
+    if child.returncode == 0:
+        return ""
+    return words[-1][:500] if words else f"the transfer ended with code {child.returncode}"
+
+
+def _secret_environment(directory: str) -> dict[str, str]:
+    """One variable per file of a mounted Secret."""
+    if not directory or not os.path.isdir(directory):
+        return {}
+    found = {}
+    for entry in os.scandir(directory):
+        if entry.is_file() and not entry.name.startswith("."):
+            with open(entry.path, "rb") as file:
+                found[entry.name] = file.read(SECRET_BYTES_MAX).decode(errors="replace").rstrip("\n")
+    return found

@@ -1,0 +1,139 @@
+"""The whole output goes to a URL, a program comes from one; neither can harm a job or outlive the head."""
+
+import functools
+import http.server
+import os
+import threading
+import time
+import zipfile
+
+import pytest
+
+from shoal.jobs.package_store import PackageStore
+from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
+from shoal.jobs.transfers import Transfers
+from shoal.protocol import head_pb2
+
+FINAL = ("Saved", "Failed")
+
+
+@pytest.fixture
+def runner(tmp_path):
+    hooks = JobHooks(lambda urgent: None, lambda job_id: None)
+    made = JobRunner(tmp_path, str(tmp_path / "node.sock"), PackageStore(tmp_path / "head"), hooks)
+    yield made
+    made.close()
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not come true in time"
+        threading.Event().wait(0.01)
+
+
+def run(runner, entrypoint, **fields):
+    runner.submit(head_pb2.SubmitJobRequest(submission_id="j", entrypoint=entrypoint, **fields))
+
+
+def saved(runner):
+    return until(lambda: (job := runner.snapshot("j")) and job.output_state in FINAL and job)
+
+
+def test_whole_output_is_saved_at_the_end(runner, tmp_path):
+    target = tmp_path / "logs" / "j.log"
+    run(runner, "seq 1 5000", output_url=f"file://{target}")
+    job = saved(runner)
+    assert (job.output_state, job.output_message) == ("Saved", f"file://{target}")
+    assert target.read_text().split() == [str(number) for number in range(1, 5001)]
+    assert len(job.output_tail) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nosuch://bucket/x", "nosuch"),
+        ("file:///proc/nowhere/x", "nowhere"),
+    ],
+)
+def test_output_that_cannot_be_saved_is_said_and_the_job_is_what_it_was(runner, url, words):
+    run(runner, "echo fine", output_url=url)
+    job = saved(runner)
+    assert job.state == head_pb2.JOB_STATE_SUCCEEDED
+    assert job.output_state == "Failed"
+    assert words in job.output_message
+    assert "Traceback" not in job.output_message
+
+
+def test_credentials_reach_the_upload_and_nothing_else(runner, tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "SECRET_KEY").write_text("hush")
+    seen = tmp_path / "seen"
+    module = tmp_path / "lib" / "fsspec.py"
+    module.parent.mkdir()
+    module.write_text(f"import os\ndef open(url, mode):\n    return __import__('io').open({str(seen)!r}, mode)\n")
+    module.write_text(
+        f"import io, os\ndef open(url, mode):\n    f = io.open({str(seen)!r}, mode)\n"
+        "    f.write(os.environ['SECRET_KEY'].encode() + b'\\n')\n    return f\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(module.parent))
+    run(runner, "echo ${SECRET_KEY:-none}", output_url="s3://bucket/x", output_secret_directory=str(secret))
+    assert saved(runner).output_state == "Saved"
+    assert seen.read_text() == "hush\nnone\n"
+    assert "SECRET_KEY" not in os.environ
+
+
+def archive(path):
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("main.py", "print('fetched')\n")
+    return path
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_program_is_fetched_from_a_uri(runner, tmp_path, scheme, server):
+    archive(tmp_path / "program.zip")
+    uri = f"file://{tmp_path}/program.zip" if scheme == "file" else f"{server}/program.zip"
+    run(runner, "python main.py", working_directory=uri)
+    job = until(lambda: (job := runner.snapshot("j")) and job.end_time_seconds and job)
+    assert job.output_tail == "fetched\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"), [("file:///nowhere/x.zip", "nowhere"), ("file:///etc/hostname", "neither a zip nor a tar")]
+)
+def test_program_that_cannot_be_fetched_is_refused_with_words(runner, uri, words):
+    with pytest.raises(SubmitError) as caught:
+        run(runner, "true", working_directory=uri)
+    assert (caught.value.kind, words in str(caught.value)) == ("NotFetched", True)
+    assert runner.snapshot("j") is None
+
+
+def test_closing_ends_a_transfer_under_way(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    transfers, ends = Transfers(), []
+    transfers.save(f"file://{tmp_path}/target", fifo, "", ends.append)
+    until(lambda: transfers._children)
+    transfers.close()
+    assert len(ends) == 1
+    assert ends[0]
