@@ -85,7 +85,8 @@ def _crd_template(text: str) -> str:
 
 def _rules_file() -> str:
     users = [_define(f"shoal.rules.{role}", permissions) for role, permissions in rbac.USERS.items()]
-    parts = [_define("shoal.rules.work", rbac.WORK), _define("shoal.rules.election", rbac.ELECTION), *users]
+    parts = [_define("shoal.rules.work", rbac.WORK), _define("shoal.rules.certManager", rbac.CERT_MANAGER)]
+    parts += [_define("shoal.rules.election", rbac.ELECTION), *users]
     return _RULES_START + "\n".join(parts)
 
 

@@ -19,6 +19,7 @@ from shoal_operator.control.clock import Clock, SystemClock
 from shoal_operator.control.controller import Controller, Limits, Result
 from shoal_operator.control.expectations import Expectations
 from shoal_operator.control.workqueue import WorkQueue
+from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.cluster import ClusterController
 from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
@@ -92,6 +93,7 @@ class Operator:
         )
         self._events = EventRecorder(self.client, self._clock, controller=MANAGED_BY_SHOAL, instance=identity)
         self._tokens = ClusterTokens(self.client, self._clock)
+        self._certificates = ClusterCertificates(self.client, self._clock)
         self._clusters = self._queue("computecluster")
         self._jobs = self._queue("computejob")
         self._wiring = Wiring(self.world, self._clusters, self._jobs)
@@ -227,7 +229,8 @@ class Operator:
             )
 
         place = OperatorPlace(self._settings.pod_namespace, dict(self._settings.pod_labels))
-        clusters = ClusterController(executor(self._wiring.cluster_expectations), new_token, place)
+        work = executor(self._wiring.cluster_expectations)
+        clusters = ClusterController(work, new_token, place, certificates=self._certificates)
         jobs = JobController(executor(self._wiring.job_expectations))
         return (
             controller("computecluster", clusters.reconcile, self._clusters),
@@ -252,7 +255,9 @@ class Operator:
         from shoal.protocol.auth import aio_channel
 
         token = await self._tokens.read(namespace, address.token_secret, address.cluster_uid, fresh=fresh)
-        return aio_channel(address.target, token)
+        uid, name = address.cluster_uid, address.tls_secret
+        certificates = await self._certificates.read(namespace, name, uid, fresh=fresh) if name else None
+        return aio_channel(address.target, token, certificates)
 
     def _on_head_news(self, key: Key, news: News) -> None:
         if News.CLUSTER in news:

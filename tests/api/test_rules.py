@@ -47,6 +47,10 @@ def volume(backend: str, **fields: Any) -> Json:
     return {"state": {"backend": backend, "volume": fields}}
 
 
+def tls(mode: str, **fields: Any) -> Json:
+    return {"security": {"tls": {"mode": mode, **fields}}}
+
+
 CASES = (
     Case(
         "must be less than or equal to maxReplicas",
@@ -75,6 +79,29 @@ CASES = (
         "volume must be absent unless",
         (volume("PersistentVolume"), {"state": {"backend": "Memory"}}, {}),
         (volume("Memory"), {"state": {"volume": {"size": "3Gi"}}}),
+    ),
+    Case(
+        "issuerRef must be set with mode CertManager",
+        (tls("CertManager", issuerRef={"name": "ca"}), tls("Operator"), tls("None"), {}, {"security": {}}),
+        (tls("CertManager"), tls("Operator", issuerRef={"name": "ca"}), tls("None", issuerRef={"name": "ca"})),
+    ),
+    Case(
+        "tls.mode must not change while",
+        (
+            tls("Operator"),
+            {**tls("None"), "suspend": True},
+            {**tls("CertManager", issuerRef={"name": "ca"}), "suspend": True},
+        ),
+        (tls("None"), {}, tls("CertManager", issuerRef={"name": "ca"})),
+        before=tls("Operator"),
+        lint=False,
+    ),
+    Case(
+        "tls.mode must not change while",
+        (tls("Operator"), {}, {**tls("Operator"), "suspend": True}),
+        (),
+        before={"suspend": True},
+        lint=False,
     ),
     Case(
         "managedBy must not change",
@@ -152,6 +179,9 @@ def test_every_rule_of_clusters_has_a_case() -> None:
         ({"state": {"backend": "Disk"}}, "backend"),
         ({"updateStrategy": {"type": "Never"}}, "type"),
         ({"head": {"service": {"type": "ExternalName"}}}, "type"),
+        (tls("Always"), "spec.security.tls.mode"),
+        (tls("CertManager", issuerRef={"name": "ca", "kind": "Secret"}), "issuerRef.kind"),
+        (tls("CertManager", issuerRef={"kind": "Issuer"}), "name"),
     ],
 )
 def test_schema_refuses_and_lint_agrees(spec: Json, words: str) -> None:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import grpc
 import grpc.aio
 import pytest
 import yaml
@@ -248,7 +249,7 @@ class World:
         self.kubelet = Kubelet(api)
         self._stack = stack
 
-    async def serve_head(self, cluster="demo"):
+    async def serve_head(self, cluster="demo", certificates=None):
         """Start a head where the cluster's Service says that it is."""
         await until(lambda: self.api.service(f"{cluster}-head"))
         secret = await until(lambda: self.api.secret(f"{cluster}-token"))
@@ -259,7 +260,12 @@ class World:
         head = FakeHead()
         server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(token)], options=auth.SERVER_OPTIONS)
         head_pb2_grpc.add_HeadServicer_to_server(head, server)
-        assert server.add_insecure_port(f"{address}:7380")
+        if certificates is None:
+            assert server.add_insecure_port(f"{address}:7380")
+        else:
+            pair = [(certificates.key_pem, certificates.certificate_pem)]
+            secured = grpc.ssl_server_credentials(pair, certificates.authority_pem, require_client_auth=True)
+            assert server.add_secure_port(f"{address}:7380", secured)
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
         head.server = server

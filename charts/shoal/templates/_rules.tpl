@@ -88,14 +88,18 @@
 - apiGroups: ["policy"]
   resources: ["poddisruptionbudgets"]
   verbs: ["delete"]
-# the token of a cluster, by name
+# the token and the certificates of a cluster, by name
 - apiGroups: [""]
   resources: ["secrets"]
   verbs: ["get"]
-# the token of a new cluster
+# the token and the certificate authority of a new cluster
 - apiGroups: [""]
   resources: ["secrets"]
   verbs: ["create"]
+# the certificate of a cluster with TLS, renewed by server-side apply
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["patch"]
 # of a pod that does not start and whose status does not say why, by its UID
 - apiGroups: ["events.k8s.io"]
   resources: ["events"]
@@ -108,6 +112,17 @@
 - apiGroups: ["events.k8s.io"]
   resources: ["events"]
   verbs: ["patch"]
+{{- end }}
+
+{{- define "shoal.rules.certManager" -}}
+# what cert-manager says of a cluster's certificate, by name
+- apiGroups: ["cert-manager.io"]
+  resources: ["certificates"]
+  verbs: ["get"]
+# the certificate of a cluster, by server-side apply
+- apiGroups: ["cert-manager.io"]
+  resources: ["certificates"]
+  verbs: ["create", "patch"]
 {{- end }}
 
 {{- define "shoal.rules.election" -}}

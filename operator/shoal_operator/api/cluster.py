@@ -26,6 +26,7 @@ from shoal_operator.api.meta import (
     with_rules,
 )
 from shoal_operator.api.security import DisruptionPolicy, SecuritySpec
+from shoal_operator.api.tls import MODE_RULE
 
 DEFAULT_IMAGE: Final = f"shoal/runtime:{__version__}"
 REPLICAS_MAX: Final = 10_000
@@ -226,6 +227,8 @@ class ComputeClusterStatus(Model):
 
 class ComputeCluster(Model):
     """A head and worker pods that run tasks, actors and jobs; workers come and go with the waiting work."""
+
+    model_config = with_rules(MODE_RULE)
 
     api_version: str = API_VERSION
     kind: Literal["ComputeCluster"] = "ComputeCluster"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from shoal_operator.api.meta import Model
+from shoal_operator.api.tls import TlsSpec
 
 PEERS_MAX: Final = 64
 
@@ -33,5 +34,7 @@ class NetworkPolicySpec(Model):
 class SecuritySpec(Model):
     """What protects the cluster's pods from others."""
 
+    tls: TlsSpec = TlsSpec()
+    """Encryption of what goes over the network."""
     network_policy: NetworkPolicySpec = NetworkPolicySpec()
     """The NetworkPolicy of the cluster, which bears its name."""

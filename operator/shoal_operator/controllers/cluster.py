@@ -12,9 +12,11 @@ from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import InvalidObjectError
 from shoal_operator.control.controller import Result
+from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
+from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
@@ -29,10 +31,19 @@ class ClusterController:
         executor: does what plans say; has the stores, the heads and the tokens.
         new_token: makes a cluster's token.
         operator: where the operator's own pods are.
+        certificates: keeps those of clusters with TLS.
     """
 
-    def __init__(self, executor: Executor, new_token: Callable[[], str], operator: OperatorPlace = ELSEWHERE) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        new_token: Callable[[], str],
+        operator: OperatorPlace = ELSEWHERE,
+        *,
+        certificates: ClusterCertificates,
+    ) -> None:
         self._executor = executor
+        self._certificates = certificates
         self._new_token = new_token
         self._operator = operator
 
@@ -64,7 +75,7 @@ class ClusterController:
         observed = await self._gather(key, cluster)
         now = shell.clock.now()
         began = shell.clock.monotonic()
-        plan = plan_cluster(observed, now, new_token=self._new_token)
+        plan = with_certificates(plan_cluster(observed, now, new_token=self._new_token), observed.certificates)
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
         if cluster.metadata.deletion_timestamp is None:
@@ -85,9 +96,11 @@ class ClusterController:
             policies=shell.world.policies_of(key),
             budgets=shell.world.budgets_of(key),
             operator=self._operator,
+            certificates=await self._certificates.keep(cluster),
         )
 
     def _forget(self, key: Key) -> None:
         self._executor.heads.drop(key)
         self._executor.expectations.forget(key)
         self._executor.tokens.forget(key[0], token_secret_name(key[1]))
+        self._certificates.forget(*key)

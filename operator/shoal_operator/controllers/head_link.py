@@ -6,13 +6,14 @@ operator that has just started must not take its own ignorance for news (a resta
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.world import Key
 from shoal_operator.domain.labels import ROLE_HEAD
-from shoal_operator.domain.names import head_service_name
+from shoal_operator.domain.names import head_service_name, tls_secret_name
 
 SETTLE_SECONDS: Final = 10.0
 """Look again at the latest after this time; the first word of the link wakes the key much earlier."""
@@ -28,6 +29,8 @@ def link_head(shell: Executor, key: Key, cluster: ComputeCluster) -> bool:
         shell.heads.drop(key)
         return True
     address = shell.world.head_address(key, cluster.metadata.uid, head_service_name(key[1]))
+    if address is not None and cluster.spec.security.tls.mode != "None":
+        address = dataclasses.replace(address, tls_secret=tls_secret_name(key[1]))
     if address is not None:
         pods = shell.world.pods_of(key)
         is_ready = any(pod.role == ROLE_HEAD and pod.ready and not pod.is_deleting for pod in pods)

@@ -35,6 +35,16 @@ def token_secret_name(cluster: str) -> str:
     return bounded_name(cluster, "-token")
 
 
+def tls_secret_name(cluster: str) -> str:
+    """Name of the Secret with the certificate of the cluster's pods."""
+    return bounded_name(cluster, "-tls")
+
+
+def authority_secret_name(cluster: str) -> str:
+    """Name of the Secret with the cluster's own certificate authority."""
+    return bounded_name(cluster, "-ca")
+
+
 def head_service_name(cluster: str) -> str:
     """Name of the Service in front of the head."""
     return bounded_name(cluster, "-head")

@@ -13,6 +13,7 @@ from typing import Any, Final
 from shoal_operator.api.cluster import ComputeCluster, ComputeClusterSpec, WorkerGroup
 from shoal_operator.api.job import ComputeJob, ComputeJobSpec
 from shoal_operator.api.problems import Problem
+from shoal_operator.api.tls import TlsSpec
 from shoal_operator.api.unknown import check_types
 from shoal_operator.domain.job.checks import check_job
 from shoal_operator.domain.labels import DOMAIN, HEAD_GROUP
@@ -53,6 +54,7 @@ def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Probl
     problems += _labels(f"{path}.head.labels", spec.head.labels)
     problems += _template(f"{path}.head.template", spec.head.template)
     problems += _lifecycle(path, spec)
+    problems += _tls(f"{path}.security.tls", spec.security.tls)
     first: dict[str, int] = {}
     for index, group in enumerate(spec.worker_groups):
         where = f"{path}.workerGroups[{index}]"
@@ -105,6 +107,14 @@ def _lifecycle(path: str, spec: ComputeClusterSpec) -> Iterator[Problem]:
         hint = "claimName names a claim that is there, storageClassName is for a new one"
         yield Problem(f"{path}.state.volume", "must not have both `claimName` and `storageClassName`", hint)
     yield from _quantities(f"{path}.state.volume", {"size": volume.size})
+
+
+def _tls(where: str, tls: TlsSpec) -> Iterator[Problem]:
+    if tls.mode == "CertManager" and tls.issuer_ref is None:
+        yield Problem(f"{where}.issuerRef", "is needed with mode CertManager", "name an Issuer or a ClusterIssuer")
+    if tls.mode != "CertManager" and tls.issuer_ref is not None:
+        hint = "set `mode: CertManager`, or leave out `issuerRef`"
+        yield Problem(f"{where}.issuerRef", f"must be absent with mode {tls.mode}", hint)
 
 
 def _labels(where: str, given: Mapping[str, str]) -> Iterator[Problem]:

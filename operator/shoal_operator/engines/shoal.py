@@ -17,6 +17,7 @@ CONTROL_PORT_NAME: Final = "control"
 FRAMES_PORT_NAME: Final = "frames"
 TOKEN_DIRECTORY: Final = "/var/run/shoal/token"  # noqa: S105 - a directory
 TOKEN_FILE: Final = f"{TOKEN_DIRECTORY}/token"
+TLS_DIRECTORY: Final = "/var/run/shoal/tls"
 SOURCE_DIRECTORY: Final = "/var/run/shoal/source"
 SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 """Environment variable of the head: where the job's ConfigMap is mounted."""
@@ -71,6 +72,11 @@ def worker_arguments(head_service: str, group: str, resources: ResourceSet, labe
         *("--group", group),
         *_labels(labels),
     ]
+
+
+def tls_arguments() -> list[str]:
+    """What both need in addition to encrypt what they send over the network."""
+    return ["--tls-dir", TLS_DIRECTORY]
 
 
 def environment() -> list[dict[str, Any]]:

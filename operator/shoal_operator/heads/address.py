@@ -19,8 +19,10 @@ class HeadAddress:
         cluster_uid: the ComputeCluster.
         target: ``10.96.3.7:7380``.
         token_secret: name of the Secret with the token, in the cluster's namespace.
+        tls_secret: name of the Secret with the cluster's certificate; empty: the head has no TLS.
     """
 
     cluster_uid: str
     target: str
     token_secret: str
+    tls_secret: str = ""

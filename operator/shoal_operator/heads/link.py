@@ -125,7 +125,8 @@ class HeadLink:
         except TimeoutError:
             return received, f"the head at {self.target} says nothing"
         except grpc.aio.AioRpcError as error:
-            self._was_refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
+            wrong_certificate = "CERTIFICATE_VERIFY_FAILED" in (error.details() or "")
+            self._was_refused = error.code() is grpc.StatusCode.UNAUTHENTICATED or wrong_certificate
             return received, _explain(error, self.target)
         except UnreadableHeadError as error:
             return received, str(error)
@@ -144,11 +145,20 @@ class HeadLink:
             pass
 
 
+def _tls_words(details: str) -> str:
+    """What gRPC hides behind UNAVAILABLE: a failed handshake."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return ": its certificate is not of this cluster's authority, or too old"
+    if "WRONG_VERSION_NUMBER" in details:
+        return ": it has no TLS, which spec.security.tls asks for"
+    return ": the TLS handshake failed" if "handshake failed" in details.lower() else ""
+
+
 def _explain(error: grpc.aio.AioRpcError, target: str) -> str:
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
             return f"the head at {target} does not take the cluster's token"
         case grpc.StatusCode.UNAVAILABLE:
-            return f"the head at {target} cannot be reached"
+            return f"the head at {target} cannot be reached{_tls_words(error.details() or '')}"
         case code:
             return f"the head at {target} answered {code.name}: {str(error.details())[:200]}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shoal_operator.kube.resources import (
+    CERTIFICATES,
     COMPUTE_CLUSTERS,
     COMPUTE_JOBS,
     COMPUTE_SERVICES,
@@ -78,13 +79,20 @@ WORK: Final = (
     Permission(DISRUPTION_BUDGETS, _READ, "what keeps busy heads from evictions, by label"),
     Permission(DISRUPTION_BUDGETS, ("create", "patch"), "the same, by server-side apply"),
     Permission(DISRUPTION_BUDGETS, ("delete",), "when the head is busy no more"),
-    Permission(SECRETS, ("get",), "the token of a cluster, by name"),
-    Permission(SECRETS, ("create",), "the token of a new cluster"),
+    Permission(SECRETS, ("get",), "the token and the certificates of a cluster, by name"),
+    Permission(SECRETS, ("create",), "the token and the certificate authority of a new cluster"),
+    Permission(SECRETS, ("patch",), "the certificate of a cluster with TLS, renewed by server-side apply"),
     Permission(EVENTS, ("list",), "of a pod that does not start and whose status does not say why, by its UID"),
     Permission(EVENTS, ("create",), "transitions, told on the object"),
     Permission(EVENTS, ("patch",), "the count of an event that repeats"),
 )
 """In every namespace that is watched."""
+
+CERT_MANAGER: Final = (
+    Permission(CERTIFICATES, ("get",), "what cert-manager says of a cluster's certificate, by name"),
+    Permission(CERTIFICATES, ("create", "patch"), "the certificate of a cluster, by server-side apply"),
+)
+"""In the same namespaces, where the chart is told of cert-manager."""
 
 ELECTION: Final = (
     Permission(LEASES, ("create",), "leader election; RBAC cannot bind a creation to a name"),

@@ -57,6 +57,7 @@ EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+CERTIFICATES: Final = Resource("cert-manager.io", "v1", "certificates", "Certificate")
 
 _BY_KIND: Final = {
     (resource.api_version, resource.kind): resource
@@ -71,6 +72,7 @@ _BY_KIND: Final = {
         LEASES,
         NETWORK_POLICIES,
         DISRUPTION_BUDGETS,
+        CERTIFICATES,
     )
 }
 

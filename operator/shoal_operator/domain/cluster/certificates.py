@@ -7,12 +7,16 @@ renewed while the old one is still good for a third of its life, so that both ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.domain import conditions
+from shoal_operator.domain.conditions import Fact
 from shoal_operator.domain.names import head_service_name
+from shoal_operator.domain.plan import EventRecord, Plan
+from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 SERVER_NAME: Final = "shoal"
 """The name that every certificate of a cluster has, and that peers ask for. The runtime has it in ``wire.tls``."""
@@ -69,3 +73,56 @@ def decide_renewal(leaf: LeafView | None, names: Sequence[str], now: datetime) -
     if now >= due:
         return Renewal(is_due=True, reason=f"two thirds of its life are over; it ends {leaf.not_after:%Y-%m-%d}")
     return Renewal(is_due=False, next_check_seconds=min((due - now) / timedelta(seconds=1), RECHECK_SECONDS_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesView:
+    """What there is of a cluster's certificates, for plan and status."""
+
+    is_needed: bool
+    """Whether the cluster has TLS at all."""
+    is_ready: bool
+    """Whether there is a certificate that pods can use."""
+    reason: Reason = Reason.CERTIFICATES_ISSUED
+    message: str = ""
+    issued: str = ""
+    """Why a certificate was issued in this very pass; empty when none was."""
+    next_check_seconds: float | None = None
+
+
+UNENCRYPTED: Final = CertificatesView(is_needed=False, is_ready=True)
+
+
+def with_certificates(plan: Plan, view: CertificatesView) -> Plan:
+    """``plan``, but no pod is made that would wait for its certificate, and time brings the next look."""
+    if not view.is_needed:
+        return plan
+    events = plan.events
+    if view.issued:
+        text = f"issued a certificate for the cluster's pods: {view.issued}"
+        events = (*events, EventRecord("Normal", Reason.CERTIFICATE_ISSUED, text, Action.ISSUE_CERTIFICATE))
+    checks = [item for item in (plan.requeue_after_seconds, view.next_check_seconds) if item is not None]
+    pods = plan.create_pods if view.is_ready else ()
+    return replace(plan, create_pods=pods, events=events, requeue_after_seconds=min(checks, default=None))
+
+
+def with_certificate_facts(cluster: ComputeCluster, facts: Sequence[Fact], view: CertificatesView) -> list[Fact]:
+    """``facts`` and what is to be said of the certificates; without them, no pod can be the matter."""
+    known = {condition.type for condition in cluster.status.conditions}
+    if not view.is_needed and ConditionType.CERTIFICATES_READY not in known:
+        return list(facts)
+    status = conditions.TRUE if view.is_ready else conditions.FALSE
+    reason = view.reason if view.is_needed else Reason.NOT_ENCRYPTED
+    said = Fact(ConditionType.CERTIFICATES_READY, status, reason, view.message)
+    if view.is_ready or cluster.spec.suspend:
+        return [*facts, said]
+    waiting = {ConditionType.READY, ConditionType.HEAD_READY}
+    return [
+        *(
+            Fact(fact.type, conditions.FALSE, view.reason, view.message)
+            if fact.type in waiting and fact.status == conditions.FALSE
+            else fact
+            for fact in facts
+        ),
+        said,
+    ]

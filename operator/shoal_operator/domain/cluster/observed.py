@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.domain import labels
+from shoal_operator.domain.cluster.certificates import UNENCRYPTED, CertificatesView
 from shoal_operator.domain.cluster.pod_reasons import PodReason, read_reasons
 from shoal_operator.domain.hashing import spec_hash
 from shoal_operator.domain.head import HeadView
@@ -96,6 +97,7 @@ class ClusterObservation:
         policies: its NetworkPolicies by the same label.
         budgets: its PodDisruptionBudgets by the same label.
         operator: where the operator itself runs.
+        certificates: whether its pods have what they need to encrypt.
         refusals: pods that the API server does not let in; they are not tried while they stand here.
         head_problem: what the connection to the head failed with, while it has never answered; else empty.
     """
@@ -108,6 +110,7 @@ class ClusterObservation:
     policies: tuple[ChildView, ...] = ()
     budgets: tuple[ChildView, ...] = ()
     operator: OperatorPlace = ELSEWHERE
+    certificates: CertificatesView = UNENCRYPTED
     refusals: tuple[Refusal, ...] = ()
     head_problem: str = ""
 

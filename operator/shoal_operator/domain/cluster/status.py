@@ -23,6 +23,7 @@ from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended, missing_hosts, pod_text
 from shoal_operator.domain.cluster.blocking import group_blockage, invalid_template, pod_blockage, workers_ready
+from shoal_operator.domain.cluster.certificates import with_certificate_facts
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
@@ -64,6 +65,7 @@ def cluster_status(
         return dump(old)
     groups = tuple(_group_counts(assessment))
     facts = _facts(observed, assessment, plan, groups)
+    facts = with_certificate_facts(observed.cluster, facts, observed.certificates)
     if refusals:
         facts = [_refused(fact, refusals[0]) if fact.type in _MADE_OF_PODS else fact for fact in facts]
     merged = conditions.merge(old.conditions, facts, now, observed.cluster.metadata.generation)

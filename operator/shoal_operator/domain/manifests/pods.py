@@ -12,6 +12,7 @@ from typing import Any, Final
 from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.domain import labels
+from shoal_operator.domain.manifests.certificates import mount_certificates
 from shoal_operator.domain.manifests.hardening import add_scratch, harden
 from shoal_operator.domain.manifests.owners import child_metadata
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
@@ -154,6 +155,7 @@ def _with_runtime(
         containers.insert(0, container)
     _fill_container(container, cluster.spec.image, arguments, head=head)
     _fill_pod_spec(spec, token_secret_name(cluster.metadata.name))
+    mount_certificates(cluster, spec, container)
     add_scratch(spec, container)
     harden(spec)
     return result

@@ -67,6 +67,7 @@ def _hash(
         "resources": {name: f"{parse_quantity(amount).normalize():f}" for name, amount in resources.items()},
         "labels": dict(labels),
         "image": cluster.spec.image if _image_counts(cluster, template) else "",
+        "tls": cluster.spec.security.tls.mode != "None",
         **options,
     }
     return f"{VERSION}-{stable_hash({name: value for name, value in written.items() if value})}"
