@@ -80,6 +80,7 @@ class ClusterWorld:
             secrets=frozenset(self.secrets),
             head=head,
             policies=tuple(child_view(each) for each in self.others.values() if each["kind"] == "NetworkPolicy"),
+            claims=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PersistentVolumeClaim"),
             budgets=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PodDisruptionBudget"),
             operator=self.operator,
         )
@@ -126,12 +127,16 @@ class ClusterWorld:
         for applied in plan.apply:
             name = applied["metadata"]["name"]
             if applied["kind"] == "Service":
-                self.services[name] = applied
+                self.services[name] = copy.deepcopy(applied)
+                self.services[name]["metadata"]["uid"] = f"service-{next(self.uids)}"
             else:
                 kept = copy.deepcopy(applied)
                 kept["metadata"]["uid"] = f"other-{next(self.uids)}"
                 self.others[f"{applied['kind']}/{name}"] = kept
         for reference in plan.delete:
+            if reference.kind == "Service":
+                assert self.services.pop(reference.name)["metadata"]["uid"] == reference.uid
+                continue
             assert self.others.pop(f"{reference.kind}/{reference.name}")["metadata"]["uid"] == reference.uid
         for pod in plan.create_pods:
             self._create(pod)

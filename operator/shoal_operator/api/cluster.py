@@ -195,6 +195,8 @@ class HeadStatus(Model):
     """Name of the Service in front of the head."""
     incarnation: Annotated[str, Field(max_length=128)] | None = None
     """Identity of the head process; a new one means that the head started anew."""
+    failures: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Head pods in a row that have soon ended; the next one waits the longer, the more there were."""
 
 
 GroupStatuses = Annotated[

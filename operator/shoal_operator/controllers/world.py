@@ -21,6 +21,7 @@ from shoal_operator.kube.resources import (
     NETWORK_POLICIES,
     PODS,
     SERVICES,
+    VOLUME_CLAIMS,
     Resource,
 )
 from shoal_operator.kube.store import Store
@@ -54,6 +55,8 @@ class World:
         self._by_kind["Service"] = self.services
         self.policies = Store(_trimmed_child, {"cluster": _cluster_of_child})
         self.budgets = Store(_trimmed_child, {"cluster": _cluster_of_child})
+        self.claims = Store(_trimmed_child, {"cluster": _cluster_of_child})
+        self._by_kind["PersistentVolumeClaim"] = self.claims
         self._by_kind |= {"NetworkPolicy": self.policies, "PodDisruptionBudget": self.budgets}
 
     def feeds(self) -> tuple[tuple[Resource, Store, str], ...]:
@@ -65,6 +68,7 @@ class World:
             (SERVICES, self.services, CHILD_SELECTOR),
             (NETWORK_POLICIES, self.policies, CHILD_SELECTOR),
             (DISRUPTION_BUDGETS, self.budgets, CHILD_SELECTOR),
+            (VOLUME_CLAIMS, self.claims, CHILD_SELECTOR),
         )
 
     def refresh(self, answer: Json) -> None:
@@ -90,6 +94,10 @@ class World:
     def policies_of(self, key: Key) -> tuple[ChildView, ...]:
         """The NetworkPolicies that carry the cluster's label, by name."""
         return tuple(policy["view"] for policy in self.policies.indexed("cluster", "/".join(key)))
+
+    def claims_of(self, key: Key) -> tuple[ChildView, ...]:
+        """The PersistentVolumeClaims that carry the cluster's label, by name."""
+        return tuple(claim["view"] for claim in self.claims.indexed("cluster", "/".join(key)))
 
     def budgets_of(self, key: Key) -> tuple[ChildView, ...]:
         """The PodDisruptionBudgets that carry the cluster's label, by name."""

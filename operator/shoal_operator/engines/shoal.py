@@ -23,16 +23,22 @@ SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 """Environment variable of the head: where the job's ConfigMap is mounted."""
 OUTPUT_SECRET_DIRECTORY: Final = "/var/run/shoal/output-secret"  # noqa: S105 - a directory
 """Where the head has the keys of ``spec.output.secretRef``, a file each."""
+STATE_DIRECTORY: Final = "/var/lib/shoal"
+DRAIN_SECONDS: Final = 20
+"""What a worker takes at most to hand over what it holds when its pod is deleted."""
 COMMAND: Final = ("shoal",)
 
 
-def head_arguments(group: str, resources: ResourceSet, labels: Mapping[str, str]) -> list[str]:
+def head_arguments(
+    group: str, resources: ResourceSet, labels: Mapping[str, str], *, keeps_state: bool = False
+) -> list[str]:
     """Arguments of the head process.
 
     Args:
         group: the name under which the head's own node joins.
         resources: logical resources of the head; CPU 0 unless the user wants work there.
         labels: labels of the node, for label selectors.
+        keeps_state: whether STATE_DIRECTORY is a volume that outlives the pod.
     """
     custom = {name: amount for name, amount in resources.items() if name != "CPU"}
     cpus = to_numbers({"CPU": resources["CPU"]})["CPU"]
@@ -49,6 +55,7 @@ def head_arguments(group: str, resources: ResourceSet, labels: Mapping[str, str]
         *("--group", group),
         *extra,
         *_labels(labels),
+        *(("--state-dir", STATE_DIRECTORY) if keeps_state else ()),
     ]
 
 

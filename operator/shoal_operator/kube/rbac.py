@@ -23,6 +23,7 @@ from shoal_operator.kube.resources import (
     PODS,
     SECRETS,
     SERVICES,
+    VOLUME_CLAIMS,
     Resource,
 )
 
@@ -54,6 +55,8 @@ class Permission:
 
 _READ: Final = ("list", "watch")
 _OWNERS: Final = "its objects name it as an owner that blocks deletion"
+_HOSTS: Final = "asked for only where a group of several hosts is removed"
+_STATE: Final = "asked for only where spec.state.backend is PersistentVolume"
 _ENFORCEMENT: Final = "asked for only where the API server runs OwnerReferencesPermissionEnforcement"
 
 WORK: Final = (
@@ -73,6 +76,9 @@ WORK: Final = (
     Permission(PODS, ("delete",), "workers that are not needed, pods that have failed"),
     Permission(SERVICES, _READ, "the addresses of heads, by label"),
     Permission(SERVICES, ("create", "patch"), "the address of a head, by server-side apply"),
+    Permission(SERVICES, ("delete",), "the names of hosts of a group that was removed", seldom=_HOSTS),
+    Permission(VOLUME_CLAIMS, _READ, "what heads keep their tables on, by label"),
+    Permission(VOLUME_CLAIMS, ("create", "patch"), "the same, by server-side apply", seldom=_STATE),
     Permission(NETWORK_POLICIES, _READ, "who may reach a cluster's pods, by label"),
     Permission(NETWORK_POLICIES, ("create", "patch"), "the same, by server-side apply"),
     Permission(NETWORK_POLICIES, ("delete",), "the policy of a cluster whose spec wants none any more"),

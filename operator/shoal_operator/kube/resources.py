@@ -52,6 +52,7 @@ COMPUTE_JOBS: Final = Resource("shoal.dev", "v1alpha1", "computejobs", "ComputeJ
 COMPUTE_SERVICES: Final = Resource("shoal.dev", "v1alpha1", "computeservices", "ComputeService")
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SERVICES: Final = Resource("", "v1", "services", "Service")
+VOLUME_CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -67,6 +68,7 @@ _BY_KIND: Final = {
         COMPUTE_SERVICES,
         PODS,
         SERVICES,
+        VOLUME_CLAIMS,
         SECRETS,
         EVENTS,
         LEASES,

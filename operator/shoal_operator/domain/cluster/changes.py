@@ -22,6 +22,7 @@ from shoal_operator.domain.cluster.assessment import (
     pod_text,
 )
 from shoal_operator.domain.cluster.drains import FORCED, Drain, start_drain
+from shoal_operator.domain.cluster.head_life import wait_seconds
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.cluster.workers import Replica, Worker
 from shoal_operator.domain.head import DrainState, NodeView
@@ -74,13 +75,15 @@ class Changes:
     def _replace_ended(self) -> None:
         """Delete pods that will never run again; what they were for is created anew."""
         for pod in self.assessment.ended:
-            wait = ENDED_POD_RETRY_SECONDS - age_seconds(pod, self.now)
+            age = age_seconds(pod, self.now)
+            is_head = pod.role == labels.ROLE_HEAD
+            wait = wait_seconds(pod, age) if is_head else ENDED_POD_RETRY_SECONDS - age
             if wait > 0:
                 self.wakes.append(wait)
                 continue
             self._delete(pod, Reason.FAILED_POD)
-            action = Action.REPLACE_HEAD if pod.role == labels.ROLE_HEAD else Action.SCALE_UP
-            reason = Reason.RECREATING_HEAD if pod.role == labels.ROLE_HEAD else Reason.FAILED_POD
+            action = Action.REPLACE_HEAD if is_head else Action.SCALE_UP
+            reason = Reason.RECREATING_HEAD if is_head else Reason.FAILED_POD
             text = conditions.shorten(f"pod {pod.name} ended and is replaced: {pod_text(pod)}")
             self.events.append(EventRecord("Warning", reason, text, action))
 

@@ -96,6 +96,7 @@ class ClusterObservation:
         head: the last word of its head; None before the first.
         policies: its NetworkPolicies by the same label.
         budgets: its PodDisruptionBudgets by the same label.
+        claims: its PersistentVolumeClaims by the same label.
         operator: where the operator itself runs.
         certificates: whether its pods have what they need to encrypt.
         refusals: pods that the API server does not let in; they are not tried while they stand here.
@@ -109,6 +110,7 @@ class ClusterObservation:
     head: HeadView | None = None
     policies: tuple[ChildView, ...] = ()
     budgets: tuple[ChildView, ...] = ()
+    claims: tuple[ChildView, ...] = ()
     operator: OperatorPlace = ELSEWHERE
     certificates: CertificatesView = UNENCRYPTED
     refusals: tuple[Refusal, ...] = ()

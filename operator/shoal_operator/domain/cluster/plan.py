@@ -20,12 +20,13 @@ from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import rollout_events
 from shoal_operator.domain.cluster.protection import protect
 from shoal_operator.domain.labels import GROUP
+from shoal_operator.domain.manifests.claims import build_claim
 from shoal_operator.domain.manifests.owners import applied_hash
 from shoal_operator.domain.manifests.pods import build_head_pod
 from shoal_operator.domain.manifests.secrets import build_token_secret
-from shoal_operator.domain.manifests.services import build_head_service
+from shoal_operator.domain.manifests.services import build_services
 from shoal_operator.domain.names import token_secret_name
-from shoal_operator.domain.plan import EventRecord, Manifest, Plan, PodDeletion
+from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodDeletion
 from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 
@@ -54,10 +55,10 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
     draft.decide()
     return Plan(
         create=tuple(_missing_secret(observed, new_token)),
-        apply=(*_outdated_services(observed), *protection.apply),
+        apply=(*_outdated_objects(observed), *protection.apply),
         create_pods=tuple(_let_in(assessment, (*_missing_head(assessment), *new_workers(observed, assessment)))),
         delete_pods=tuple(draft.deletions.values()),
-        delete=protection.delete,
+        delete=(*protection.delete, *_removed_services(observed)),
         annotate_pods=tuple(draft.annotations),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
@@ -85,16 +86,27 @@ def _missing_secret(observed: ClusterObservation, new_token: Callable[[], str]) 
         yield build_token_secret(observed.cluster, new_token())
 
 
-def _outdated_services(observed: ClusterObservation) -> Iterator[Manifest]:
-    service = build_head_service(observed.cluster)
-    existing = {child.name: child for child in observed.services}.get(service["metadata"]["name"])
-    if existing is None or existing.applied_hash != applied_hash(service):
-        yield service
+def _outdated_objects(observed: ClusterObservation) -> Iterator[Manifest]:
+    """Services and the claim, where they are missing or another was applied."""
+    claim = build_claim(observed.cluster)
+    known = {(child.kind, child.name): child for child in (*observed.services, *observed.claims)}
+    for manifest in (*build_services(observed.cluster), *([claim] if claim else [])):
+        existing = known.get((manifest["kind"], manifest["metadata"]["name"]))
+        if existing is None or existing.applied_hash != applied_hash(manifest):
+            yield manifest
+
+
+def _removed_services(observed: ClusterObservation) -> Iterator[ObjectRef]:
+    """Services of groups that are gone."""
+    wanted = {manifest["metadata"]["name"] for manifest in build_services(observed.cluster)}
+    for child in observed.services:
+        if child.name not in wanted and child.owner_uid == observed.cluster.metadata.uid:
+            yield ObjectRef("v1", "Service", child.name, child.uid)
 
 
 def _missing_head(assessment: Assessment) -> Iterator[Manifest]:
     if not assessment.head_name_taken:
-        yield build_head_pod(assessment.cluster)
+        yield build_head_pod(assessment.cluster, assessment.cluster.status.head.failures + 1)
 
 
 def _let_in(assessment: Assessment, pods: Iterable[Manifest]) -> Iterator[Manifest]:

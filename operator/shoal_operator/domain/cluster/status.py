@@ -21,14 +21,23 @@ from shoal_operator.api.meta import Condition, Model
 from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
-from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended, missing_hosts, pod_text
+from shoal_operator.domain.cluster.assessment import (
+    Assessment,
+    age_seconds,
+    assess,
+    has_pods,
+    is_suspended,
+    missing_hosts,
+    pod_text,
+)
 from shoal_operator.domain.cluster.blocking import group_blockage, invalid_template, pod_blockage, workers_ready
 from shoal_operator.domain.cluster.certificates import with_certificate_facts
+from shoal_operator.domain.cluster.head_life import failures, loop_text
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
 from shoal_operator.domain.head import DrainState
-from shoal_operator.domain.labels import HEAD_GROUP
+from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD
 from shoal_operator.domain.names import head_pod_name, head_service_name
 from shoal_operator.domain.plan import Plan
 from shoal_operator.domain.reasons import ConditionType, Reason
@@ -86,6 +95,7 @@ def cluster_status(
                 pod_name=head_pod_name(name),
                 service_name=head_service_name(name),
                 incarnation=observed.head.incarnation if observed.head else old.head.incarnation,
+                failures=_head_failures(assessment, old.head.failures, now),
             ),
             reason=blocking.reason if blocking else None,
             message=blocking.message if blocking else None,
@@ -267,9 +277,13 @@ def _head_ready(assessment: Assessment) -> Fact:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "no head is started from an invalid spec")
     if is_suspended(assessment.cluster) and pod is None:
         return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    ended = next((item for item in assessment.ended if item.name == name), None)
+    if pod is None and ended is not None and ended.head_attempt > 1:
+        return Fact(kind, FALSE, Reason.HEAD_CRASH_LOOP, loop_text(ended, pod_text(ended)))
     blockage = group_blockage(assessment, HEAD_GROUP) if pod is None else pod_blockage(pod)
     if blockage is not None:
-        return Fact(kind, FALSE, blockage.reason, blockage.message)
+        loops = blockage.reason == Reason.CRASH_LOOP
+        return Fact(kind, FALSE, Reason.HEAD_CRASH_LOOP if loops else blockage.reason, blockage.message)
     if pod is None:
         return _head_missing(assessment, name)
     if pod.is_deleting:
@@ -278,6 +292,12 @@ def _head_ready(assessment: Assessment) -> Fact:
         return Fact(kind, TRUE, Reason.HEAD_RUNNING, f"pod {name} is ready")
     text = f"pod {name}: {pod_text(pod)}" if pod.reasons else f"pod {name} is starting"
     return Fact(kind, FALSE, Reason.HEAD_STARTING, text)
+
+
+def _head_failures(assessment: Assessment, before: int, now: datetime) -> int:
+    ended = next((pod for pod in assessment.ended if pod.role == ROLE_HEAD), None)
+    pod = assessment.head_pod or ended
+    return failures(assessment.head_pod, ended, age_seconds(pod, now) if pod else 0.0, before)
 
 
 def _head_missing(assessment: Assessment, name: str) -> Fact:

@@ -13,6 +13,7 @@ from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.domain import labels
 from shoal_operator.domain.manifests.certificates import mount_certificates
+from shoal_operator.domain.manifests.claims import claim_of
 from shoal_operator.domain.manifests.hardening import add_scratch, harden
 from shoal_operator.domain.manifests.owners import child_metadata
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
@@ -28,16 +29,22 @@ from shoal_operator.domain.quantities import RUNTIME_CONTAINER, group_resources,
 from shoal_operator.engines import shoal
 
 TOKEN_VOLUME: Final = "shoal-token"  # noqa: S105 - the name of a volume
-GRACE_PERIOD_SECONDS: Final = 30
+STATE_VOLUME: Final = "shoal-state"
+GRACE_PERIOD_SECONDS: Final = shoal.DRAIN_SECONDS + 10
+"""A worker drains when its pod is deleted; the rest is for the end of its processes."""
 
 
-def build_head_pod(cluster: ComputeCluster) -> Manifest:
+def build_head_pod(cluster: ComputeCluster, attempt: int = 1) -> Manifest:
     """The head pod of ``cluster``.
+
+    Args:
+        cluster: the object.
+        attempt: how many heads in a row, this one included, were made after one that had soon ended.
 
     Raises:
         ValueError: a quantity in ``head.resources`` is wrong (``validate_cluster`` finds it first).
     """
-    return _pod(
+    pod = _pod(
         cluster,
         head_pod_name(cluster.metadata.name),
         labels.ROLE_HEAD,
@@ -49,14 +56,30 @@ def build_head_pod(cluster: ComputeCluster) -> Manifest:
         },
         head_template(cluster),
     )
+    if attempt > 1:
+        pod["metadata"].setdefault("annotations", {})[labels.HEAD_ATTEMPT] = str(attempt)
+    return pod
 
 
 def head_template(cluster: ComputeCluster) -> dict[str, Any]:
     """The head's pod template with the runtime in it."""
+    claim = claim_of(cluster)
     arguments = shoal.head_arguments(
-        labels.HEAD_GROUP, resource_set(cluster.spec.head.resources), cluster.spec.head.labels
+        labels.HEAD_GROUP, resource_set(cluster.spec.head.resources), cluster.spec.head.labels, keeps_state=bool(claim)
     )
-    return _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
+    template = _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
+    if claim:
+        _mount_state(template["spec"], claim)
+    return template
+
+
+def _mount_state(spec: dict[str, Any], claim: str) -> None:
+    """The volume with the head's tables. The pod's fsGroup lets the user of the container write to it."""
+    volume = {"name": STATE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}
+    spec["volumes"] = _merge(spec.get("volumes"), [volume], "name")
+    container = next(item for item in spec["containers"] if item["name"] == RUNTIME_CONTAINER)
+    mount = {"name": STATE_VOLUME, "mountPath": shoal.STATE_DIRECTORY}
+    container["volumeMounts"] = _merge(container.get("volumeMounts"), [mount], "mountPath")
 
 
 def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, Any]:
