@@ -14,7 +14,7 @@ from shoal_operator.kube.resources import resource_of
 from shoal_operator.local.apiserver import authorization
 from shoal_operator.local.apiserver.paths import parse
 
-from .conftest import a_cluster, a_job, condition, is_true, until
+from .conftest import DRY_RUN, a_cluster, a_job, condition, is_true, until
 from .test_clusters import CLUSTER, demand, node
 
 NAMESPACE = "shoal-system"
@@ -56,7 +56,7 @@ def used(world):
         if target is None or status in (401, 403, SPOILED):
             continue
         resource = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
-        plain = "GET" if method == "WATCH" else method
+        plain = {"WATCH": "GET", DRY_RUN: "POST"}.get(method, method)
         verb = authorization.verb_of(plain, named=bool(target.name), watch=method == "WATCH")
         found.add((resource, verb))
         if (method, status) == ("PATCH", 201):
@@ -87,17 +87,21 @@ async def work_through_everything(world):
     await until(world.api.pod_names, lambda names: names == ["demo-head"])
 
     await a_budget_and_a_policy_come_and_go(world, head)
+    await a_job_uses_the_cluster_and_leaves(world, head)
     await world.api.create("computeclusters", a_cluster("secure", security={"tls": {"mode": "Operator"}}))
     await until(lambda: world.api.secret("secure-tls"))
 
     spoil = world.recorder.spoil
     world.recorder.spoil = lambda method, path: SPOILED if (method, path.endswith("/pods")) == ("POST", True) else None
-    await world.api.create("computeclusters", a_cluster("refused"))
-    path = CLUSTER.replace("demo", "refused")
-    for turn in range(3):
-        await until(world.api.events, lambda events: any(name == "refused" for _, name in events))
-        await world.api.patch(path, {"metadata": {"annotations": {"turn": str(turn)}}})
-        await asyncio.sleep(0.2)
+    refuse = world.recorder.spoil
+    await world.api.create("computeclusters", a_cluster("refused", workerGroups=[]))
+    await until(world.api.events, lambda events: any(name == "refused" for _, name in events))
+    world.recorder.spoil = spoil
+    world.kubelet.paused = True  # no pod starts, and none says why: its Events are looked up
+    await world.api.patch(CLUSTER.replace("demo", "refused"), {"spec": {"image": "another:1"}})
+    await until(lambda: asyncio.sleep(0, ("events", "list") in used(world)))
+    world.recorder.spoil, world.kubelet.paused = refuse, False
+    await world.api.delete("/api/v1/namespaces/default/pods/refused-head")
     await until(lambda: asyncio.sleep(0, ("events", "patch") in used(world)))
     world.recorder.spoil = spoil
 
@@ -111,6 +115,13 @@ async def work_through_everything(world):
     await until(lambda: world.api.job("kept"), is_true("Running"))
     head.finish_jobs()
     await until(lambda: world.api.cluster("kept"), lambda cluster: cluster is None)
+
+
+async def a_job_uses_the_cluster_and_leaves(world, head):
+    await world.api.create("computejobs", a_job("guest", clusterRef={"name": "demo"}))
+    await until(lambda: world.api.job("guest"), is_true("Running"))
+    head.finish_jobs()
+    await until(lambda: world.api.job("guest"), is_true("Complete"))
 
 
 async def a_budget_and_a_policy_come_and_go(world, head):
