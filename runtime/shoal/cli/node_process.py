@@ -15,11 +15,13 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from shoal.cli.session_directory import SessionDirectory, sweep
 from shoal.cli.start import StartOptions
 from shoal.cli.token_file import read_token
+from shoal.head.journal import Journal
 from shoal.head.local_link import LocalLink
 from shoal.head.service import HeadService
 from shoal.jobs.package_store import PackageStore
@@ -87,13 +89,24 @@ class NodeProcess:
             object_store_bytes=options.object_store_bytes,
         )
         if options.head:
-            self._head = HeadService(PackageStore(self._session.path / "head"))
+            self._packages = PackageStore(self._state_directory() / "head")
+            self._head = HeadService(self._packages, journal=self._open_journal())
         self._agent = NodeAgent(self._reactor, config, self._make_link, self._agent_stopped)
         self._agent.start()
         if self._head is not None and not options.local:
             self._serve(self._head, self._agent)
         self._say_ready(config)
         threading.Thread(target=sweep, name="shoal-sweep", daemon=True).start()
+
+    def _state_directory(self) -> Path:
+        return Path(self._options.state_dir) if self._options.state_dir else self._session.path
+
+    def _open_journal(self) -> Journal | None:
+        if not self._options.state_dir:
+            return None
+        from shoal.head.state import HeadState
+
+        return Journal(HeadState(Path(self._options.state_dir)))
 
     def _make_link(self, events: LinkEvents) -> HeadLink:
         if self._head is not None:
@@ -122,8 +135,8 @@ class NodeProcess:
         from shoal.head.control import ControlPlane
         from shoal.jobs.runner import JobRunner
 
-        packages, hooks = PackageStore(self._session.path / "head"), head.job_hooks()
-        head.attach_jobs(JobRunner(self._session.path, agent.socket_path, packages, hooks, _echo))
+        packages, hooks = self._packages, head.job_hooks()
+        head.attach_jobs(JobRunner(self._session.path, agent.socket_path, packages, hooks, _echo, head.drivers))
         assert self._token is not None
         ip, port = self._options.node_ip, self._options.control_port
         self._control = ControlPlane(head, ip, port, self._token, self._certificate_directory())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONTROL_PORT: Final = 7380
 FRAMES_PORT: Final = 7381
-HEAD_TIMEOUT_SECONDS: Final = 60.0
+HEAD_TIMEOUT_SECONDS: Final = 600.0
 DEFAULT_OBJECT_STORE_BYTES: Final = 1 << 30
 MEMORY_SHARE: Final = 0.7
 """Of a laptop's memory, how much tasks may ask for as the logical resource ``memory``."""
@@ -48,6 +48,7 @@ class StartOptions:
     group: str = ""
     session_dir: str = ""
     object_store_bytes: int = DEFAULT_OBJECT_STORE_BYTES
+    state_dir: str = ""
     head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS
     owner_pid: int = 0
     lifeline_fd: int = -1
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pod-name", default="", help="name of the pod this runs in")
     add("--group", default="", help="worker group of this node")
     add("--session-dir", default="", help="directory of this process (default: a new one)")
+    add("--state-dir", default="", metavar="DIR", help="with --head: keep what must outlive the head's process here")
     add("--head-timeout-seconds", type=float, default=HEAD_TIMEOUT_SECONDS, help="end when the head is away for longer")
     for hidden in ("--owner-pid", "--lifeline-fd", "--ready-fd"):
         add(hidden, type=int, default=0 if hidden == "--owner-pid" else -1, help=argparse.SUPPRESS)
@@ -104,6 +106,8 @@ def parse(argv: Sequence[str]) -> StartOptions:
         parser.error("give either --head (a new cluster) or --address HOST:PORT (join one)")
     if given["local"] and not given["head"]:
         parser.error("--local is for --head")
+    if given["state_dir"] and (given["local"] or not given["head"]):
+        parser.error("--state-dir is for --head, and not for --local")
     if not given["local"] and not given["token_file"]:
         parser.error("--token-file is needed: everything on the network is authenticated")
     try:

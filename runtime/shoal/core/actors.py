@@ -177,6 +177,17 @@ class ActorTable:
         self._waiting[spec.actor_id] = None
         return ""
 
+    def restore(self, actor: Actor) -> None:
+        """Take an actor as an earlier head process left it; nothing of it is final until its node has spoken."""
+        actor_id, spec = actor.spec.actor_id, actor.spec
+        self._actors[actor_id] = actor
+        if spec.name:
+            self._names[spec.namespace, spec.name] = actor_id
+        if actor.node_id:
+            self._by_node.setdefault(actor.node_id, {})[actor_id] = None
+        else:
+            self._waiting[actor_id] = None
+
     def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
         """Give waiting actors to nodes that have the resources free now.
 

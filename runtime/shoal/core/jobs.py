@@ -47,7 +47,10 @@ class JobSpec:
 
 @dataclass
 class Job:
-    """One job. Times are seconds since the epoch, 0 until they happened."""
+    """One job. Times are seconds since the epoch, 0 until they happened.
+
+    ``launched``: its driver may have been started by the head itself.
+    """
 
     spec: JobSpec
     state: JobState = "PENDING"
@@ -57,6 +60,7 @@ class Job:
     start_time: float = 0.0
     end_time: float = 0.0
     stop_reason: str = ""
+    launched: bool = False
     grace_seconds: float = 0.0
     node_id: str = ""
     output_state: str = ""
@@ -86,6 +90,7 @@ class JobTable:
         self._jobs: dict[str, Job] = {}
         self._by_job_id: dict[str, Job] = {}
         self._max_terminal, self._max_live = max_terminal, max_live
+        self._forgotten: list[str] = []
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))
@@ -115,6 +120,16 @@ class JobTable:
         self._jobs[spec.submission_id] = job
         self._by_job_id[spec.job_id] = job
         return job, True
+
+    def restore(self, job: Job) -> None:
+        """Take a job as an earlier head process left it."""
+        self._jobs[job.spec.submission_id] = job
+        self._by_job_id[job.spec.job_id] = job
+
+    def take_forgotten(self) -> list[str]:
+        """Submission ids of jobs that were forgotten since the last call."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
 
     def started(self, submission_id: str, now: float) -> bool:
         """The driver runs."""
@@ -196,6 +211,7 @@ class JobTable:
         terminal = [job.spec for job in self._jobs.values() if job.done]
         for spec in terminal[: max(0, len(terminal) - self._max_terminal)]:
             del self._jobs[spec.submission_id], self._by_job_id[spec.job_id]
+            self._forgotten.append(spec.submission_id)
         return True
 
 

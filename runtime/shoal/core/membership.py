@@ -20,6 +20,8 @@ DrainState = Literal["active", "draining", "drained"]
 
 GRACE_SECONDS: Final = 10.0
 """How long a node may be without a session before it counts as dead."""
+RESTORE_GRACE_SECONDS: Final = 60.0
+"""The same for nodes that a restarted head knows from its state file: they have to find the new head first."""
 DEAD_KEPT_SECONDS: Final = 300.0
 MAX_DEAD: Final = 1000
 MAX_SESSIONS: Final = 2000
@@ -52,7 +54,10 @@ class NodeStatus:
 
 @dataclass
 class Member:
-    """One node. ``lost_at`` is when its session broke; ``died_at`` when it was declared dead."""
+    """One node. ``lost_at`` is when its session broke; ``died_at`` when it was declared dead.
+
+    ``awaited``: it is known from an earlier head process and has not reported to this one yet.
+    """
 
     info: NodeInfo
     session: int
@@ -62,6 +67,7 @@ class Member:
     died_at: float | None = None
     reason: str = ""
     drain_requested: bool = False
+    awaited: bool = False
 
     @property
     def alive(self) -> bool:
@@ -71,7 +77,7 @@ class Member:
     @property
     def takes_work(self) -> bool:
         """Whether new work may be placed on it."""
-        connected = self.died_at is None and self.lost_at is None
+        connected = self.died_at is None and self.lost_at is None and not self.awaited
         return connected and not self.drain_requested and self.status.drain_state == "active"
 
     def idle_seconds(self, now: float) -> float:
@@ -100,6 +106,7 @@ class Membership:
         self._grace = grace_seconds
         self._max_sessions = max_sessions
         self._sessions = 0
+        self._forgotten: list[str] = []
 
     def __iter__(self) -> Iterator[Member]:
         """Members alive and recently dead, in the order in which they joined."""
@@ -134,14 +141,34 @@ class Membership:
             known.info, known.session, known.lost_at = info, self._sessions, None
         return known
 
+    def restore(self, info: NodeInfo, now: float, dead_reason: str = "", *, draining: bool = False) -> None:
+        """A node that an earlier head process knew; it is dead when there is a reason, and awaited otherwise.
+
+        Nothing is placed on it while it is awaited; its room counts as free, so that nobody asks for more.
+        """
+        member = Member(info, 0, NodeStatus(info.total), now, lost_at=now, awaited=True, drain_requested=draining)
+        self._members[info.node_id] = member
+        if dead_reason:
+            self.declare_dead(info.node_id, dead_reason, now)
+
+    def awaiting(self) -> bool:
+        """Whether a node of an earlier head process may still come back."""
+        return any(member.awaited and member.alive for member in self._members.values())
+
+    def take_forgotten(self) -> list[str]:
+        """Ids of nodes that were forgotten since the last call."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
     def report(self, node_id: str, session: int, status: NodeStatus, now: float) -> bool:
         """Take a report; False when it is of an old session or a dead node."""
         member = self._current(node_id, session)
         if member is None:
             return False
         member.status, member.reported_at = status, now
-        if status.drain_state != "active":
-            member.drain_requested = False
+        if status.drain_state != "active" or member.awaited:
+            member.drain_requested = False  # an order that was lost with the head before is given again by who gave it
+        member.awaited = False
         return True
 
     def session_broke(self, node_id: str, session: int, now: float) -> bool:
@@ -171,18 +198,23 @@ class Membership:
         died = [
             member.info.node_id
             for member in self._members.values()
-            if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace
+            if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace_of(member)
         ]
         for node_id in died:
-            self.declare_dead(node_id, f"its connection broke and did not come back within {self._grace:g} s", now)
+            grace = self._grace_of(self._members[node_id])
+            self.declare_dead(node_id, f"its connection broke and did not come back within {grace:g} s", now)
         self._forget(now)
         return died
 
     def next_deadline(self) -> float | None:
         """When ``expire`` has something to do next."""
-        times = [m.lost_at + self._grace for m in self._members.values() if m.alive and m.lost_at is not None]
+        lost = [m for m in self._members.values() if m.alive and m.lost_at is not None]
+        times = [(m.lost_at or 0.0) + self._grace_of(m) for m in lost]
         times += [m.died_at + DEAD_KEPT_SECONDS for m in self._members.values() if m.died_at is not None]
         return min(times, default=None)
+
+    def _grace_of(self, member: Member) -> float:
+        return max(self._grace, RESTORE_GRACE_SECONDS) if member.awaited else self._grace
 
     def _current(self, node_id: str, session: int) -> Member | None:
         member = self._members.get(node_id)
@@ -195,3 +227,4 @@ class Membership:
         for index, member in enumerate(dead):
             if index < excess or (member.died_at or 0.0) + DEAD_KEPT_SECONDS <= now:
                 del self._members[member.info.node_id]
+                self._forgotten.append(member.info.node_id)

@@ -46,6 +46,10 @@ class PlacedDrivers:
         """A driver wants a node; the same id again is no error."""
         self._drivers.setdefault(submission_id, _Driver(need))
 
+    def adopt(self, submission_id: str, node_id: str) -> None:
+        """It turns out to be with that node already."""
+        self._drivers[submission_id].node_id = node_id
+
     def remove(self, submission_id: str) -> str:
         """It has ended, or is not wanted any more; returns the node that has it, or an empty text."""
         driver = self._drivers.pop(submission_id, None)

@@ -29,6 +29,7 @@ STATUS_OF: Final = {
     "InvalidArgument": grpc.StatusCode.INVALID_ARGUMENT,
     "BadHash": grpc.StatusCode.INVALID_ARGUMENT,
     "NotFound": grpc.StatusCode.NOT_FOUND,
+    "Unavailable": grpc.StatusCode.UNAVAILABLE,
     "TooLarge": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "Refused": grpc.StatusCode.FAILED_PRECONDITION,
 }
@@ -129,8 +130,9 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
         session.left("its process ended")
 
     async def _call(self, method: Method, request: Any, context: Any) -> Any:
+        future = self._service.call_durably(method, request)
         try:
-            return self._service.call(method, request)
+            return future.result() if future.done() else await asyncio.wrap_future(future)
         except HeadCallError as error:
             await context.abort(STATUS_OF.get(error.kind, grpc.StatusCode.INTERNAL), error.message)
 

@@ -83,6 +83,8 @@ def node_snapshot(member: Member, starting_actors: int, now: float) -> head_pb2.
     status = member.status
     drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
     activity = status.activity
+    if member.awaited:
+        activity = "it has not come back to the restarted head yet"
     if starting_actors:
         noun = "actor" if starting_actors == 1 else "actors"
         activity = ", ".join(part for part in (activity, f"{starting_actors} {noun} starting") if part)

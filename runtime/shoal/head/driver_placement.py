@@ -64,6 +64,14 @@ class DriverPlacement:
             self._table.add(spec.submission_id, spec.resources)
             self._changed()
 
+    def restore(self, spec: JobSpec, node_id: str) -> None:
+        """A driver of an earlier head process; without a node it waits until every node of that time has spoken."""
+        with self._lock:
+            self._specs[spec.submission_id] = spec
+            self._table.add(spec.submission_id, spec.resources)
+            if node_id:
+                self._table.adopt(spec.submission_id, node_id)
+
     def withdraw(self, submission_id: str, grace_seconds: float) -> bool:
         """End a driver; True when it had no node yet."""
         with self._lock:
@@ -132,6 +140,8 @@ class DriverPlacement:
         """The state of a driver on that node; the same state may come again."""
         submission_id, state = report.submission_id, report.state
         with self._lock:
+            if self._table.node_of(submission_id) == "" and state != node_pb2.DriverReport.STATE_REFUSED:
+                self._table.adopt(submission_id, node_id)  # an earlier head process sent it there
             known = self._table.node_of(submission_id) == node_id
             if not known:
                 self._dismiss(node_id, report)

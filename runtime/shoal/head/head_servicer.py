@@ -30,6 +30,7 @@ _SUBMIT_STATUS: Final = {
     "TooLarge": grpc.StatusCode.FAILED_PRECONDITION,
     "Full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "Closing": grpc.StatusCode.UNAVAILABLE,
+    "Unwritten": grpc.StatusCode.UNAVAILABLE,
 }
 _ENDED: Final = frozenset({head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_STOPPED})
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from shoal.head.service import HeadService, NodeSession
-from shoal.protocol.link import CALL_TIMEOUT_SECONDS, HeadCallError, LinkEvents, Method
+from shoal.protocol.link import CALL_TIMEOUT_SECONDS, LinkEvents, Method
 
 if TYPE_CHECKING:
     from shoal.protocol import node_pb2
@@ -48,13 +48,8 @@ class LocalLink:
             self._session.receive(message)
 
     def call(self, method: Method, request: Any, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> Future[Any]:
-        """Call the head; the future is done when this returns."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(self._service.call(method, request))
-        except HeadCallError as error:
-            future.set_exception(error)
-        return future
+        """Call the head; the future is done when this returns, unless something has to be on disk first."""
+        return self._service.call_durably(method, request)
 
     def close(self) -> None:
         """Say goodbye. Idempotent."""

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,11 @@ from shoal.core.demand import NodeDemand, aggregate
 from shoal.core.membership import Member, Membership, MembershipError
 from shoal.head import convert
 from shoal.head.drains import DrainDone, PendingDrains
+from shoal.head.driver_placement import DriverPlacement
+from shoal.head.journal import Journal
 from shoal.head.kv import KvError, KvStore
+from shoal.head.kv_service import serve_kv
+from shoal.head.restore import Parts, restore
 from shoal.head.sessions import Deliver, Session, SessionBook
 from shoal.head.ticker import Ticker
 from shoal.jobs.package_store import PackageError, PackageStore
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 VIEW_SECONDS: Final = 0.05
 IDLE_TOLERANCE_SECONDS: Final = 0.5
+WRITES: Final = frozenset({"CreateActor", "Kv"})
+"""Calls that are answered when what they changed is on disk."""
 NODES_PER_VIEW_INTERVAL: Final = 50
 """Views of large clusters are sent less often: all of them grow with the square of the nodes."""
 
@@ -72,9 +79,12 @@ class HeadService:
     Args:
         packages: where packages are kept.
         membership: for tests with other limits.
+        journal: what an earlier head process left, and where this one writes; default: nothing outlives the process.
     """
 
-    def __init__(self, packages: PackageStore, membership: Membership | None = None) -> None:
+    def __init__(
+        self, packages: PackageStore, membership: Membership | None = None, journal: Journal | None = None
+    ) -> None:
         self.incarnation: Final = os.urandom(8).hex()
         self._lock = threading.Lock()
         self._version = 1
@@ -84,21 +94,35 @@ class HeadService:
         self._sessions = SessionBook()
         self._drains = PendingDrains()
         self._packages = packages
+        self._journal = journal or Journal()
         self._jobs: JobRunner | None = None
+        self.drivers: Final = DriverPlacement(
+            self._lock, self._sessions.send, self._drivers_changed, lambda: self._jobs
+        )
         self._watchers: dict[object, Callable[[bool], None]] = {}
         self._view_dirty, self._view_due = False, 0.0
         self._ticker = Ticker(self._turn)
+        self._restore()
         self._ticker.start()
+
+    def _restore(self) -> None:
+        parts = Parts(self._members, self._actors, self._kv, self._sessions)
+        with self._lock:
+            instructions, gone = restore(self._journal.restored, parts, time.monotonic())
+            for node_id in gone:
+                self._write_node(node_id)
+            self._carry_out(instructions)
 
     def attach_jobs(self, jobs: JobRunner) -> None:
         """Give the head its jobs; before that it has none."""
         self._jobs = jobs
+        jobs.restore(self._journal.restored.jobs)
 
     def job_hooks(self) -> JobHooks:
         """What a ``JobRunner`` of this head must call."""
         from shoal.jobs.runner import JobHooks
 
-        return JobHooks(self._job_changed, self.job_ended)
+        return JobHooks(self._job_changed, self.job_ended, self._journal)
 
     @property
     def jobs(self) -> JobRunner:
@@ -115,6 +139,7 @@ class HeadService:
         if self._jobs is not None:
             self._jobs.close()
         self._ticker.close()
+        self._journal.close()
 
     # Watching
 
@@ -140,6 +165,7 @@ class HeadService:
             return head_pb2.HeadSnapshot(
                 protocol_version=PROTOCOL_VERSION,
                 incarnation=self.incarnation,
+                cluster_id=self._journal.cluster_id,
                 version=self._version,
                 nodes=self._node_snapshots(),
                 demands=[convert.demand_message(demand) for demand in aggregate(self._all_demands())],
@@ -157,11 +183,16 @@ class HeadService:
         for member in self._members.alive():
             yield from member.status.demands
         yield from self._actors.demands()
+        yield from self.drivers.demands()
 
     def _changed(self, *, urgent: bool = False) -> None:
         self._version += 1
         for changed in self._watchers.values():
             changed(urgent)
+
+    def _drivers_changed(self) -> None:
+        self._changed()
+        self._ticker.wake()
 
     def _job_changed(self, urgent: bool) -> None:
         with self._lock:
@@ -198,6 +229,7 @@ class HeadService:
             for failed in register.failed_actors:
                 instructions += self._actor_failed(info.node_id, failed, now)
             instructions += self._actors.node_registered(info.node_id, register.live_actor_ids, now)
+            self._journal.node(member)
             deliver(node_pb2.HeadMessage(view=self._view()))
             for actor_id in self._actors.subscribed(info.node_id):
                 deliver(self._update(actor_id))
@@ -207,7 +239,7 @@ class HeadService:
 
     def _welcome(self) -> node_pb2.Welcome:
         head = next((m.info.node_id for m in self._members.alive() if m.info.is_head), "")
-        return node_pb2.Welcome(session=self.incarnation, head_node_id=head)
+        return node_pb2.Welcome(session=self.incarnation, head_node_id=head, cluster_id=self._journal.cluster_id)
 
     def session_ended(self, node_id: str, number: int, goodbye: str) -> None:
         """A session is over; with a ``goodbye`` the node is dead at once, without it the grace begins."""
@@ -227,34 +259,49 @@ class HeadService:
             member = self._members.get(node_id)
             if member is None or not member.alive or member.session != number:
                 return
-            match message.WhichOneof("body"):
-                case "report":
-                    self._reported(member, message.report, now)
-                case "task_counts":
-                    self._counted(node_id, message.task_counts)
-                case "actor_started":
-                    started = message.actor_started
-                    self._carry_out(self._actors.started(node_id, started.actor_id, started.worker))
-                case "actor_failed":
-                    self._carry_out(self._actor_failed(node_id, message.actor_failed, now))
-                case "actor_scope_ended":
-                    ended = message.actor_scope_ended
-                    self._carry_out(self._actors.scope_ended(ended.actor_id, ended.reason))
-                case "driver_started":
-                    self._sessions.driver_started(message.driver_started.job_id, node_id)
-                case "driver_exited":
-                    if self._sessions.driver_exited(message.driver_exited.job_id, node_id):
-                        self._last_driver_gone(message.driver_exited.job_id)
-                case "log_lines":
-                    self._sessions.route_logs(message.log_lines, node_id)
-                case "drain_answer":
-                    self._drain_answered(member, message.drain_answer)
-                case other:
-                    raise ValueError(f"a session takes no message {other!r} after its first")
+            kind = message.WhichOneof("body")
+            if kind not in {"driver_report", "driver_output"}:
+                self._take(member, kind, message, now)
+                return
+        if kind == "driver_report":
+            self.drivers.reported(node_id, message.driver_report)
+        else:
+            self.drivers.wrote(node_id, message.driver_output)
+
+    def _take(self, member: Member, kind: str | None, message: node_pb2.NodeMessage, now: float) -> None:
+        node_id = member.info.node_id
+        match kind:
+            case "report":
+                self._reported(member, message.report, now)
+            case "task_counts":
+                self._counted(node_id, message.task_counts)
+            case "actor_started":
+                started = message.actor_started
+                self._carry_out(self._actors.started(node_id, started.actor_id, started.worker))
+            case "actor_failed":
+                self._carry_out(self._actor_failed(node_id, message.actor_failed, now))
+            case "actor_scope_ended":
+                ended = message.actor_scope_ended
+                self._carry_out(self._actors.scope_ended(ended.actor_id, ended.reason))
+            case "driver_started":
+                self._sessions.driver_started(message.driver_started.job_id, node_id)
+                self._journal.driver(message.driver_started.job_id, node_id, there=True)
+            case "driver_exited":
+                self._journal.driver(message.driver_exited.job_id, node_id, there=False)
+                if self._sessions.driver_exited(message.driver_exited.job_id, node_id):
+                    self._last_driver_gone(message.driver_exited.job_id)
+            case "log_lines":
+                self._sessions.route_logs(message.log_lines, node_id)
+            case "drain_answer":
+                self._drain_answered(member, message.drain_answer)
+            case other:
+                raise ValueError(f"a session takes no message {other!r} after its first")
 
     def _reported(self, member: Member, report: node_pb2.NodeReport, now: float) -> None:
         status = convert.node_status(report)
         before, took_work, idle_before = member.status, member.takes_work, member.idle_seconds(now)
+        if member.drain_requested:
+            self._journal.drain(member.info.node_id, None)
         self._members.report(member.info.node_id, member.session, status, now)
         if status.drain_state != "active":
             self._drains.node_drains(member.info.node_id)
@@ -266,7 +313,7 @@ class HeadService:
         if took_work != member.takes_work:
             self._view_dirty = True
         self._changed()
-        if self._view_dirty or self._actors.waiting():
+        if self._view_dirty or self._actors.waiting() or self.drivers.is_waiting():
             self._ticker.wake()
 
     def _counted(self, node_id: str, counts: node_pb2.TaskCounts) -> None:
@@ -281,10 +328,18 @@ class HeadService:
         member = self._members.get(node_id)
         reason = member.reason if member is not None else "unknown"
         self._drains.node_gone(node_id)
+        self._write_node(node_id)
         for job_id in self._sessions.node_died(node_id):
             self._last_driver_gone(job_id)
         self._carry_out(self._actors.node_died(node_id, f"node {node_id[:8]} died: {reason}", now))
+        name = member.info.pod_name or node_id[:8] if member is not None else node_id[:8]
+        self.drivers.node_died(node_id, name, reason)
         self._membership_changed()
+
+    def _write_node(self, node_id: str) -> None:
+        member = self._members.get(node_id)
+        if member is not None:
+            self._journal.node(member)
 
     def _membership_changed(self) -> None:
         self._view_dirty, self._view_due = True, 0.0
@@ -298,19 +353,28 @@ class HeadService:
 
     def _turn(self) -> float | None:
         now = time.monotonic()
+        due = self._guarded_turn(now)
+        self.drivers.flush()
+        return due
+
+    def _guarded_turn(self, now: float) -> float | None:
         with self._lock:
             for node_id in self._members.expire(now):
                 self._node_died(node_id, now)
+            self._journal.nodes_forgotten(self._members.take_forgotten())
             for node_id in self._drains.expire(now):
                 self._drain_refused(node_id)
             if self._actors.waiting():
                 self._place(now)
+            if self.drivers.is_waiting() and not self._members.awaiting():
+                self.drivers.turn(self._candidates(now), now)
             if self._view_dirty and now >= self._view_due:
                 self._view_dirty = False
                 self._view_due = now + VIEW_SECONDS * max(1.0, len(self._sessions) / NODES_PER_VIEW_INTERVAL)
                 self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
             times = [self._members.next_deadline(), self._drains.next_deadline()]
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
+            times.append(self.drivers.next_deadline())
             return min((due for due in times if due is not None), default=None)
 
     def _place(self, now: float) -> None:
@@ -331,6 +395,8 @@ class HeadService:
         any_done = False
         for instruction in instructions:
             any_done = True
+            actor_id = instruction.spec.actor_id if isinstance(instruction, Start) else instruction.actor_id
+            self._journal.actor(self._actors.get(actor_id))
             if isinstance(instruction, Start):
                 spec = instruction.spec
                 start = node_pb2.StartActor(
@@ -394,6 +460,7 @@ class HeadService:
                 return
             drain_id = os.urandom(8).hex()
             member.drain_requested = True
+            self._journal.drain(request.node_id, request.reason)
             self._drains.add(drain_id, request.node_id, done, now)
             drain = node_pb2.Drain(
                 reason=request.reason,
@@ -424,9 +491,24 @@ class HeadService:
         member = self._members.get(node_id)
         if member is not None and member.drain_requested:
             member.drain_requested = False
+            self._journal.drain(node_id, None)
             self._membership_changed()
 
     # Calls of agents
+
+    def call_durably(self, method: str, request: Any) -> Future[Any]:
+        """``call``, answered (on any thread) when what it changed is on disk; at once when that is nothing."""
+        future: Future[Any] = Future()
+        try:
+            value = self.call(method, request)
+        except HeadCallError as error:
+            future.set_exception(error)
+            return future
+        if method in WRITES:
+            self._journal.when_durable(lambda: _resolve(future, value))
+        else:
+            future.set_result(value)
+        return future
 
     def call(self, method: str, request: Any) -> Any:
         """One unary call of the ``Cluster`` service; ``FetchPackage`` gives the whole package in one chunk.
@@ -443,6 +525,8 @@ class HeadService:
             "Kv": self._kv_call,
             "ListNodes": self._list_nodes,
         }
+        if method in WRITES and self._journal.full:
+            raise HeadCallError(method, "Unavailable", "the head's disk cannot keep up with what is to be written")
         try:
             return handlers[method](request)
         except (KvError, PackageError) as error:
@@ -460,6 +544,7 @@ class HeadService:
             self._place(now)
             self._changed()
             actor = self._actors.get(spec.actor_id)
+            self._journal.actor(actor)
             waits = actor is not None and actor.waits
             why = explain(spec.need, self._candidates(now)) if waits else ""
         return node_pb2.CreateActorReply(created=True, message=why)
@@ -485,18 +570,7 @@ class HeadService:
 
     def _kv_call(self, request: node_pb2.KvRequest) -> node_pb2.KvReply:
         with self._lock:
-            match request.operation:
-                case "get":
-                    value = self._kv.get(request.namespace, request.key)
-                    return node_pb2.KvReply(found=value is not None, value=value or b"")
-                case "put":
-                    found = self._kv.put(request.namespace, request.key, request.value, request.overwrite)
-                    return node_pb2.KvReply(found=found)
-                case "delete":
-                    return node_pb2.KvReply(found=self._kv.delete(request.namespace, request.key))
-                case "keys":
-                    return node_pb2.KvReply(found=True, keys=self._kv.keys(request.namespace, request.key))
-        raise ValueError(f"unknown operation {request.operation!r}: it is get, put, delete or keys")
+            return serve_kv(self._kv, self._journal, request)
 
     def _list_nodes(self, request: node_pb2.ListNodesRequest) -> node_pb2.ListNodesReply:
         with self._lock:
@@ -511,3 +585,8 @@ class HeadService:
         if data is None:
             raise HeadCallError("FetchPackage", "NotFound", f"the head has no package {request.hash}")
         return node_pb2.PackageChunk(data=data)
+
+
+def _resolve(future: Future[Any], value: Any) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)

@@ -36,6 +36,7 @@ class SessionBook:
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._drivers: dict[str, collections.Counter[str]] = {}
+        self._expected: dict[str, list[str]] = {}
         self._ended_jobs: collections.OrderedDict[str, None] = collections.OrderedDict()
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class SessionBook:
         if old is not None:
             old.end("another session of this node began")
         self._sessions[node_id] = session
+        self._no_longer_expected(node_id)
         for job_id in self._ended_jobs:
             session.deliver(_job_ended(job_id))
 
@@ -75,6 +77,16 @@ class SessionBook:
         while len(self._ended_jobs) > MAX_ENDED_JOBS:
             self._ended_jobs.popitem(last=False)
         self.broadcast(_job_ended(job_id))
+
+    def expect_driver(self, job_id: str, node_id: str) -> None:
+        """An earlier head process knew a driver there; the node tells it again when it comes back."""
+        self._expected.setdefault(node_id, []).append(job_id)
+        self.driver_started(job_id, node_id)
+
+    def _no_longer_expected(self, node_id: str) -> None:
+        for job_id in self._expected.pop(node_id, ()):
+            if job_id in self._drivers:
+                self._drivers[job_id].pop(node_id, None)
 
     def driver_started(self, job_id: str, node_id: str) -> None:
         """A driver of the job connected to its agent on that node."""

@@ -14,8 +14,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +23,7 @@ from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.jobs import packages
 from shoal.jobs.driver_log import DriverLog
 from shoal.jobs.environment import driver_environment
+from shoal.jobs.journal import HEAD_LOST, HEAD_LOST_WORDS, JobJournal, NoJournal, fate
 from shoal.jobs.package_store import PackageError, PackageStore
 from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
 from shoal.jobs.transfers import Transfers
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_ENTRYPOINT_LENGTH: Final = 100_000
 CLOSE_SECONDS: Final = 3.0
+WRITE_SECONDS: Final = 30.0
+"""How long a submission waits until it is on disk."""
+TAIL_WRITE_SECONDS: Final = 1.0
+"""How often the end of a running job's output is written down, for the case that the head is lost."""
 TAILS_KEPT: Final = 100
 """Older jobs that have ended are listed without their output's end, so that a snapshot stays small."""
 MOUNTED_SOURCE: Final = "/var/run/shoal/source"
@@ -41,7 +46,7 @@ MOUNTED_SOURCE: Final = "/var/run/shoal/source"
 
 
 class SubmitError(ValueError):
-    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NotFetched, Full, Closing."""
+    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NotFetched, Full, Closing, Unwritten."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -55,10 +60,12 @@ class JobHooks:
     Args:
         changed: something that a snapshot shows has changed; True: people wait for this (a job has ended).
         ended: the job with that runtime job id has ended: its workers and actors go.
+        journal: where jobs are written down.
     """
 
     changed: Callable[[bool], None]
     ended: Callable[[str], None]
+    journal: JobJournal = field(default_factory=NoJournal)
 
 
 class DriverPlacer(Protocol):
@@ -69,6 +76,10 @@ class DriverPlacer(Protocol):
 
     def place(self, spec: JobSpec) -> None:
         """A driver wants a node."""
+        ...
+
+    def restore(self, spec: JobSpec, node_id: str) -> None:
+        """An earlier head process placed it on that node, or (with an empty text) it may be anywhere or nowhere."""
         ...
 
     def withdraw(self, submission_id: str, grace_seconds: float) -> bool:
@@ -101,6 +112,8 @@ class JobRunner:
         self._packages, self._hooks = package_store, hooks
         self._lock = threading.Lock()
         self._table = JobTable()
+        self._unsettled: dict[str, head_pb2.JobSnapshot] = {}  # ended, but that is not on disk yet: shown as before
+        self._tails_written: dict[str, float] = {}
         self._closed = False
         self._placer, self._echo = placer, echo
         self._remote_logs: dict[str, DriverLog] = {}
@@ -145,10 +158,46 @@ class JobRunner:
                 raise SubmitError("Full", f"{self._table.live()} jobs run already, the most a head takes")
             job, created = self._table.submit(spec)
             snapshot = _snapshot(job)
+            if created:
+                self._hooks.journal.job(job)
+        self._wait_until_written()
         if created:
             self._hooks.changed(False)
             self._launch(spec, archive)
         return snapshot, created
+
+    def _wait_until_written(self) -> None:
+        written = threading.Event()
+        self._hooks.journal.when_durable(written.set)
+        if not written.wait(WRITE_SECONDS):
+            words = f"the head could not write the job to its disk within {WRITE_SECONDS:g} s: look at its volume"
+            raise SubmitError("Unwritten", words)
+
+    def restore(self, jobs: Iterable[Job]) -> None:
+        """Take the jobs of an earlier head process; those whose driver went with it end. Call once, first."""
+        for job in jobs:
+            with self._lock:
+                self._table.restore(job)
+        for job in jobs:
+            self._resume(job)
+
+    def _resume(self, job: Job) -> None:
+        spec = job.spec
+        match fate(job, places=self._placer is not None):
+            case "placed":
+                assert self._placer is not None
+                self._open_remote_log(spec)
+                self._placer.restore(spec, job.node_id)
+            case "start":
+                archive = self._packages.get(spec.package) if spec.package else b""
+                if archive is None:
+                    self._could_not_start(spec.submission_id, "its program was lost with the head that took it")
+                else:
+                    self._launch(spec, archive)
+            case "stopped":
+                self._exited(spec.submission_id, 128 + signal.SIGKILL)
+            case "lost":
+                self._lost(spec.submission_id, HEAD_LOST, HEAD_LOST_WORDS)
 
     def stop(self, submission_id: str, reason: str, grace_seconds: float = 0.0) -> bool:
         """End a job; True when the id is known, also when it has ended already.
@@ -163,6 +212,7 @@ class JobRunner:
             wanted = self._table.stop_requested(submission_id, reason)
             if job is not None and wanted:
                 job.grace_seconds = grace_seconds or STOP_GRACE_SECONDS
+                self._hooks.journal.job(job)
         if job is not None and wanted:
             self._stop_driver(job)
         return job is not None
@@ -177,14 +227,17 @@ class JobRunner:
         """One job's state."""
         with self._lock:
             job = self._table.get(submission_id)
-            return None if job is None else _snapshot(job)
+            return None if job is None else self._shown(job)
 
     def snapshots(self) -> list[head_pb2.JobSnapshot]:
         """All jobs' states, oldest first."""
         with self._lock:
             jobs = list(self._table)
             recent = max(0, len(jobs) - TAILS_KEPT)
-            return [_snapshot(job, tail=not job.done or index >= recent) for index, job in enumerate(jobs)]
+            return [self._shown(job, tail=not job.done or index >= recent) for index, job in enumerate(jobs)]
+
+    def _shown(self, job: Job, *, tail: bool = True) -> head_pb2.JobSnapshot:
+        return self._unsettled.get(job.spec.submission_id) or _snapshot(job, tail=tail)
 
     def counted(self, job_id: str, node_id: str, counts: tuple[int, int, int]) -> bool:
         """Task totals of a job's drivers on one node; False when nothing changed."""
@@ -255,7 +308,14 @@ class JobRunner:
     def remote_lost(self, submission_id: str, reason: str, words: str) -> None:
         """Its node is gone."""
         self._close_remote_log(submission_id)
+        self._lost(submission_id, reason, words)
+
+    def _lost(self, submission_id: str, reason: str, words: str) -> None:
         self._ended(submission_id, lambda now: self._table.lost(submission_id, reason, words, now))
+
+    def _open_remote_log(self, spec: JobSpec) -> None:
+        self._directory(spec.submission_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._remote_logs[spec.submission_id] = DriverLog(self.log_path(spec.submission_id), self._echo)
 
     def _close_remote_log(self, submission_id: str) -> None:
         log = self._remote_logs.pop(submission_id, None)
@@ -290,8 +350,7 @@ class JobRunner:
 
     def _launch(self, spec: JobSpec, archive: bytes) -> None:
         if spec.resources and self._placer is not None:
-            self._directory(spec.submission_id).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._remote_logs[spec.submission_id] = DriverLog(self.log_path(spec.submission_id), self._echo)
+            self._open_remote_log(spec)
             self._placer.place(spec)
             return
         try:
@@ -301,7 +360,14 @@ class JobRunner:
             return
         log_path = self.log_path(spec.submission_id)
         environment = self._environment(spec)
-        self._supervisor.start(DriverLaunch(spec.submission_id, spec.entrypoint, directory, environment, log_path))
+        launch = DriverLaunch(spec.submission_id, spec.entrypoint, directory, environment, log_path)
+        with self._lock:
+            job = self._table.get(spec.submission_id)
+            if job is not None:
+                job.launched = True
+                self._hooks.journal.job(job)
+        # On disk first: a job that a later head finds not launched has certainly never run.
+        self._hooks.journal.when_durable(lambda: self._supervisor.start(launch))
 
     def _prepare(self, spec: JobSpec, archive: bytes) -> str:
         own = self._directory(spec.submission_id)
@@ -328,6 +394,8 @@ class JobRunner:
             self._table.started(submission_id, time.time())
             job = self._table.get(submission_id)
             stop = job is not None and bool(job.stop_reason)
+            if job is not None:
+                self._hooks.journal.job(job)
         if stop and job is not None:  # asked for before there was a process
             self._stop_driver(job)
         self._hooks.changed(False)
@@ -335,7 +403,14 @@ class JobRunner:
     def _wrote(self, submission_id: str, data: bytes) -> None:
         with self._lock:
             self._table.wrote(submission_id, data)
+            self._write_tail(submission_id, time.monotonic())
         self._hooks.changed(False)
+
+    def _write_tail(self, submission_id: str, now: float) -> None:
+        job = self._table.get(submission_id)
+        if job is not None and now >= self._tails_written.get(submission_id, 0.0) + TAIL_WRITE_SECONDS:
+            self._tails_written[submission_id] = now
+            self._hooks.journal.job(job)
 
     def _exited(self, submission_id: str, exit_code: int) -> None:
         self._ended(submission_id, lambda now: self._table.exited(submission_id, exit_code, now))
@@ -346,16 +421,27 @@ class JobRunner:
     def _ended(self, submission_id: str, record: Callable[[float], bool]) -> None:
         with self._lock:
             job = self._table.get(submission_id)
-            changed = record(time.time())
-            saves = job is not None and changed and bool(job.spec.output_url) and not self._closed
-            if job is not None and saves:
+            before = None if job is None else _snapshot(job)
+            if job is None or before is None or not record(time.time()):
+                return
+            saves = bool(job.spec.output_url) and not self._closed
+            if saves:
                 job.output_state = "Saving"
-        if job is not None and changed:
-            self._hooks.ended(job.spec.job_id)
-            self._hooks.changed(True)
-        if job is not None and saves:
-            spec = job.spec
-            path = self.log_path(submission_id)
+            self._unsettled[submission_id] = before
+            self._tails_written.pop(submission_id, None)
+            self._hooks.journal.job(job)
+            self._hooks.journal.jobs_forgotten(self._table.take_forgotten())
+        self._hooks.journal.when_durable(lambda: self._settled(job, saves=saves))
+
+    def _settled(self, job: Job, *, saves: bool) -> None:
+        """The end of a job is on disk: now it may be seen."""
+        spec = job.spec
+        with self._lock:
+            self._unsettled.pop(spec.submission_id, None)
+        self._hooks.ended(spec.job_id)
+        self._hooks.changed(True)
+        if saves:
+            path = self.log_path(spec.submission_id)
             path.touch(mode=0o600)
             done = functools.partial(self._saved, job)
             self._transfers.save(spec.output_url, path, spec.output_secret_directory, done)
@@ -364,6 +450,7 @@ class JobRunner:
         with self._lock:
             job.output_state = "Failed" if words else "Saved"
             job.output_message = words or job.spec.output_url
+            self._hooks.journal.job(job)
         self._hooks.changed(True)
 
 

@@ -62,6 +62,7 @@ class LocalCluster:
 
     Args:
         head_cpus: logical CPUs of the head's node.
+        state_dir: where the head keeps what outlives its process; empty: nowhere.
         tls_dir: with ca.crt, tls.crt and tls.key; empty: nothing between the nodes is encrypted.
 
     Raises:
@@ -74,8 +75,9 @@ class LocalCluster:
         ...     print(shoal.cluster_resources())
     """
 
-    def __init__(self, head_cpus: float = 0, tls_dir: str = "") -> None:
-        self._tls_dir = tls_dir
+    def __init__(self, head_cpus: float = 0, tls_dir: str = "", state_dir: str = "") -> None:
+        self._tls_dir, self._state_dir = tls_dir, state_dir
+        self._head_cpus = head_cpus
         self._root = Path(tempfile.mkdtemp(prefix="shoal-c"))
         self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
@@ -85,7 +87,7 @@ class LocalCluster:
         self._token_file.touch(mode=0o600)
         self._token_file.write_text(secrets.token_hex(32))
         try:
-            self.head = self._start(["--head", "--control-port", str(CONTROL_PORT)], head_cpus, {}, {}, None)
+            self.head = self._start_head(None)
         except BaseException:
             self.shutdown()
             raise
@@ -116,6 +118,20 @@ class LocalCluster:
         node = self._start(["--address", self.address], num_cpus, resources or {}, labels or {}, object_store_bytes)
         self.nodes.append(node)
         return node
+
+    def restart_head(self) -> LocalNode:
+        """Start a new head process at the address of the old one, which must have ended.
+
+        Raises:
+            SystemFailureError: it did not start; its output is on stderr.
+        """
+        self.head = self._start_head(self.head.ip)
+        return self.head
+
+    def _start_head(self, ip: str | None) -> LocalNode:
+        role = ["--head", "--control-port", str(CONTROL_PORT)]
+        role += ["--state-dir", self._state_dir] if self._state_dir else []
+        return self._start(role, self._head_cpus, {}, {}, None, ip)
 
     def connect(self, **options: Any) -> None:
         """``shoal.init()`` of the calling program on the head's node."""
@@ -158,9 +174,10 @@ class LocalCluster:
         resources: dict[str, float],
         labels: dict[str, str],
         object_store_bytes: int | None,
+        ip: str | None = None,
     ) -> LocalNode:
         self._count += 1
-        ip = f"{self._network}.{self._count}"
+        ip = ip or f"{self._network}.{self._count}"
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
         command = [sys.executable, "-m", "shoal.cli.start", *role, "--node-ip", ip]
         command += ["--frames-port", str(FRAMES_PORT), "--token-file", str(self._token_file)]
