@@ -44,8 +44,8 @@ def test_the_examples_are_well(path):
             f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      resources: {{cpu: 1}}\n",
             [
                 (
-                    "m.yaml:8: spec.workerGroups[0].resources.cpu: is a resource of your own, for tasks that ask for `cpu` "
-                    "by that very name: did you mean `CPU`?"
+                    "m.yaml:8: spec.workerGroups[0].resources.cpu: is a resource of your own, "
+                    "only for tasks that ask for `cpu`: did you mean `CPU`?"
                 )
             ],
         ),
@@ -53,8 +53,8 @@ def test_the_examples_are_well(path):
             f"{CLUSTER}spec:\n  head:\n    resources:\n      nvidia.com/gpu: 1\n",
             [
                 (
-                    "m.yaml:8: spec.head.resources.nvidia.com/gpu: is a resource of your own, for tasks that ask for "
-                    "`nvidia.com/gpu` by that very name: did you mean `GPU`?"
+                    "m.yaml:8: spec.head.resources.nvidia.com/gpu: is a resource of your own, "
+                    "only for tasks that ask for `nvidia.com/gpu`: did you mean `GPU`?"
                 )
             ],
         ),

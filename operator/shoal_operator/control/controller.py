@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from shoal_operator.control.backoff import KeyedBackoff
 from shoal_operator.control.clock import Clock
+from shoal_operator.control.passes import under_way
 from shoal_operator.control.workqueue import QueueClosedError, WorkQueue
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -123,13 +124,14 @@ class Controller(Generic[KeyT]):
 
     async def _process(self, key: KeyT, waited_seconds: float) -> None:
         started = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(self._limits.deadline_seconds):
-                result = await self._reconcile(key)
-        except Exception as error:  # noqa: BLE001  (judged below: no error may end a worker)
-            outcome = self._after_error(key, error)
-        else:
-            outcome = self._after_result(key, result)
+        with under_way(self.name, key):
+            try:
+                async with asyncio.timeout(self._limits.deadline_seconds):
+                    result = await self._reconcile(key)
+            except Exception as error:  # noqa: BLE001  (judged below: no error may end a worker)
+                outcome = self._after_error(key, error)
+            else:
+                outcome = self._after_result(key, result)
         seconds = self._clock.monotonic() - started
         self._metrics.observe_reconcile(self.name, outcome, seconds, waited_seconds)
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.control.expectations import Expectations
+from shoal_operator.control.passes import note_uid
 from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slow_start
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
@@ -111,6 +112,7 @@ class _Execution:
     def __init__(self, shell: Executor, root: Json) -> None:
         self._shell = shell
         self._root = root
+        note_uid(root["metadata"].get("uid"))
         self._namespace: str = root["metadata"]["namespace"]
         self._key: Key = (self._namespace, root["metadata"]["name"])
         self.outcome = Execution()
@@ -210,7 +212,8 @@ class _Execution:
             expectations.saw_gone(self._key, deletion.uid)
             raise
         self._shell.metrics.observe_pod_deletion(deletion.reason)
-        logger.info("deleted pod %s/%s: %s", self._namespace, deletion.name, deletion.reason)
+        said = {"reason": deletion.reason}
+        logger.info("deleted pod %s/%s: %s", self._namespace, deletion.name, deletion.reason, extra=said)
 
     async def _set_finalizers(self, finalizers: Sequence[str]) -> None:
         """Conditional on the version that was looked at: the list is replaced, and others have theirs in it."""

@@ -72,7 +72,7 @@ def _resources(where: str, resources: Json) -> Iterator[Problem]:
     for name in resources:
         meant = LOGICAL.get(str(name).lower())
         if meant is not None and meant != name:
-            text = f"is a resource of your own, for tasks that ask for `{name}` by that very name"
+            text = f"is a resource of your own, only for tasks that ask for `{name}`"
             yield Problem(f"{where}.{name}", text, f"did you mean `{meant}`?")
 
 

@@ -19,6 +19,16 @@ RUNBOOK: Final = "RUNBOOK"
 NOT_READY_SECONDS: Final = 900
 SILENT_SECONDS: Final = 150
 QUEUE_SECONDS: Final = 30
+REFUSALS: Final = (
+    Reason.ADMISSION_DENIED,
+    Reason.ADMISSION_UNAVAILABLE,
+    Reason.INVALID_TEMPLATE,
+    Reason.PRIORITY_CLASS_MISSING,
+    Reason.QUOTA_EXCEEDED,
+    Reason.SERVICE_ACCOUNT_MISSING,
+    Reason.WRITE_REFUSED,
+)
+"""Why the API server does not take an object, as conditions say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,7 @@ ALERTS: Final = (
     ),
     Alert(
         "ShoalWritesRefused",
-        f'sum({c.CLUSTERS.full_name}{{reason="{Reason.WRITE_REFUSED}",condition="Ready"}}) > 0',
+        f'sum({c.CLUSTERS.full_name}{{condition="Ready",reason=~"{"|".join(REFUSALS)}"}}) > 0',
         "10m",
         "warning",
         "The API server refuses what {{ $value }} cluster(s) need: a quota, a policy or a bad template.",

@@ -12,6 +12,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from shoal_operator.control.passes import current
+
 LINE_MAX: Final = 4_096
 
 _NOISY: Final = ("kopf", "aiohttp", "asyncio", "grpc")
@@ -45,18 +47,35 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and error with a stack trace."""
+    """One JSON object a line: time, level, logger, message, and error with a stack trace.
+
+    Lines of a pass have ``controller``, ``namespace``, ``name``, ``pass`` (its number) and ``uid`` as well, and
+    ``reason`` where one was given to the logger as ``extra``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
+            **_fields_of_pass(),
         }
+        if getattr(record, "reason", None) is not None:
+            entry["reason"] = str(record.__dict__["reason"])
         if record.exc_info is not None:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def _fields_of_pass() -> dict[str, object]:
+    under_way = current()
+    if under_way is None:
+        return {}
+    fields: dict[str, object] = {"controller": under_way.controller, "pass": under_way.number}
+    if isinstance(under_way.key, tuple) and len(under_way.key) == 2:
+        fields |= zip(("namespace", "name"), under_way.key, strict=True)
+    return fields | ({"uid": under_way.uid} if under_way.uid else {})
 
 
 def _message(record: logging.LogRecord) -> str:
