@@ -64,6 +64,18 @@
 - apiGroups: [""]
   resources: ["services"]
   verbs: ["create", "patch"]
+# the names of hosts of a group that was removed (asked for only where a group of several hosts is removed)
+- apiGroups: [""]
+  resources: ["services"]
+  verbs: ["delete"]
+# what heads keep their tables on, by label
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["list", "watch"]
+# the same, by server-side apply (asked for only where spec.state.backend is PersistentVolume)
+- apiGroups: [""]
+  resources: ["persistentvolumeclaims"]
+  verbs: ["create", "patch"]
 # who may reach a cluster's pods, by label
 - apiGroups: ["networking.k8s.io"]
   resources: ["networkpolicies"]

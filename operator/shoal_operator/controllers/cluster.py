@@ -72,18 +72,16 @@ class ClusterController:
         shell = self._executor
         if not link_head(shell, key, cluster):
             return Result(requeue_after_seconds=SETTLE_SECONDS)
+        observed = await self._gather(key, cluster)
         now = shell.clock.now()
         began = shell.clock.monotonic()
         plan = with_certificates(plan_cluster(observed, now, new_token=self._new_token), observed.certificates)
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
-        waits = [plan.requeue_after_seconds]
         if cluster.metadata.deletion_timestamp is None:
             status = cluster_status(observed, plan, now, refusals=execution.refusals)
-            if await shell.apply_status(document, status):
-                    shell.record(document, event)
-        wait = min((seconds for seconds in waits if seconds is not None), default=None)
-        return Result(retry_seconds(execution, wait), retry=execution.retry)
+            await shell.apply_status(document, status)
+        return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
 
     async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:
         shell = self._executor
