@@ -124,7 +124,7 @@ class Follower:
         head = await head_of(self._client, self._namespace, job)
         if head is not None:
             reader = self._readers[name, submission_id] = OutputReader(self._read_output, self._emit)
-            reader.start(*head, submission_id)
+            reader.start(head, submission_id)
 
     async def finish(self, jobs: Sequence[str], on_ended: Callable[[], None] = lambda: None) -> int:
         """Wait until every job has ended; 0 when all are Complete, else 1. Shows what they wrote.

@@ -12,13 +12,26 @@ import codecs
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from shoal_operator.api.meta import API_VERSION
+from shoal_operator.domain.manifests.certificates import AUTHORITY_KEY, CERTIFICATE_KEY, PRIVATE_KEY
+from shoal_operator.domain.names import head_service_name, tls_secret_name, token_secret_name
 from shoal_operator.local.client import ApiClient, ApiError
 from shoal_operator.local.operations import collection
 
-ReadOutput = Callable[[str, bytes, str], Iterator[bytes]]
-"""Reads a job's output until it ends or the head is lost: head address, token, submission id."""
+
+class HeadAccess(NamedTuple):
+    """How to reach a head."""
+
+    address: str
+    token: bytes
+    certificates: tuple[bytes, bytes, bytes] | None
+    """Authority, certificate and key, in PEM; None for a cluster without TLS."""
+
+
+ReadOutput = Callable[[HeadAccess, str], Iterator[bytes]]
+"""Reads a job's output until it ends or the head is lost: how to reach the head, submission id."""
 
 CONTROL_PORT: Final = 7380
 _REMEMBERED_BYTES: Final = 4096
@@ -58,16 +71,16 @@ class OutputReader:
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
-    def start(self, address: str, token: bytes, submission_id: str) -> None:
+    def start(self, head: HeadAccess, submission_id: str) -> None:
         """Begin to read."""
-        arguments = (address, token, submission_id)
+        arguments = (head, submission_id)
         threading.Thread(target=self._pump, args=arguments, name="job-output", daemon=True).start()
 
-    def _pump(self, address: str, token: bytes, submission_id: str) -> None:
+    def _pump(self, head: HeadAccess, submission_id: str) -> None:
         # The loop may have ended before the stream: then nobody waits any more.
         with contextlib.suppress(RuntimeError):
             try:
-                for data in self._read(address, token, submission_id):
+                for data in self._read(head, submission_id):
                     self._loop.call_soon_threadsafe(self._take, data)
                     if self._closed:
                         return
@@ -96,16 +109,29 @@ class OutputReader:
         self._closed = True
 
 
-async def head_of(client: ApiClient, namespace: str, job: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """Address and token of the head that runs a job; None while either is not there."""
+async def head_of(client: ApiClient, namespace: str, job: Mapping[str, Any]) -> HeadAccess | None:
+    """How to reach the head that runs a job; None while that cannot be known."""
     cluster = (job.get("status") or {}).get("clusterName") or job["metadata"]["name"]
     try:
-        service = await client.get(f"{collection('v1', 'services', namespace)}/{cluster}-head")
-        secret = await client.get(f"{collection('v1', 'secrets', namespace)}/{cluster}-token")
+        service = await client.get(f"{collection('v1', 'services', namespace)}/{head_service_name(cluster)}")
+        secret = await client.get(f"{collection('v1', 'secrets', namespace)}/{token_secret_name(cluster)}")
+        certificates = await _certificates(client, namespace, cluster)
     except ApiError:
         return None
     address = service["spec"].get("clusterIP")
     token = (secret.get("data") or {}).get("token")
     if not address or not token:
         return None
-    return f"{address}:{CONTROL_PORT}", base64.b64decode(token)
+    return HeadAccess(f"{address}:{CONTROL_PORT}", base64.b64decode(token), certificates)
+
+
+async def _certificates(client: ApiClient, namespace: str, cluster: str) -> tuple[bytes, bytes, bytes] | None:
+    found = await client.get(f"{collection(API_VERSION, 'computeclusters', namespace)}/{cluster}")
+    if found["spec"].get("security", {}).get("tls", {}).get("mode", "None") == "None":
+        return None
+    secret = await client.get(f"{collection('v1', 'secrets', namespace)}/{tls_secret_name(cluster)}")
+    data = secret.get("data") or {}
+    authority, certificate, key = (
+        base64.b64decode(data.get(n) or "") for n in (AUTHORITY_KEY, CERTIFICATE_KEY, PRIVATE_KEY)
+    )
+    return authority, certificate, key

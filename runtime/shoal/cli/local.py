@@ -19,6 +19,7 @@ import click
 from shoal.cli.main import show_error
 
 if TYPE_CHECKING:
+    from shoal_operator.local.output import HeadAccess
     from shoal_operator.local.supervisor import Options, Terminal
 
 
@@ -107,11 +108,13 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _read_output(address: str, token: bytes, submission_id: str) -> Iterator[bytes]:
+def _read_output(head: HeadAccess, submission_id: str) -> Iterator[bytes]:
     """Stream a job's output from its head, until it ends or the head is lost; the job's status has the rest."""
     from shoal.jobs.client import JobClient, JobClientError
+    from shoal.protocol.tls import Certificates
 
-    with contextlib.suppress(JobClientError), JobClient(address, token) as client:
+    certificates = Certificates(*head.certificates) if head.certificates else None
+    with contextlib.suppress(JobClientError), JobClient(head.address, head.token, certificates) as client:
         yield from client.read_output(submission_id, follow=True)
 
 
