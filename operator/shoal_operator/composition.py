@@ -23,6 +23,7 @@ from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.cluster import ClusterController
 from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
+from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
 from shoal_operator.domain.manifests.network import OperatorPlace
@@ -95,6 +96,7 @@ class Operator:
         self._tokens = ClusterTokens(self.client, self._clock)
         self._certificates = ClusterCertificates(self.client, self._clock)
         self._clusters = self._queue("computecluster")
+        self._obstacles = Obstacles(self.client, self._clock, rng, self._clusters.add)
         self._jobs = self._queue("computejob")
         self._wiring = Wiring(self.world, self._clusters, self._jobs)
         self._heads = HeadPool(
@@ -146,6 +148,7 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(informer.run()) for informer in self._informers]
                 background.append(group.create_task(self._events.run(), name="events"))
+                background.append(group.create_task(self._obstacles.run(), name="pod notices"))
                 try:
                     await self._lead(stop, group, background)
                 finally:
@@ -230,7 +233,7 @@ class Operator:
 
         place = OperatorPlace(self._settings.pod_namespace, dict(self._settings.pod_labels))
         work = executor(self._wiring.cluster_expectations)
-        clusters = ClusterController(work, new_token, place, certificates=self._certificates)
+        clusters = ClusterController(work, new_token, place, certificates=self._certificates, obstacles=self._obstacles)
         jobs = JobController(executor(self._wiring.job_expectations))
         return (
             controller("computecluster", clusters.reconcile, self._clusters),

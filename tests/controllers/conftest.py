@@ -29,7 +29,9 @@ from shoal_operator.local.loopback import LoopbackPool
 from shoal_operator.settings import Settings
 
 CRDS = Path(__file__).parents[2] / "crds"
-READS = {"GET", "WATCH"}
+DRY_RUN = "DRY-RUN"
+READS = {"GET", "WATCH", DRY_RUN}
+"""Requests that write no object. A POST with dryRun is one of them, under a method name of its own."""
 
 
 class Recorder:
@@ -40,6 +42,7 @@ class Recorder:
         self.token = token
         self.requests = []
         self.spoil = lambda method, path: None
+        self.spoil_body = lambda method, path, body: None
         self.lag_seconds = lambda path: 0.0
         self.url = ""
         self.user = ""
@@ -65,12 +68,15 @@ class Recorder:
                 await runner.cleanup()
 
     async def _handle(self, request):
-        method = "WATCH" if "watch" in request.query else request.method
+        method = "WATCH" if "watch" in request.query else DRY_RUN if "dryRun" in request.query else request.method
         spoiled = self.spoil(method, request.path)
+        if spoiled is None:
+            spoiled = self.spoil_body(method, request.path, (await request.read()).decode())
         if spoiled is not None:
-            self.requests.append((method, request.path, spoiled))
-            body = {"kind": "Status", "status": "Failure", "code": spoiled, "message": "spoiled by the test"}
-            return web.json_response(body, status=spoiled)
+            code, words = spoiled if isinstance(spoiled, tuple) else (spoiled, "spoiled by the test")
+            self.requests.append((method, request.path, code))
+            body = {"kind": "Status", "status": "Failure", "code": code, "message": words}
+            return web.json_response(body, status=code)
         headers = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
         headers["Authorization"] = f"Bearer {self.token}"
         if self.user:

@@ -174,8 +174,8 @@ async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
     world.recorder.spoil = lambda method, path: 422 if method == "POST" and path.endswith("/pods") else None
     async with world.operator():
         await world.api.create("computeclusters", a_cluster())
-        await until(world.api.events, lambda events: ("WriteRefused", "demo") in events)
-        await until(world.api.cluster, lambda found: (found.get("status") or {}).get("reason") == "WriteRefused")
+        await until(world.api.events, lambda events: ("InvalidTemplate", "demo") in events)
+        await until(world.api.cluster, lambda found: (found.get("status") or {}).get("reason") == "InvalidTemplate")
         assert "spoiled by the test" in (await world.api.cluster())["status"]["message"]
         await asyncio.sleep(0.5)
         first = [path for method, path in world.recorder.writes() if path.endswith("/pods")]
@@ -185,7 +185,7 @@ async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
         world.recorder.spoil = lambda method, path: None
         await world.api.patch(CLUSTER, {"spec": {"image": "another:1"}})
         await until(world.api.pod_names, lambda names: len(names) == 4)
-        await until(world.api.cluster, lambda found: found["status"].get("reason") != "WriteRefused")
+        await until(world.api.cluster, lambda found: found["status"].get("reason") != "InvalidTemplate")
 
 
 async def test_an_operator_of_one_namespace_sees_no_other(world):

@@ -15,7 +15,9 @@ from shoal_operator.control.controller import Result
 from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
+from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.controllers.world import Key
+from shoal_operator.domain.cluster.blocking import transition_events
 from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
@@ -32,6 +34,7 @@ class ClusterController:
         new_token: makes a cluster's token.
         operator: where the operator's own pods are.
         certificates: keeps those of clusters with TLS.
+        obstacles: knows what keeps pods from running and stands in no store.
     """
 
     def __init__(
@@ -41,7 +44,9 @@ class ClusterController:
         operator: OperatorPlace = ELSEWHERE,
         *,
         certificates: ClusterCertificates,
+        obstacles: Obstacles,
     ) -> None:
+        self._obstacles = obstacles
         self._executor = executor
         self._certificates = certificates
         self._new_token = new_token
@@ -72,16 +77,22 @@ class ClusterController:
         shell = self._executor
         if not link_head(shell, key, cluster):
             return Result(requeue_after_seconds=SETTLE_SECONDS)
-        observed = await self._gather(key, cluster)
+        observed, look_again = await self._obstacles.add_to(key, await self._gather(key, cluster))
         now = shell.clock.now()
         began = shell.clock.monotonic()
         plan = with_certificates(plan_cluster(observed, now, new_token=self._new_token), observed.certificates)
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
+        waits = [plan.requeue_after_seconds]
         if cluster.metadata.deletion_timestamp is None:
+            observed, try_again = self._obstacles.note(key, observed, plan, execution)
             status = cluster_status(observed, plan, now, refusals=execution.refusals)
-            await shell.apply_status(document, status)
-        return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
+            if await shell.apply_status(document, status):
+                for event in transition_events(cluster.status, status):
+                    shell.record(document, event)
+            waits += [look_again, try_again]
+        wait = min((seconds for seconds in waits if seconds is not None), default=None)
+        return Result(retry_seconds(execution, wait), retry=execution.retry)
 
     async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:
         shell = self._executor
@@ -98,6 +109,7 @@ class ClusterController:
             claims=shell.world.claims_of(key),
             operator=self._operator,
             certificates=await self._certificates.keep(cluster),
+            head_problem=shell.heads.problem(key),
         )
 
     def _forget(self, key: Key) -> None:
@@ -105,3 +117,4 @@ class ClusterController:
         self._executor.expectations.forget(key)
         self._executor.tokens.forget(key[0], token_secret_name(key[1]))
         self._certificates.forget(*key)
+        self._obstacles.forget(key)

@@ -10,10 +10,11 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.control.expectations import Expectations
@@ -22,8 +23,8 @@ from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slo
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
 from shoal_operator.domain import labels
-from shoal_operator.domain.plan import Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
-from shoal_operator.domain.reasons import Action, Reason
+from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
+from shoal_operator.domain.refusals import Refusal, explain_refusal
 from shoal_operator.heads.pool import HeadPool
 from shoal_operator.kube import errors
 from shoal_operator.kube.client import ApiClient
@@ -72,10 +73,12 @@ class Execution:
     Attributes:
         retry: something was not as expected: look again after the key's back-off.
         refusals: what the server refuses for good, in its words.
+        refused: the groups of which it refuses pods; the others are not held up by that.
     """
 
     retry: bool = False
     refusals: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class Executor:
         task = _Execution(self, root)
         await task.run(plan)
         return task.outcome
+
+    def record(self, root: Json, event: EventRecord) -> None:
+        """Tell of a transition of ``root``."""
+        self.events.record(root, type_=event.type, reason=str(event.reason), message=event.message, action=event.action)
 
     def apply_status(self, root: Json, status: Json) -> Awaitable[bool]:
         """Write the status when it differs from what the object has. Returns whether it was written."""
@@ -132,7 +139,7 @@ class _Execution:
         for command in plan.head_commands:
             self._shell.heads.submit((self._namespace, command.cluster), command)
         for event in plan.events:
-            self._record(event.type, event.reason, event.message, event.action)
+            self._shell.record(self._root, event)
 
     async def apply_status(self, status: Json) -> bool:
         if self._root.get("status") == status:
@@ -145,13 +152,19 @@ class _Execution:
         return True
 
     async def _create_pods(self, manifests: Sequence[Manifest]) -> None:
-        outcome = await slow_start(manifests, self._create_pod)
-        self._settle(outcome)
-        refused = [error for _, error in outcome.failed if _is_refusal(error)]
-        if refused:
-            names = ", ".join(pod["metadata"]["name"] for pod, _ in outcome.failed[:3])
-            self._refused(f"cannot create pod {names}: {refused[0]}")
-        self.outcome.retry |= bool(outcome.skipped) and not refused
+        """Head and groups side by side: what is refused in one stops no other."""
+        groups: dict[str, list[Manifest]] = {}
+        for manifest in manifests:
+            groups.setdefault(str(manifest["metadata"].get("labels", {}).get(labels.GROUP, "")), []).append(manifest)
+        outcomes = await asyncio.gather(*(slow_start(pods, self._create_pod) for pods in groups.values()))
+        for group, outcome in zip(groups, outcomes, strict=True):
+            refused = [(pod, error) for pod, error in outcome.failed if _is_refusal(error)]
+            for pod, error in refused[:1]:
+                refusal = explain_refusal(group, pod["metadata"]["name"], error.code, error.message)
+                self.outcome.refused = (*self.outcome.refused, refusal)
+            self.outcome.retry |= bool(outcome.skipped) and not refused
+        for outcome in outcomes:
+            self._settle(outcome)
 
     async def _create_pod(self, manifest: Manifest) -> None:
         name = manifest["metadata"]["name"]
@@ -253,10 +266,6 @@ class _Execution:
 
     def _refused(self, message: str) -> None:
         self.outcome.refusals = (*self.outcome.refusals, message)
-        self._record("Warning", Reason.WRITE_REFUSED, message, Action.PLAN)
-
-    def _record(self, type_: Any, reason: Reason | str, message: str, action: str) -> None:
-        self._shell.events.record(self._root, type_=type_, reason=str(reason), message=message, action=action)
 
     def _placed(self, manifest: Manifest) -> Json:
         """The manifest in the root's namespace (plans are about one namespace and may leave it out)."""
@@ -272,7 +281,10 @@ def _is_gone(document: Json) -> bool:
     return bool(metadata.get("deletionTimestamp")) and not metadata.get("finalizers")
 
 
-def _is_refusal(error: Exception) -> bool:
+def _is_refusal(error: Exception) -> TypeGuard[errors.ApiError]:
+    """Whether the server does not take the object; an admission webhook that is away is one of its reasons."""
+    if isinstance(error, errors.UnavailableError):
+        return "failed calling webhook" in error.message
     return isinstance(error, errors.InvalidError | errors.ForbiddenError)
 
 

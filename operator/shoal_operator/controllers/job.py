@@ -23,7 +23,8 @@ from shoal_operator.domain.job.observed import (
 )
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import invalid_job_status, job_status
-from shoal_operator.domain.plan import SubmitJob
+from shoal_operator.domain.plan import EventRecord, SubmitJob
+from shoal_operator.domain.reasons import Action, Reason
 
 
 class JobController:
@@ -68,6 +69,8 @@ class JobController:
         now = shell.clock.now()
         plan = plan_job(observed, now)
         execution = await shell.execute(plan, document)
+        for refusal in execution.refusals:
+            shell.record(document, EventRecord("Warning", Reason.WRITE_REFUSED, refusal, Action.PLAN))
         if job.metadata.deletion_timestamp is None:
             await shell.apply_status(document, job_status(observed, plan, now))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)

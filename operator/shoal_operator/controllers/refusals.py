@@ -17,7 +17,7 @@ from typing import Final
 from shoal_operator.control.backoff import BackoffPolicy
 from shoal_operator.control.clock import Clock
 from shoal_operator.controllers.world import Key
-from shoal_operator.domain.refusals import Refusal
+from shoal_operator.domain.refusals import Refusal, is_about_template
 
 RETRY: Final = BackoffPolicy(base_seconds=2.0, cap_seconds=30.0)
 
@@ -83,7 +83,8 @@ class Refusals:
             before = cluster.groups.get(group)
             failures = before.failures if before else 0
             news |= before is None
-            cluster.groups[group] = _Held(refusal, now + RETRY.delay(failures, self._rng), failures + 1)
+            delay = RETRY.cap_seconds if is_about_template(refusal) else RETRY.delay(failures, self._rng)
+            cluster.groups[group] = _Held(refusal, now + delay, failures + 1)
         return news
 
     def retry_seconds(self, key: Key) -> float | None:

@@ -27,6 +27,17 @@ CLIENT_NAME: Final = "shoal-operator"
 RETRY: Final = BackoffPolicy(base_seconds=0.1, cap_seconds=5.0)
 
 
+_NETWORK_SIGNS: Final = {
+    "connection refused": "connection refused; nothing listens there",
+    "name resolution": "its name is not known to the DNS",
+    "dns": "its name is not known to the DNS",
+    "no route to host": "no route to it",
+    "network is unreachable": "no route to it",
+    "timed out": "no answer (timed out); a NetworkPolicy or a firewall may be in the way",
+    "timeout": "no answer (timed out); a NetworkPolicy or a firewall may be in the way",
+}
+
+
 @dataclass(frozen=True)
 class LinkTimes:
     """Times of a link, in seconds.
@@ -123,7 +134,7 @@ class HeadLink:
                     received = True
                     patience = self._times.silence_seconds
         except TimeoutError:
-            return received, f"the head at {self.target} says nothing"
+            return received, f"the head at {self.target} says nothing; a NetworkPolicy or a firewall may be in the way"
         except grpc.aio.AioRpcError as error:
             wrong_certificate = "CERTIFICATE_VERIFY_FAILED" in (error.details() or "")
             self._was_refused = error.code() is grpc.StatusCode.UNAUTHENTICATED or wrong_certificate
@@ -154,11 +165,23 @@ def _tls_words(details: str) -> str:
     return ": the TLS handshake failed" if "handshake failed" in details.lower() else ""
 
 
+def _network_words(details: str) -> str:
+    """What the network said, without addresses and numbers that change from one attempt to the next."""
+    for sign, words in _NETWORK_SIGNS.items():
+        if sign in details.lower():
+            return f": {words}"
+    return ""
+
+
 def _explain(error: grpc.aio.AioRpcError, target: str) -> str:
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
-            return f"the head at {target} does not take the cluster's token"
+            return (
+                f"the head at {target} does not take the cluster's token; if the Secret was changed, delete the head's "
+                "pod, which has the old one"
+            )
         case grpc.StatusCode.UNAVAILABLE:
-            return f"the head at {target} cannot be reached{_tls_words(error.details() or '')}"
+            details = error.details() or ""
+            return f"the head at {target} cannot be reached{_tls_words(details) or _network_words(details)}"
         case code:
             return f"the head at {target} answered {code.name}: {str(error.details())[:200]}"

@@ -106,6 +106,11 @@ class HeadPool:
         member = self._members.get(key)
         return None if member is None else member.view
 
+    def problem(self, key: HeadKey) -> str:
+        """What the link failed with, for people, while the head has never answered; else empty."""
+        member = self._members.get(key)
+        return "" if member is None or member.view is not None else member.problem
+
     def is_settled(self, key: HeadKey) -> bool:
         """Whether the link has come to a first verdict: a snapshot, or that the head does not answer.
 
@@ -175,6 +180,7 @@ class _Member:
         self._key = key
         self.address = address
         self.view: HeadView | None = None
+        self.problem = ""
         self.was_ready = True
         self.is_settled = False
 
@@ -204,8 +210,9 @@ class _Member:
     def on_silence(self, message: str) -> None:
         if self.view is not None:
             self._set(dataclasses.replace(self.view, reachable=False, unreachable_message=message))
-        elif not self.is_settled:
+        elif not self.is_settled or self.problem != message:
             self.is_settled = True
+            self.problem = message
             self._pool._on_news(self._key, News.CLUSTER | News.JOBS)
 
     def _set(self, view: HeadView) -> None:
