@@ -68,6 +68,7 @@ class Operator:
         die: ends the process at once; called with the reason.
         kopf: what watches our kinds as well; None: nothing does (the informers suffice).
         clock: the time.
+        open_client: makes the client of the API server; a simulation has its own.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Operator:
         die: Callable[[str], Any],
         kopf: KopfThread | None = None,
         clock: Clock | None = None,
+        open_client: Callable[..., ApiClient] = ApiClient,
     ) -> None:
         self._settings = settings
         self._rng = rng
@@ -89,7 +91,7 @@ class Operator:
         self.metrics = Metrics()
         self.world = World()
         self._leads = False
-        self.client = ApiClient(
+        self.client = open_client(
             access, monotonic=self._clock.monotonic, metrics=self.metrics, may_write=self._may_write
         )
         self._events = EventRecorder(self.client, self._clock, controller=MANAGED_BY_SHOAL, instance=identity)

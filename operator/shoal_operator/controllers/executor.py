@@ -238,8 +238,12 @@ class _Execution:
         except (errors.ConflictError, errors.NotFoundError):
             self.outcome.retry = True
             return
+        version = str(answer["metadata"].get("resourceVersion"))
         if answer.get("kind") == self._root["kind"] and not _is_gone(answer):
             self._shell.world.refresh(answer)
+            # Nobody wrote between the version that was looked at and this one: the status of this pass may follow it.
+            # (After the store was told: it compares versions with this very object.)
+            self._root["metadata"] = {**self._root["metadata"], "resourceVersion": version}
 
     async def _annotate_pod(self, annotation: PodAnnotation) -> None:
         patch = {"metadata": {"uid": annotation.uid, "annotations": dict(annotation.annotations)}}
@@ -272,7 +276,9 @@ class _Execution:
         return {**manifest, "metadata": {"namespace": self._namespace, **manifest["metadata"]}}
 
     def _identity(self) -> Json:
-        metadata = {name: self._root["metadata"][name] for name in ("name", "namespace", "uid")}
+        """Of the version that was looked at: a status continues the one before it (attempts, outcomes, times), so one
+        made from an older version, by a stale cache or by a leader that is none any more, must not replace it."""
+        metadata = {name: self._root["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
         return {"apiVersion": self._root["apiVersion"], "kind": self._root["kind"], "metadata": metadata}
 
 
