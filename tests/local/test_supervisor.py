@@ -309,7 +309,10 @@ def test_a_job_runs_to_its_end(sessions: Sessions, tmp_path: Path) -> None:
 def test_the_output_of_an_encrypted_cluster_is_followed(sessions: Sessions, tmp_path: Path) -> None:
     """More of it than the job's status keeps, so that it can only have come over the encrypted stream."""
     (tmp_path / "program").mkdir()
-    (tmp_path / "program" / "main.py").write_text("for number in range(1000):\n    print('line', number)\n")
+    program = (
+        "import shoal\nfor number in range(1000):\n    print('line', number)\nshoal.get(shoal.remote(id).remote(1))\n"
+    )
+    (tmp_path / "program" / "main.py").write_text(program)
     (tmp_path / "job.yaml").write_text(f"{JOB}  clusterSpec: {{security: {{tls: {{mode: Operator}}}}}}\n")
     process = sessions.start("run", str(tmp_path / "job.yaml"), "--timeout", "60")
     assert process.wait(90) == 0, sessions.output(process)
