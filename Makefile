@@ -65,6 +65,10 @@ e2e: setup ## Run the scenarios on a real Kubernetes (PROVIDER=bare|kind, E2E="-
 bench-operator: setup ## Measure the operator on a control plane with fake nodes (BENCH="--size small --only restart")
 	@PYTHONPATH=. $(BIN)/python -m e2e.bench $(BENCH)
 
+.PHONY: e2e-long
+e2e-long: setup ## Run the long form of the scenarios of truth: 50 jobs per fault (PROVIDER=, E2E=)
+	@PYTHONPATH=. $(BIN)/python -m e2e.cluster run --provider=$(PROVIDER) $(E2E) -- --long -k test_truth
+
 .PHONY: e2e-clean
 e2e-clean: setup ## Remove what runs of e2e left, kept clusters too
 	@PYTHONPATH=. $(BIN)/python -m e2e.cluster clean

@@ -24,6 +24,7 @@ NAMESPACES_GONE_SECONDS: Final = 30.0
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 LOCAL_SECONDS: Final = 90
 CLUSTER_SECONDS: Final = 300
+LONG_SECONDS: Final = 900
 
 _times: list[tuple[str, str, float]] = []
 _tables: list[tuple[str, str]] = []
@@ -34,12 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("scenarios")
     group.addoption("--provider", default="local", help="local (default), or any other name with --kubeconfig")
     group.addoption("--kubeconfig", type=Path, help="of a Kubernetes that has Shoal installed")
+    group.addoption("--long", action="store_true", help="50 jobs per fault, and faults of a minute")
     group.addoption("--runtime-image", default=LOCAL_IMAGE, help="image of head and workers, present on the nodes")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A scenario's own deadlines come first: they say what was the case."""
     seconds = LOCAL_SECONDS if config.option.provider == "local" else CLUSTER_SECONDS
+    seconds = LONG_SECONDS if config.option.long else seconds
     for item in items:
         if item.path.is_relative_to(SCENARIOS):
             item.add_marker(pytest.mark.timeout(seconds))

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,6 +25,7 @@ from shoal_operator.local.sweep import CONTAINER_MARK, SESSION_MARK, kill_marked
 
 UP_SECONDS: Final = 40.0
 DOWN_SECONDS: Final = 20.0
+OPERATOR_CONTAINER: Final = "operator"
 OPERATOR_SELECTOR: Final = "app.kubernetes.io/name=shoal"
 _OPERATOR_MODULE: Final = b"shoal_operator.main"
 _KILL_ALL_BUT_INIT: Final = (
@@ -49,6 +51,13 @@ class Provider(Protocol):
 
     def kill_container(self, pod: Object) -> None:
         """Send SIGKILL to the processes of the pod's container ``shoal``."""
+        ...
+
+    def pause_head(self, pod: Object) -> Callable[[], None] | None:
+        """Stop the head's process as it is, so that its port answers nothing; returns what lets it go on.
+
+        The program's own process goes on. None where the place cannot do it.
+        """
         ...
 
     def close(self) -> None:
@@ -99,6 +108,10 @@ class LocalProvider:
         identity = _container_id(pod)
         assert marked(CONTAINER_MARK, identity), f"nothing runs in {identity}"
         kill_marked(CONTAINER_MARK, identity)
+
+    def pause_head(self, pod: Object) -> Callable[[], None] | None:
+        """SIGSTOP to the head's process."""
+        return _pause(pid for pid in marked(CONTAINER_MARK, _container_id(pod)) if _is_head(pid))
 
     def close(self) -> None:
         """End it as Ctrl-C does."""
@@ -151,6 +164,38 @@ class ClusterProvider:
 
         eventually(others_are_ready, "the operator is back", 60.0)
 
+    def scale_operator(self, replicas: int) -> None:
+        """Have so many pods of the operator, all ready."""
+        namespace, selector = self._deployment()
+        kubectl = self._kubectl.within(namespace)
+        kubectl("scale", "deployment", "--selector", selector, f"--replicas={replicas}")
+
+        def are_ready() -> bool:
+            pods = self._operator_pods(namespace, selector)
+            return len(pods) == replicas and all(_is_ready(pod) for pod in pods)
+
+        eventually(are_ready, f"{replicas} operators are ready", 120.0)
+
+    def leader(self) -> str:
+        """Name of the pod that holds the operator's Lease, or nothing."""
+        namespace, _ = self._deployment()
+        leases = json.loads(self._kubectl.within(namespace)("get", "leases", "-o", "json"))["items"]
+        return next((str(one["spec"].get("holderIdentity") or "").partition("_")[0] for one in leases), "")
+
+    def end_leader(self, pod_name: str) -> None:
+        """SIGTERM, as a drain or an upgrade sends it; returns at once."""
+        self._kubectl.within(self._deployment()[0])("delete", "pod", pod_name, "--wait=false")
+
+    def kill_leader(self, pod_name: str) -> bool:
+        """SIGKILL to its processes, from the node. Returns whether that was possible: the node is this machine."""
+        pods = self._operator_pods(*self._deployment())
+        (pod,) = (one for one in pods if one["metadata"]["name"] == pod_name)
+        pids = _pids_in_cgroup(_container_id(pod, OPERATOR_CONTAINER))
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pids)
+
     def kill_container(self, pod: Object) -> None:
         """SIGKILL from the node when that is this machine; else, inside, to all but the first process.
 
@@ -166,19 +211,41 @@ class ClusterProvider:
         kubectl = self._kubectl.within(namespace)
         kubectl("exec", name, "-c", RUNTIME_CONTAINER, "--", "python", "-c", _KILL_ALL_BUT_INIT)
 
+    def pause_head(self, pod: Object) -> Callable[[], None] | None:
+        """SIGSTOP from the node, when that is this machine."""
+        return _pause(pid for pid in _pids_in_cgroup(_container_id(pod)) if _is_head(pid))
+
     def close(self) -> None:
         """It stays up; whoever started it ends it."""
 
 
-def _container_id(pod: Object) -> str:
+def _container_id(pod: Object, container: str = RUNTIME_CONTAINER) -> str:
     statuses = pod["status"]["containerStatuses"]
-    found = next(status["containerID"] for status in statuses if status["name"] == RUNTIME_CONTAINER)
+    found = next(status["containerID"] for status in statuses if status["name"] == container)
     return str(found).partition("://")[2]
 
 
 def _is_ready(pod: Object) -> bool:
     conditions = pod.get("status", {}).get("conditions") or []
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _is_head(pid: int) -> bool:
+    words = _command_line(pid).split(b"\0")
+    return b"start" in words and b"--head" in words
+
+
+def _pause(pids: Iterable[int]) -> Callable[[], None] | None:
+    found = list(pids)
+    for pid in found:
+        os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    return go_on if found else None
 
 
 def _command_line(pid: int) -> bytes:

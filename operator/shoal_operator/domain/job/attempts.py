@@ -19,6 +19,7 @@ from shoal_operator.domain.reasons import ConditionType, Reason
 
 RETRY_BASE_SECONDS: Final = 10.0
 RETRY_CAP_SECONDS: Final = 360.0
+_RAISE_LIMIT: Final = "; raise spec.backoffLimit to have it started again"
 
 
 def retry_delay_seconds(failed_attempts: int) -> float:
@@ -39,10 +40,7 @@ def judge_attempt(start: Progress, observed: JobObservation, now: datetime) -> P
     if start.head_incarnation is not None and (head is None or not head.reachable):
         return _out_of_sight(start, observed)
     if start.head_incarnation is not None:
-        text = (
-            "the head was lost while the program ran, and the new head does not know the program; "
-            "raise spec.backoffLimit to have it started again"
-        )
+        text = f"the head was lost while the program ran, and the new head does not know the program{_RAISE_LIMIT}"
         return _failed_attempt(start, observed, now, Reason.HEAD_LOST, text)
     return _next_attempt(start, observed, now)
 
@@ -81,7 +79,7 @@ def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservati
         return replace(seen, stage=Stage.COMPLETE, reason=Reason.SUCCEEDED, message="the program ended with success")
     if row.state is JobState.STOPPED and row.reason == Reason.HEAD_STOPPED:
         # Nobody asked for the program's end: its head's pod was deleted, evicted or drained away.
-        text = "the head was stopped while the program ran; raise spec.backoffLimit to have it started again"
+        text = f"the head was stopped while the program ran{_RAISE_LIMIT}"
         return _failed_attempt(seen, observed, now, Reason.HEAD_LOST, text)
     if row.state is JobState.STOPPED:
         text = row.message or "the program was stopped on request"
@@ -125,7 +123,7 @@ def _failed_attempt(progress: Progress, observed: JobObservation, now: datetime,
         reason=Reason.RETRYING,
     )
     at = _next_time(retry, retry.last_failure_time or now)
-    text = f"attempt {failed} of {limit + 1} failed ({reason}): {message}; {_at(retry, at)}"
+    text = f"attempt {failed} of {limit + 1} failed ({reason}): {message.removesuffix(_RAISE_LIMIT)}; {_at(retry, at)}"
     left = max(0.0, (at - now) / timedelta(seconds=1))
     return replace(retry, message=text, wake_seconds=left)
 
