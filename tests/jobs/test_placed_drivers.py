@@ -1,0 +1,144 @@
+"""Drivers that need resources: they run on a node that has them, and share its fate."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shoal.core.actor_placement import Candidate
+from shoal.core.placed_drivers import PlacedDrivers
+from shoal.jobs.client import JobClient
+from shoal.protocol import head_pb2
+from shoal.resources import ResourceSet
+from shoal.testing.cluster import LocalCluster
+
+ENDED = (head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_STOPPED)
+
+
+def cpus(amount):
+    return ResourceSet.from_units({"CPU": amount})
+
+
+def node(name, amount):
+    return Candidate(name, cpus(amount), cpus(amount))
+
+
+def test_drivers_are_placed_once_and_never_beyond_what_is_free():
+    drivers = PlacedDrivers()
+    for key in ("a", "b", "c"):
+        drivers.add(key, cpus(1))
+    assert [demand.kind for demand in drivers.demands()] == ["job"] * 3
+    assert [(one.submission_id, one.node_id) for one in drivers.place([node("n", 2)], 0.0)] == [("a", "n"), ("b", "n")]
+    assert drivers.place([node("n", 2)], 0.1) == [], "the node's report does not show them yet"
+    assert "1 CPU" in drivers.explain("c", [node("n", 2)])
+    assert drivers.node_died("n") == ["a", "b"]
+    assert (drivers.node_of("a"), drivers.node_of("c")) == (None, "")
+
+
+def test_refused_driver_waits_a_moment_for_another_node():
+    drivers = PlacedDrivers()
+    drivers.add("a", cpus(1))
+    drivers.place([node("n", 1)], 0.0)
+    drivers.refused("a", "other", 0.0)
+    assert drivers.node_of("a") == "n", "the word of a node that does not have it"
+    drivers.refused("a", "n", 2.0)
+    assert drivers.place([node("n", 1)], 2.1) == []
+    assert drivers.next_deadline() == pytest.approx(2.2)
+    assert len(drivers.place([node("m", 1)], 2.3)) == 1
+
+
+def until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not come true in time"
+        threading.Event().wait(0.02)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with JobClient(cluster.address, cluster.token_file.read_bytes()) as client:
+        yield client
+
+
+def ended(client, key):
+    return until(lambda: (job := client.get(key)) and job.state in ENDED and job)
+
+
+def test_driver_waits_as_demand_and_runs_on_the_node_that_comes(cluster, client, tmp_path):
+    (tmp_path / "data.txt").write_text("from the working directory")
+    program = 'cat data.txt; echo; echo "pid $$"; exit 3'
+    client.submit(program, submission_id="waits", working_directory=str(tmp_path), resources={"CPU": 1})
+    waiting = until(lambda: (job := client.get("waits")).message and job)
+    assert waiting.state == head_pb2.JOB_STATE_PENDING
+    assert "waits for a node with" in waiting.message
+    demand = next(one for one in client.snapshot().demands if one.kind == "job")
+    assert (dict(demand.shape.amounts), demand.count) == ({"CPU": 10_000}, 1)
+    added = cluster.add_node(num_cpus=1)
+    job = ended(client, "waits")
+    assert (job.state, job.exit_code, job.reason) == (head_pb2.JOB_STATE_FAILED, 3, "EntrypointFailed")
+    assert job.output_tail.startswith("from the working directory\npid ")
+    assert b"".join(client.read_output("waits")).startswith(b"from the working directory")
+    assert job.node_id == added.node_id
+    until(lambda: not client.snapshot().demands)
+    held = until(lambda: next(n for n in client.snapshot().nodes if n.node_id == added.node_id).available.amounts)
+    assert held["CPU"] == 10_000, "what the driver held is free again"
+    added.stop()
+
+
+def test_driver_on_a_node_uses_the_cluster_and_holds_its_share(cluster, client, tmp_path):
+    (tmp_path / "main.py").write_text(
+        "import shoal\nshoal.init()\n"
+        "print('free', shoal.available_resources().get('CPU', 0), 'of', shoal.cluster_resources()['CPU'])\n"
+        "print(shoal.get(shoal.remote(lambda: 41 + 1).remote()))\n"
+    )
+    added = cluster.add_node(num_cpus=2)
+    client.submit("python main.py", submission_id="uses", working_directory=str(tmp_path), resources={"CPU": 1})
+    job = ended(client, "uses")
+    assert job.state == head_pb2.JOB_STATE_SUCCEEDED, job.output_tail
+    assert "42" in job.output_tail
+    assert job.tasks_finished == 1
+    added.stop()
+
+
+def test_stop_is_graceful_on_a_node_as_well(cluster, client, tmp_path):
+    added = cluster.add_node(num_cpus=1)
+    program = "trap 'echo got it; exit 0' TERM; echo ready; while true; do sleep 0.05; done"
+    client.submit(program, submission_id="graceful", resources={"CPU": 1})
+    until(lambda: "ready" in client.get("graceful").output_tail)
+    assert client.stop("graceful", "Suspended", 10.0)
+    job = ended(client, "graceful")
+    assert (job.state, job.reason) == (head_pb2.JOB_STATE_STOPPED, "Suspended")
+    assert "got it" in job.output_tail
+    added.stop()
+
+
+def test_driver_that_waits_is_stopped_at_once(client):
+    client.submit("true", submission_id="never", resources={"CPU": 1000})
+    until(lambda: client.get("never").message)
+    client.stop("never", "Suspended")
+    assert ended(client, "never").state == head_pb2.JOB_STATE_STOPPED
+    until(lambda: not client.snapshot().demands)
+
+
+def test_lost_node_fails_the_attempt_with_the_cause(cluster, client, tmp_path):
+    added = cluster.add_node(num_cpus=1)
+    marker = tmp_path / "pid"
+    program = f"echo $$ > {marker}; sleep 600"
+    client.submit(program, submission_id="lost", resources={"CPU": 1})
+    until(lambda: client.get("lost").state == head_pb2.JOB_STATE_RUNNING and marker.exists() and marker.read_text())
+    pid = int(marker.read_text())
+    added.kill()
+    job = ended(client, "lost")
+    assert (job.state, job.reason) == (head_pb2.JOB_STATE_FAILED, "NodeLost")
+    assert "is gone" in job.message
+    until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
