@@ -1,4 +1,4 @@
-"""The head's state file: what is said to be on disk is there, and a file that makes no sense is never an empty start."""
+"""The head's state file: what is said to be on disk is there; a file that makes no sense is never an empty start."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from shoal.head.node_session import NodeSession, SessionRefused
 from shoal.head.outbox import Outbox, OutboxEnded
-from shoal.head.service import HeadService, NodeSession, SessionRefused
+from shoal.head.service import HeadService
 from shoal.protocol import node_pb2, node_pb2_grpc
 from shoal.protocol.link import HeadCallError, Method
 

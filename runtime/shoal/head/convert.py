@@ -78,8 +78,8 @@ def demand_message(demand: NodeDemand) -> head_pb2.Demand:
     )
 
 
-def node_snapshot(member: Member, starting_actors: int, now: float) -> head_pb2.NodeSnapshot:
-    """What the operator sees of a node. A node with an actor on its way to it is not idle."""
+def node_snapshot(member: Member, room: ResourceSet, starting_actors: int, now: float) -> head_pb2.NodeSnapshot:
+    """What the operator sees of a node: ``room`` counts as free; with an actor on its way to it, it is not idle."""
     status = member.status
     drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
     activity = status.activity
@@ -94,7 +94,7 @@ def node_snapshot(member: Member, starting_actors: int, now: float) -> head_pb2.
         group=member.info.group,
         address=f"{member.info.ip}:{member.info.port}",
         total=to_resources(member.info.total),
-        available=to_resources(status.available),
+        available=to_resources(room),
         alive=member.alive,
         idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
         drain_state=_DRAIN_TO[drain],

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from shoal.head.service import HeadService, NodeSession
+from shoal.head.node_session import NodeSession
+from shoal.head.service import HeadService
 from shoal.protocol.link import CALL_TIMEOUT_SECONDS, LinkEvents, Method
 
 if TYPE_CHECKING:

@@ -21,12 +21,14 @@ from shoal.core.actor_placement import Candidate, explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
 from shoal.core.demand import NodeDemand, aggregate
 from shoal.core.membership import Member, Membership, MembershipError
+from shoal.core.room import RecentRoom
 from shoal.head import convert
 from shoal.head.drains import DrainDone, PendingDrains
 from shoal.head.driver_placement import DriverPlacement
 from shoal.head.journal import Journal
 from shoal.head.kv import KvError, KvStore
 from shoal.head.kv_service import serve_kv
+from shoal.head.node_session import NodeSession, SessionRefused
 from shoal.head.restore import Parts, restore
 from shoal.head.sessions import Deliver, Session, SessionBook
 from shoal.head.ticker import Ticker
@@ -44,33 +46,6 @@ WRITES: Final = frozenset({"CreateActor", "Kv"})
 """Calls that are answered when what they changed is on disk."""
 NODES_PER_VIEW_INTERVAL: Final = 50
 """Views of large clusters are sent less often: all of them grow with the square of the nodes."""
-
-
-class SessionRefused(Exception):
-    """A node may not join. ``kind``: Dead, Full, Version or Invalid."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class NodeSession:
-    """An agent's session as its link holds it."""
-
-    def __init__(self, service: HeadService, node_id: str, number: int) -> None:
-        self._service, self.node_id, self.number = service, node_id, number
-
-    def receive(self, message: node_pb2.NodeMessage) -> None:
-        """Take one message of the agent. Raises ValueError when it is malformed."""
-        self._service.received(self.node_id, self.number, message)
-
-    def broke(self) -> None:
-        """The connection is gone; the node has a grace period to come back."""
-        self._service.session_ended(self.node_id, self.number, "")
-
-    def left(self, reason: str) -> None:
-        """The agent said goodbye, or its process is known to be gone: no grace."""
-        self._service.session_ended(self.node_id, self.number, reason)
 
 
 class HeadService:
@@ -91,6 +66,7 @@ class HeadService:
         self._members = membership or Membership()
         self._actors = ActorTable()
         self._kv = KvStore()
+        self._room = RecentRoom()
         self._sessions = SessionBook()
         self._drains = PendingDrains()
         self._packages = packages
@@ -167,17 +143,21 @@ class HeadService:
                 incarnation=self.incarnation,
                 cluster_id=self._journal.cluster_id,
                 version=self._version,
-                nodes=self._node_snapshots(),
+                nodes=self._node_snapshots(recent=True),
                 demands=[convert.demand_message(demand) for demand in aggregate(self._all_demands())],
                 jobs=jobs,
             )
 
-    def _node_snapshots(self) -> list[head_pb2.NodeSnapshot]:
+    def _node_snapshots(self, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
+        """With ``recent``, room that a node gave away just now counts still: see ``core.room``."""
         now = time.monotonic()
-        return [
-            convert.node_snapshot(m, sum(a.starting for a in self._actors.on_node(m.info.node_id)), now)
-            for m in self._members
-        ]
+        snapshots = []
+        for member in self._members:
+            node_id, room = member.info.node_id, member.status.available
+            room = self._room.shown(node_id, room, now) if recent and member.alive else room
+            starting = sum(actor.starting for actor in self._actors.on_node(node_id))
+            snapshots.append(convert.node_snapshot(member, room, starting, now))
+        return snapshots
 
     def _all_demands(self) -> Iterable[NodeDemand]:
         for member in self._members.alive():
@@ -313,7 +293,8 @@ class HeadService:
         if took_work != member.takes_work:
             self._view_dirty = True
         self._changed()
-        if self._view_dirty or self._actors.waiting() or self.drivers.is_waiting():
+        lost_room = self._room.changed(member.info.node_id, before.available, status.available, now)
+        if self._view_dirty or lost_room or self._actors.waiting() or self.drivers.is_waiting():
             self._ticker.wake()
 
     def _counted(self, node_id: str, counts: node_pb2.TaskCounts) -> None:
@@ -362,6 +343,8 @@ class HeadService:
             for node_id in self._members.expire(now):
                 self._node_died(node_id, now)
             self._journal.nodes_forgotten(self._members.take_forgotten())
+            if self._room.expire(now):
+                self._changed()
             for node_id in self._drains.expire(now):
                 self._drain_refused(node_id)
             if self._actors.waiting():
@@ -374,7 +357,7 @@ class HeadService:
                 self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
             times = [self._members.next_deadline(), self._drains.next_deadline()]
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
-            times.append(self.drivers.next_deadline())
+            times += [self.drivers.next_deadline(), self._room.next_deadline()]
             return min((due for due in times if due is not None), default=None)
 
     def _place(self, now: float) -> None:
@@ -574,7 +557,7 @@ class HeadService:
 
     def _list_nodes(self, request: node_pb2.ListNodesRequest) -> node_pb2.ListNodesReply:
         with self._lock:
-            return node_pb2.ListNodesReply(nodes=self._node_snapshots())
+            return node_pb2.ListNodesReply(nodes=self._node_snapshots(recent=False))
 
     def _put_package(self, request: node_pb2.PutPackageRequest) -> node_pb2.PutPackageReply:
         self._packages.put(request.hash, request.data)

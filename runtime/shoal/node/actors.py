@@ -7,7 +7,9 @@ actor that it started here either ActorStarted and later ActorFailed, or ActorFa
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shoal.core.scheduler import LeaseScheduler
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from shoal.protocol.link import HeadLink
 
 STOP_GRACE_SECONDS: Final = 30.0
+UNKNOWN_TO_HEAD: Final = "the head was started again and does not know it (does it keep its state in a directory?)"
 
 
 @dataclass(eq=False)
@@ -48,6 +51,7 @@ class Actors:
         pool: gives workers.
         link: to the head.
         changed: called when what is held has changed.
+        node_id: of this node.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Actors:
         pool: WorkerPool,
         link: Callable[[], HeadLink],
         changed: Callable[[], None],
+        node_id: str,
     ) -> None:
         self.actors: dict[str, LocalActor] = {}
         self._reactor = reactor
@@ -66,6 +71,7 @@ class Actors:
         self._pool = pool
         self._link = link
         self._changed = changed
+        self._node_id = node_id
         self._subscribers: dict[str, set[Client]] = {}
 
     def __len__(self) -> int:
@@ -171,6 +177,29 @@ class Actors:
     def subscribe(self, client: Client, actor_id: str) -> None:
         """``actor_update`` of that actor goes to this client from now on."""
         self._subscribers.setdefault(actor_id, set()).add(client)
+
+    def subscribe_again(self) -> None:
+        """A new head does not know what this node's processes want to hear of."""
+        from shoal.protocol import node_pb2
+
+        for actor_id in list(self._subscribers):
+            request = node_pb2.GetActorRequest(actor_id=actor_id, subscriber_node_id=self._node_id)
+            future = self._link().call("GetActor", request)
+            future.add_done_callback(partial(self._on_reactor, actor_id))
+
+    def _on_reactor(self, actor_id: str, future: Future[node_pb2.GetActorReply]) -> None:
+        self._reactor.call_soon(lambda: self._heard_again(actor_id, future))
+
+    def _heard_again(self, actor_id: str, future: Future[node_pb2.GetActorReply]) -> None:
+        from shoal.protocol import node_pb2
+        from shoal.protocol.link import HeadCallError
+
+        try:
+            reply = future.result()
+        except HeadCallError:
+            return  # the head is away again; the next one is asked again
+        unknown = node_pb2.ActorUpdate(actor_id=actor_id, state="DEAD", reason="HeadLost", message=UNKNOWN_TO_HEAD)
+        self.update(reply.actor if reply.found else unknown)
 
     def client_gone(self, client: Client) -> None:
         """A process that may have subscribed is gone."""

@@ -82,7 +82,9 @@ class NodeAgent:
         self.pool = WorkerPool(reactor, config, self.packages, self._worker_ended, self._worker_printed)
         self.obituaries = Obituaries(lambda worker_id: worker_id in self.pool.workers)
         self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
-        self.actors = Actors(reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed)
+        self.actors = Actors(
+            reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed, config.node_id
+        )
         held = (self.scheduler, self.leases, self.packages)
         self.drivers = Drivers(reactor, config.session_dir, self.socket_path, *held, lambda: self.link, self.changed)
         self.network = Network(config.token, config.tls_directory) if config.token else None
@@ -321,7 +323,8 @@ class NodeAgent:
     def _on_head_message(self, message: node_pb2.HeadMessage) -> None:
         match message.WhichOneof("body"):
             case "welcome":
-                self._cluster.welcomed(message.welcome.session)
+                if self._cluster.welcomed(message.welcome.session):
+                    self.actors.subscribe_again()
             case "view":
                 self._cluster.take_view(message.view)
             case "start_actor":

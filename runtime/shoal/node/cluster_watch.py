@@ -39,12 +39,14 @@ class ClusterWatch:
         self._head_session = ""
         self._trust_views_at = 0.0
 
-    def welcomed(self, session: str) -> None:
-        """The head opened a session; ``session`` is its incarnation."""
-        if self._head_session and session != self._head_session:
+    def welcomed(self, session: str) -> bool:
+        """The head opened a session; ``session`` is its incarnation. True when another one was there before."""
+        is_new = bool(self._head_session) and session != self._head_session
+        if is_new:
             self._trust_views_at = time.monotonic() + NEW_HEAD_SECONDS
             self._reactor.call_later(NEW_HEAD_SECONDS + 0.01, self._find_lost)
         self._head_session = session
+        return is_new
 
     def take_view(self, message: node_pb2.ClusterView) -> None:
         """The head's view, whole."""

@@ -3,13 +3,14 @@
 An actor lives as long as somebody holds a handle. Handles carry a reference to a hidden object of the creator, the
 actor's scope, so that the reference counting of objects decides that, also across processes.
 
-Invariant: every call ends: with a result, with what the actor raised, or with an error that says what became of the
-actor.
+Invariants: every call ends: with a result, with what the actor raised, or with an error that says what became of the
+actor; an actor is dead only when somebody knows it to be: while the head is away, one asks again.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,9 @@ REGISTER_SECONDS: Final = 60.0
 """How long ``.remote()`` of a named actor waits to learn whether its name is free."""
 STATE_WAIT_SECONDS: Final = 15.0
 """How long calls in flight wait for the head's word after their connection broke."""
+ASK_AGAIN_SECONDS: Final = 0.5
+"""How soon the head is asked again after it was away; the agent waits for it too, and ends when it is away for good."""
+UNAVAILABLE: Final = "Unavailable"
 
 
 class ActorLink:
@@ -112,7 +116,10 @@ class Actors:
 
         def answered(error: Any, value: Any, _payload: bytes, _fds: list[int]) -> None:
             with process.lock:
-                if error is not None:
+                if error is not None and error[0] == UNAVAILABLE:
+                    again = partial(self._register, link, call, info)
+                    process.reactor.call_later(ASK_AGAIN_SECONDS, partial(self._unless_dead, link, again))
+                elif error is not None:
                     self._died(link, f"it could not be registered: {error[1]}", None)
                 elif not value["created"]:
                     link.error = ActorAlreadyExistsError(value["message"])
@@ -246,6 +253,10 @@ class Actors:
 
         def answered(error: Any, value: Any, _payload: bytes, _fds: list[int]) -> None:
             with process.lock:
+                if error is not None and error[0] == UNAVAILABLE:
+                    again = partial(self._subscribe, link)
+                    process.reactor.call_later(ASK_AGAIN_SECONDS, partial(self._unless_dead, link, again))
+                    return
                 link.subscribed = True
                 if error is not None:
                     self._died(link, error[1], None)
@@ -260,6 +271,11 @@ class Actors:
 
         wanted = {"actor_id": link.actor_id.hex(), "name": "", "namespace": "", "subscribe": True}
         process.agent.call("actor_get", wanted, on_reply=answered)
+
+    def _unless_dead(self, link: ActorLink, action: Callable[[], None]) -> None:
+        with self._process.lock:
+            if link.queue.state != DEAD:
+                action()
 
     def updated(
         self,
