@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from shoal_operator.controllers.world import World
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.telemetry import catalogue, state
 
@@ -14,7 +15,7 @@ from .conftest import a_cluster, a_job, is_true, until
 from .test_clusters import CLUSTER, demand, node
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
-KINDS = {"ComputeCluster", "ComputeJob", "Pod", "Service", "NetworkPolicy", "PodDisruptionBudget"}
+KINDS = {resource.kind for resource, _, _ in World().feeds()}
 REASONS = {*Reason, "Other"}
 ALLOWED = {
     "controller": {"computecluster", "computejob"},
