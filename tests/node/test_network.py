@@ -6,12 +6,15 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from harness import ONE_CPU, TOKEN, Driver, Node, eventually
 
 from shoal.resources import ResourceSet
 from shoal.store.client import StoreFailure
+from shoal_operator.controllers.authority import issue_leaf, new_authority
 
 MakeNode = Callable[..., Node]
 Drive = Callable[..., Driver]
@@ -56,6 +59,27 @@ def test_fifty_mebibytes_by_chunks(make_peer: MakeNode, drive: Drive, object_id:
     del view
     writer.store.free([oid], ())
     eventually(lambda: objects(one) == 0 and objects(two) == 0, "both copies are gone")
+
+
+def test_fifty_mebibytes_encrypted(make_peer: MakeNode, drive: Drive, object_id: NewId, tmp_path: Path) -> None:
+    leaf = issue_leaf(new_authority("demo", datetime.now(UTC)), ("shoal",), datetime.now(UTC))
+    for name, pem in (("ca.crt", leaf.authority_pem), ("tls.crt", leaf.certificate_pem), ("tls.key", leaf.key_pem)):
+        (tmp_path / name).write_bytes(pem)
+    one, two = make_peer(tls_directory=str(tmp_path)), make_peer(tls_directory=str(tmp_path))
+    plain = make_peer()
+    oid = object_id()
+    data = os.urandom(50 * MIB + 17)
+    drive(one).put(oid, data)
+    reader = drive(two)
+    started = time.perf_counter()
+    view = reader.get(oid, (one.node,))
+    seconds = time.perf_counter() - started
+    print(f"\n50 MiB between two nodes, encrypted, in {seconds:.2f} s, {50 / seconds:.0f} MiB/s")
+    assert view == data
+    failure = drive(plain).get(oid, (one.node,))
+    assert isinstance(failure, StoreFailure)
+    assert "the peer needs TLS, which this process has not" in failure.message
+    del view
 
 
 def test_small_objects_and_many_readers_of_one(make_peer: MakeNode, drive: Drive, object_id: NewId) -> None:
