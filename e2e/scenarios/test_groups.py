@@ -86,6 +86,26 @@ def test_a_suspension_is_finished_before_pods_come_back(world: World) -> None:
     assert not before & set((uids(world, "one") | uids(world, "head")).values())
 
 
+def test_a_head_with_its_state_on_a_volume_goes_on_where_the_old_one_stopped(world: World) -> None:
+    spec = manifests.cluster_spec(
+        world.image, [quick(name="one", minReplicas=1)], state={"backend": "PersistentVolume"}
+    )
+    world.apply(manifests.cluster("demo", spec))
+    world.until(lambda: is_true(world.clusters.last("demo"), "Ready"), "the cluster is ready")
+    owner = world.kubectl("get", "pvc", "demo-state", "--output=jsonpath={.metadata.ownerReferences[0].kind}")
+    assert owner == "ComputeCluster"
+    head, workers = uids(world, "head"), uids(world, "one")
+    nodes = (world.clusters.last("demo") or {})["status"]["workers"]["ready"]
+    world.kubectl("delete", "pod", "demo-head", "--wait=false")
+    world.until(lambda: uids(world, "head") and uids(world, "head") != head, "another head comes", 45)
+    world.until(lambda: is_true(world.clusters.last("demo"), "Ready"), "the cluster is ready again", 45)
+    assert uids(world, "one") == workers
+    assert (world.clusters.last("demo") or {})["status"]["workers"]["ready"] == nodes
+    program = "python -c \"import shoal; f = shoal.remote(num_cpus=1)(lambda: 'again'); print(shoal.get(f.remote()))\""
+    world.apply(manifests.job("job", clusterRef={"name": "demo"}, entrypoint=program))
+    assert "again" in world.finish()["status"]["outputTail"]
+
+
 def test_a_lost_head_is_replaced_and_workers_stay(world: World) -> None:
     apply(world, quick(name="one", minReplicas=1))
     world.until(lambda: are_ready(world, "one", 1), "the group runs")

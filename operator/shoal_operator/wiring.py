@@ -31,6 +31,7 @@ class Wiring:
         world.services.subscribe(lambda change: self._on_child("Service", change))
         world.policies.subscribe(lambda change: self._on_child("NetworkPolicy", change))
         world.budgets.subscribe(lambda change: self._on_child("PodDisruptionBudget", change))
+        world.claims.subscribe(lambda change: self._on_child("PersistentVolumeClaim", change))
 
     def enqueue(self, resource: Resource, namespace: str, name: str) -> None:
         """Somebody saw an event of one of our kinds."""

@@ -32,16 +32,18 @@ POD: dict[str, Any] = {
     },
 }
 SECRET = {"data": {"token": base64.b64encode(b"s3cret").decode()}}
+CLAIM = {"metadata": {"name": "p", "uid": "claim-uid"}}
 CONFIG = {"data": {"a": "1", "b": "two"}, "binaryData": {"raw": base64.b64encode(b"\x00\x01").decode()}}
 
 
 def context(services: dict[str, str] | None = None) -> Context:
     return Context(
         pod=POD,
-        sources=Sources({("Secret", "s"): SECRET, ("ConfigMap", "m"): CONFIG}),
+        sources=Sources({("Secret", "s"): SECRET, ("ConfigMap", "m"): CONFIG, ("PersistentVolumeClaim", "p"): CLAIM}),
         addresses={"status.podIP": "127.1.0.1", "status.hostIP": "127.0.0.1"},
         rewriter=Rewriter("default", services=services or {}),
         allocatable={"cpu": "8", "memory": "16Gi"},
+        claims_directory="/session/claims",
     )
 
 
@@ -185,11 +187,17 @@ def test_volumes_become_files(volume: dict[str, Any], files: dict[str, tuple[byt
         ({"name": "v", "configMap": {"name": "m", "items": [{"key": "a", "path": "../x"}]}}, "must not contain"),
         ({"name": "v", "configMap": {"name": "m", "items": [{"key": "a", "path": "/x"}]}}, "must be relative"),
         ({"name": "v", "nfs": {}}, "kind nfs"),
+        ({"name": "v", "persistentVolumeClaim": {"claimName": "q"}}, 'persistentvolumeclaim "q" not found'),
     ],
 )
 def test_volumes_that_cannot_be(volume: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_volume(volume, context())
+
+
+def test_a_claim_is_a_directory_of_its_own() -> None:
+    plan = plan_volume({"name": "v", "persistentVolumeClaim": {"claimName": "p"}}, context())
+    assert (plan.host_path, plan.create) == ("/session/claims/claim-uid", "directory")
 
 
 def test_mounts_with_a_sub_path() -> None:

@@ -71,7 +71,7 @@ class UpdateStrategy(Model):
 
     type: Literal["RollingUpdate", "Recreate", "OnDelete"] = "RollingUpdate"
     """RollingUpdate replaces workers group by group and drains each first; the head comes last. Recreate deletes
-    all pods at once. OnDelete changes nothing: a pod follows when somebody deletes it."""
+    all outdated pods at once. OnDelete changes nothing: a pod follows when somebody deletes it."""
     max_surge: CountOrPercent = 1
     """Replicas that may be there beyond a group's number during a rolling update: a number or a percentage of
     the group, rounded up."""

@@ -31,6 +31,10 @@ def up_to_date(assessment: Assessment) -> Fact:
     if stuck is not None:
         trouble = f"the update stops there: pod {stuck.name} of the present template does not start: {pod_text(stuck)}"
         return Fact(kind, FALSE, Reason.ROLLOUT_STUCK, f"{text}; {trouble}")
+    refusal = next((assessment.refused[item.group] for item in open_groups if item.group in assessment.refused), None)
+    if refusal is not None:
+        trouble = f"the update stops there: pod {refusal.pod_name} is not let in: {refusal.words}"
+        return Fact(kind, FALSE, Reason.ROLLOUT_STUCK, f"{text}; {trouble}")
     if open_groups and assessment.head is None:
         return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, f"{text}; workers are drained only while the head answers")
     if not open_groups and rollout.head_waits_for:

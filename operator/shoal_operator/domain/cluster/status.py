@@ -179,8 +179,9 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
     hosts = {group.name: group.hosts_per_replica for group in assessment.cluster.spec.worker_groups}
     for change in assessment.rollout.groups:
         coming[change.group] += len(change.replace) * hosts[change.group]
-    for replica in assessment.replicas:
-        coming[replica.group] += len(missing_hosts(assessment.cluster, replica))
+    if not assessment.problems and not is_suspended(assessment.cluster):
+        for replica in assessment.replicas:
+            coming[replica.group] += len(missing_hosts(assessment.cluster, replica))
     given_up = {removal.pod_name for removal in assessment.scaling.cancel} if assessment.head else set()
     named = [group.name for group in assessment.cluster.spec.worker_groups]
     ready, draining, pending = Counter[str](), Counter[str](), coming.copy()

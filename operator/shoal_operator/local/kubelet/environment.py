@@ -28,7 +28,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Sources:
-    """What a pod's spec refers to: ``(kind, name)`` to the object, kind is ``ConfigMap`` or ``Secret``."""
+    """What a pod's spec refers to: ``(kind, name)`` to the object: ConfigMaps, Secrets, PersistentVolumeClaims."""
 
     objects: Mapping[tuple[str, str], Object] = field(default_factory=dict)
 
@@ -126,6 +126,8 @@ class Context:
     addresses: Mapping[str, str]
     rewriter: Rewriter
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    claims_directory: str = ""
+    """Where the data of PersistentVolumeClaims is, a directory each, for as long as the session."""
 
 
 def variables(container: Object, context: Context) -> dict[str, str]:

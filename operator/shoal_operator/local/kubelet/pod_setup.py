@@ -25,7 +25,8 @@ from shoal_operator.local.loopback import LoopbackPool
 
 Object = Mapping[str, Any]
 
-_PLURALS: Final = {"ConfigMap": "configmaps", "Secret": "secrets"}
+_CLAIM: Final = "PersistentVolumeClaim"
+_PLURALS: Final = {"ConfigMap": "configmaps", "Secret": "secrets", _CLAIM: "persistentvolumeclaims"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class NodeContext:
 
 
 def referenced(pod: Object) -> set[tuple[str, str]]:
-    """The ``(kind, name)`` of every ConfigMap and Secret that a pod's spec names."""
+    """The ``(kind, name)`` of every ConfigMap, Secret and claim that a pod's spec names."""
     spec = pod.get("spec") or {}
     found: set[tuple[str, str]] = set()
     for volume in spec.get("volumes") or []:
@@ -71,6 +72,8 @@ def _named(source: Object, config_map_key: str, secret_key: str) -> Iterator[tup
 
 def _of_volume(volume: Object) -> Iterator[tuple[str, str]]:
     yield from _named(volume, "configMap", "secret")
+    if volume.get("persistentVolumeClaim"):
+        yield _CLAIM, str(volume["persistentVolumeClaim"].get("claimName") or "")
     for source in (volume.get("projected") or {}).get("sources") or []:
         yield from _named(source, "configMap", "secret")
 
@@ -100,6 +103,7 @@ async def context_of(pod: Object, node: NodeContext, pod_ip: str) -> Context:
         addresses={"status.podIP": pod_ip, "status.hostIP": node.host.host_ip},
         rewriter=Rewriter(namespace, services=services),
         allocatable=node.allocatable,
+        claims_directory=str(node.root / "claims"),
     )
 
 

@@ -64,6 +64,8 @@ def plan_volume(volume: Object, context: Context) -> VolumePlan:
             if kind == "secret" and "secretName" in source:
                 source["name"] = source["secretName"]
             return VolumePlan(name, files=_files(kind, source, source.get("defaultMode"), context))
+    if "persistentVolumeClaim" in volume:
+        return _claim(name, volume["persistentVolumeClaim"] or {}, context)
     if "projected" in volume:
         return VolumePlan(name, files=_projected(volume["projected"] or {}, context))
     kinds = ", ".join(sorted(key for key in volume if key != "name")) or "none"
@@ -75,6 +77,14 @@ def _host_path(name: str, source: Object) -> VolumePlan:
     create = {"DirectoryOrCreate": "directory", "FileOrCreate": "file"}.get(kind, "")
     require = {"Directory": "directory", "File": "file"}.get(kind, "")
     return VolumePlan(name, host_path=str(source.get("path", "")), create=create, require=require)
+
+
+def _claim(name: str, source: Object, context: Context) -> VolumePlan:
+    """A directory of the claim's own: another claim of the same name finds it empty."""
+    claim = context.sources.objects.get(("PersistentVolumeClaim", str(source.get("claimName") or "")))
+    if claim is None:
+        raise ConfigError(f'persistentvolumeclaim "{source.get("claimName")}" not found')
+    return VolumePlan(name, host_path=f"{context.claims_directory}/{claim['metadata']['uid']}", create="directory")
 
 
 def _projected(source: Object, context: Context) -> dict[str, tuple[bytes, int]]:
