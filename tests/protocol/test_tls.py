@@ -168,7 +168,7 @@ def test_files_that_are_being_replaced_do_not_count(directory):
 @pytest.mark.parametrize("name", ["ca.crt", "tls.crt", "tls.key"])
 def test_a_file_that_cannot_be_used_is_named(directory, name):
     Path(directory, name).write_text("nothing")
-    with pytest.raises(TlsFilesError, match=f"{name}.*not in PEM"):
+    with pytest.raises(TlsFilesError, match=f"{name}.* for TLS"):
         Certificates.read(directory)
     Path(directory, name).unlink()
     with pytest.raises(TlsFilesError, match=f"{name}.*No such file"):

@@ -7,7 +7,6 @@ made out for the name ``shoal``, whatever address it called.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -16,14 +15,12 @@ from typing import Any, Final
 
 import grpc
 
-SERVER_NAME: Final = "shoal"
-FILES: Final = ("ca.crt", "tls.crt", "tls.key")
+from shoal.wire.tls import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, SERVER_NAME, TlsFilesError, TlsIdentity
+
+__all__ = ["CHANNEL_OPTIONS", "CertificateDirectory", "Certificates", "TlsFilesError", "explain_unavailable"]
+
 PROBE_SECONDS: Final = 2.0
 CHANNEL_OPTIONS: Final = (("grpc.ssl_target_name_override", SERVER_NAME), ("grpc.default_authority", SERVER_NAME))
-
-
-class TlsFilesError(OSError):
-    """The directory has no certificates that can be read; the text names the file."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,10 @@ class Certificates:
         """Those in a directory: ``ca.crt``, ``tls.crt``, ``tls.key``.
 
         Raises:
-            TlsFilesError: a file cannot be read, or is no PEM.
+            TlsFilesError: a file cannot be read, or they do not belong together.
         """
-        contents = []
-        for name in FILES:
-            path = Path(directory) / name
-            try:
-                contents.append(path.read_bytes())
-            except OSError as error:
-                raise TlsFilesError(f"cannot use {path} for TLS: {error.strerror}") from None
-            if b"-----BEGIN" not in contents[-1]:
-                raise TlsFilesError(f"cannot use {path} for TLS: it is not in PEM")
-        return cls(*contents)
+        TlsIdentity(directory).check()
+        return cls(*(_read(Path(directory) / name) for name in (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)))
 
     def for_channel(self) -> grpc.ChannelCredentials:
         """Credentials of a client; the channel needs ``CHANNEL_OPTIONS`` as well."""
@@ -68,16 +57,16 @@ class CertificateDirectory:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._seen = self._version()
+        self._identity = TlsIdentity(path)
+        self._seen = self._identity.version()
         self._current = Certificates.read(path)
 
     def current(self) -> Certificates:
         """What the files say now; what they said before while they cannot be read."""
-        seen = self._version()
-        if seen != self._seen:
-            with contextlib.suppress(TlsFilesError):
-                self._current = Certificates.read(self._path)
+        with contextlib.suppress(TlsFilesError):
+            seen = self._identity.version()
+            if seen != self._seen:
+                self._current = Certificates.read(self._identity.directory)
                 self._seen = seen
         return self._current
 
@@ -94,13 +83,12 @@ class CertificateDirectory:
 
         return grpc.dynamic_ssl_server_credentials(_configuration(told[0]), changed, True)
 
-    def _version(self) -> tuple[tuple[int, int, int], ...]:
-        found = []
-        for name in FILES:
-            with contextlib.suppress(OSError):
-                status = os.stat(os.path.join(self._path, name))
-                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(found)
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TlsFilesError(f"cannot use {path} for TLS: {error.strerror}") from None
 
 
 def _configuration(certificates: Certificates) -> Any:

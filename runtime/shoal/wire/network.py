@@ -52,7 +52,7 @@ class Network:
             shoal.wire.tls.TlsFilesError: they cannot.
         """
         if self.identity is not None:
-            self.identity.context(server_side=True)
+            self.identity.check()
 
     def connect(self, reactor: Reactor, sock: socket.socket, on_message: OnMessage, on_close: OnClose) -> Connection:
         """A connection that this process opens; ``sock`` is connected or connecting.

@@ -64,6 +64,14 @@ class TlsIdentity:
                     raise
             return self._contexts[server_side]
 
+    def check(self) -> None:
+        """Read the files now, whatever they said before.
+
+        Raises:
+            TlsFilesError: they cannot be used.
+        """
+        self._load(server_side=True)
+
     def version(self) -> tuple[tuple[int, int, int], ...]:
         """Differs when a file was replaced or written.
 
