@@ -122,6 +122,10 @@ _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
+_NOT_MAPPED: Final = "cannot find RESTMapping for APIVersion"
+"""Said by OwnerReferencesPermissionEnforcement for up to 30 s after a kind was defined; the words are all it gives."""
+
+
 def _causes(status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     causes = (status.get("details") or {}).get("causes")
     return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
@@ -146,6 +150,8 @@ def from_status(code: int, status: Mapping[str, Any], *, request: str, retry_aft
         return AlreadyExistsError(message, request=request, code=code, reason=reason)
     if code == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in _causes(status)):
         return FieldConflictError(message, request=request, code=code, reason=reason)
+    if code == 403 and _NOT_MAPPED in message:
+        return UnavailableError(message, request=request, code=code, reason=reason)
     kind = _BY_CODE.get(code, UnavailableError if code >= 500 else ApiError)
     return kind(message, request=request, code=code, reason=reason)
 
