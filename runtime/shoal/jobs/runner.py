@@ -160,18 +160,19 @@ class JobRunner:
             snapshot = _snapshot(job)
             if created:
                 self._hooks.journal.job(job)
-        self._wait_until_written()
+        if not self._is_written():
+            words = f"the head could not write the job to its disk within {WRITE_SECONDS:g} s: look at its volume"
+            raise SubmitError("Unwritten", words)
         if created:
             self._hooks.changed(False)
             self._launch(spec, archive)
         return snapshot, created
 
-    def _wait_until_written(self) -> None:
+    def _is_written(self) -> bool:
+        """Wait for the disk; False when that takes too long."""
         written = threading.Event()
         self._hooks.journal.when_durable(written.set)
-        if not written.wait(WRITE_SECONDS):
-            words = f"the head could not write the job to its disk within {WRITE_SECONDS:g} s: look at its volume"
-            raise SubmitError("Unwritten", words)
+        return written.wait(WRITE_SECONDS)
 
     def restore(self, jobs: Iterable[Job]) -> None:
         """Take the jobs of an earlier head process; those whose driver went with it end. Call once, first."""
@@ -180,6 +181,7 @@ class JobRunner:
                 self._table.restore(job)
         for job in jobs:
             self._resume(job)
+        self._is_written()  # so that the first snapshot says how they ended
 
     def _resume(self, job: Job) -> None:
         spec = job.spec

@@ -1,0 +1,188 @@
+"""The head is killed with -9 and started again on its state: real processes, real sockets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import shoal
+from shoal.jobs.client import JobClient
+from shoal.protocol import head_pb2
+from shoal.testing import LocalCluster
+
+T = TypeVar("T")
+SECONDS = 30.0
+RESTARTS = int(os.environ.get("SHOAL_HEAD_RESTARTS", "2"))
+FAILED, SUCCEEDED = head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_SUCCEEDED
+
+pytestmark = [
+    pytest.mark.leaks("sockets", reason="files of a killed head go with the cluster's directory"),
+    pytest.mark.timeout(120 * RESTARTS),
+]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(state_dir=str(tmp_path)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def make_client(cluster: LocalCluster) -> Iterator[Callable[[], JobClient]]:
+    made: list[JobClient] = []
+
+    def make() -> JobClient:
+        made.append(JobClient(cluster.address, cluster.token_file.read_bytes().strip()))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def until(condition: Callable[[], T], seconds: float = SECONDS) -> T:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+    return found
+
+
+def workers(snapshot: head_pb2.HeadSnapshot) -> dict[str, head_pb2.NodeSnapshot]:
+    return {node.node_id: node for node in snapshot.nodes if node.alive and node.group != "head"}
+
+
+@shoal.remote
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def next(self) -> tuple[int, int]:
+        self.count += 1
+        return self.count, os.getpid()
+
+
+@shoal.remote
+class Caller:
+    """Lives on a worker and calls the counter from there."""
+
+    def __init__(self) -> None:
+        self.counter: Any = None
+        self.created: Any = None
+
+    def call(self) -> tuple[int, int]:
+        self.counter = self.counter or shoal.get_actor("counter", namespace="tests")
+        count: tuple[int, int] = shoal.get(self.counter.next.remote(), timeout=SECONDS)
+        return count
+
+    def work_on(self, head_is_away: str, report: str) -> None:
+        """Calls the counter all the time, and makes another actor once the head is away."""
+        while not Path(head_is_away).exists():
+            self.call()
+        self.call()
+        self.created = COUNTER.options(num_cpus=0.5).remote()
+        first = self.created.next.remote()
+        self.call()
+        _ready, waits = shoal.wait([first], timeout=0.1)
+        Path(report).write_text(f"{len(waits)} waits\n")
+        count, _pid = shoal.get(first, timeout=SECONDS)
+        Path(report).write_text(f"{len(waits)} waited, the new one counts {count}\n")
+
+
+COUNTER: Any = Counter
+CALLER: Any = Caller
+
+
+def test_workers_actors_jobs_and_names_survive(cluster: LocalCluster, make_client: Callable[[], JobClient]) -> None:
+    node = cluster.add_node(num_cpus=2)
+    cluster.connect()
+    options = {"lifetime": "detached", "namespace": "tests", "num_cpus": 0.5}
+    counter = COUNTER.options(name="counter", **options).remote()
+    caller = CALLER.options(name="caller", **options).remote()
+    _count, pid = shoal.get(caller.call.remote(), timeout=SECONDS)
+    assert shoal.get(counter.next.remote(), timeout=SECONDS) == (2, pid)
+    shoal.shutdown()
+    client = make_client()
+    client.submit("echo over; exit 3", submission_id="over")
+    assert client.wait("over", SECONDS).exit_code == 3
+    before = client.snapshot()
+    for turn in range(RESTARTS):
+        client = make_client()
+        running = f"running-{turn}"
+        client.submit("echo begun; exec sleep 1000", submission_id=running)
+        until(partial(has_begun, client, running))
+        cluster.head.kill()
+        cluster.restart_head()
+
+        client = make_client()
+        after = client.snapshot()
+        assert (after.cluster_id, after.incarnation != before.incarnation) == (before.cluster_id, True)
+        jobs = {job.submission_id: job for job in after.jobs}
+        assert (jobs["over"].state, jobs["over"].exit_code, jobs["over"].output_tail) == (FAILED, 3, "over\n")
+        assert (jobs[running].state, jobs[running].reason) == (FAILED, "HeadLost")
+        assert jobs[running].output_tail == "begun\n"
+        assert list(workers(after)) == [node.node_id]
+        assert all(worker.idle_seconds == 0 for worker in workers(after).values())
+
+        cluster.connect()
+        again = shoal.get_actor("counter", namespace="tests")
+        count, same_pid = shoal.get(again.next.remote(), timeout=SECONDS)
+        assert (count, same_pid) == (3 + 2 * turn, pid)
+        through = shoal.get_actor("caller", namespace="tests")
+        assert shoal.get(through.call.remote(), timeout=SECONDS) == (count + 1, pid)
+        shoal.shutdown()
+        client.submit("true", submission_id=f"new-{turn}")
+        assert client.wait(f"new-{turn}", SECONDS).state == SUCCEEDED
+        until(partial(is_busy, client, "2 actors"))
+    assert node.process.poll() is None
+
+
+def has_begun(client: JobClient, submission_id: str) -> bool:
+    job = client.get(submission_id)
+    return job is not None and "begun" in job.output_tail
+
+
+def is_busy(client: JobClient, activity: str) -> bool:
+    return any(activity in worker.activity for worker in workers(client.snapshot()).values())
+
+
+def test_what_runs_on_workers_goes_on_without_a_head(
+    cluster: LocalCluster, make_client: Callable[[], JobClient], tmp_path: Path
+) -> None:
+    """Handles whose actor cannot be looked up now are not dead, and what is asked for meanwhile comes later."""
+    cluster.add_node(num_cpus=2)
+    cluster.connect()
+    options = {"lifetime": "detached", "namespace": "tests", "num_cpus": 0.5}
+    kept = [COUNTER.options(name="counter", **options).remote(), CALLER.options(name="caller", **options).remote()]
+    shoal.get(kept[1].call.remote(), timeout=SECONDS)
+    head_is_away, report = tmp_path / "head-is-away", tmp_path / "report"
+    kept[1].work_on.remote(str(head_is_away), str(report))
+    shoal.shutdown()
+    cluster.head.kill()
+    head_is_away.touch()
+    until(lambda: report.exists() and report.read_text() == "1 waits\n")
+    cluster.restart_head()
+    until(lambda: report.read_text() == "1 waited, the new one counts 1\n")
+    until(partial(is_busy, make_client(), "3 actors"))
+
+
+def test_a_head_without_a_state_directory_starts_with_nothing() -> None:
+    with LocalCluster() as cluster:
+        node = cluster.add_node(num_cpus=1)
+        cluster.connect()
+        options = {"lifetime": "detached", "namespace": "tests", "num_cpus": 0.5}
+        shoal.get(COUNTER.options(name="counter", **options).remote().next.remote(), timeout=SECONDS)
+        shoal.shutdown()
+        cluster.head.kill()
+        cluster.restart_head()
+        with JobClient(cluster.address, cluster.token_file.read_bytes().strip()) as client:
+            until(lambda: list(workers(client.snapshot())) == [node.node_id])
+        cluster.connect()
+        with pytest.raises(ValueError, match="Failed to look up actor"):
+            shoal.get_actor("counter", namespace="tests")
