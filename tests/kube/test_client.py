@@ -41,7 +41,7 @@ async def test_answers_become_typed_errors(api, client, answer, kind):
 
 async def test_an_owners_kind_that_the_server_does_not_know_yet_is_a_matter_of_time(api, client):
     """Right after the definitions were installed; a refusal would be looked at again only after half a minute."""
-    words = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion shoal.dev/v1alpha1"
+    words = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion shoal.dev/v1"
     api.on("POST", PODS_PATH, (403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": words}))
     with pytest.raises(errors.UnavailableError):
         await client.create(pod("demo-0", 0))
