@@ -419,18 +419,28 @@ def test_output_tail_is_cut_at_a_line_and_at_4_kib_of_utf8() -> None:
 
 STEPS = st.lists(
     st.sampled_from(
-        ["head", "new-head", "run", "succeed", "fail", "silent", "answers", "suspend", "resume", "wait", "lose-cluster"]
+        [
+            *("head", "new-head", "run", "succeed", "fail", "silent", "answers", "suspend", "resume", "wait"),
+            *("lose-cluster", "wait-long", "spoil", "mend"),
+        ]
     ),
     max_size=12,
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps=STEPS, limit=st.integers(0, 2), deadline=st.sampled_from([None, 20]))
-def test_every_history_comes_to_rest(job_world: MakeWorld, steps: list[str], limit: int, deadline: int | None) -> None:
-    """Whatever happens: no endless doing, no second outcome, no attempt beyond the limit."""
+@given(
+    steps=STEPS,
+    limit=st.integers(0, 2),
+    deadline=st.sampled_from([None, 20]),
+    cluster=st.sampled_from(["Same", "New"]),
+)
+def test_every_history_comes_to_rest(
+    job_world: MakeWorld, steps: list[str], limit: int, deadline: int | None, cluster: str
+) -> None:
+    """Whatever happens: no endless doing, no second outcome, no attempt beyond the limit, one program at a time."""
     spec = {"backoffLimit": limit} | ({"activeDeadlineSeconds": deadline} if deadline else {})
-    world = job_world(**spec)
+    world = job_world(retryPolicy={"cluster": cluster}, **spec)
     world.settle()
     outcomes: list[str] = []
     for step in steps:
@@ -441,6 +451,7 @@ def test_every_history_comes_to_rest(job_world: MakeWorld, steps: list[str], lim
         assert world.status == before
         outcomes += [kind for kind in ("Complete", "Failed") if world.condition(kind)["status"] == "True"]
         assert world.status["failedAttempts"] <= limit + 1
+        assert len([row for row in world.jobs.values() if not row.state.is_final]) <= 1
     assert len(set(outcomes)) <= 1
     if outcomes:
         assert world.cluster is None
@@ -468,5 +479,11 @@ def happen(world: Any, step: str) -> None:
             world.spec["suspend"] = step == "suspend"
         case "lose-cluster":
             world.cluster, world.head_ready, world.jobs = None, False, {}
+        case "spoil":
+            world.spec["clusterSpec"] = {"workerGroups": [{"name": "a", "resources": {"CPU": "many"}}]}
+        case "mend":
+            world.spec.pop("clusterSpec", None)
+        case "wait-long":
+            world.wait(400)
         case _:
             world.wait(7)

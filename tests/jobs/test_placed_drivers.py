@@ -1,5 +1,7 @@
 """Drivers that need resources: they run on a node that has them, and share its fate."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -142,3 +144,22 @@ def test_lost_node_fails_the_attempt_with_the_cause(cluster, client, tmp_path):
     assert (job.state, job.reason) == (head_pb2.JOB_STATE_FAILED, "NodeLost")
     assert "is gone" in job.message
     until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def shoal(cluster, *arguments):
+    command = [sys.executable, "-m", "shoal.cli.main", "job", arguments[0], "--address", cluster.address]
+    command += ["--token-file", str(cluster.token_file), *arguments[1:]]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_command_line_asks_for_resources_and_says_what_is_wrong_with_them(cluster, tmp_path):
+    added = cluster.add_node(num_cpus=1)
+    saved = f"file://{tmp_path}/whole.log"
+    run = shoal(cluster, "submit", "--resources", '{"CPU": 1}', "--output-url", saved, "--", "echo here")
+    assert (run.returncode, run.stdout) == (0, "here\n"), run.stderr
+    until((tmp_path / "whole.log").exists)
+    assert (tmp_path / "whole.log").read_text() == "here\n"
+    for wrong in ("CPU", "[1]", '{"CPU": -1}', '{"CPU": "one"}'):
+        run = shoal(cluster, "submit", "--resources", wrong, "--", "true")
+        assert (run.returncode, "--resources needs" in run.stderr) == (2, True), run.stderr
+    added.stop()

@@ -47,6 +47,8 @@ COLUMNS: Final[dict[str, list[dict[str, Any]]]] = {
         _column("Done", ".status.tasks.finished", "integer", description="Tasks that returned"),
         _column("Tasks", ".status.tasks.submitted", "integer"),
         _column("Cluster", ".status.clusterName", priority=1),
+        _column("Attempt", ".status.attempt", "integer", priority=1),
+        _column("Head", '.status.conditions[?(@.type=="HeadReachable")].status', priority=1),
         _column("Message", ".status.message", priority=1),
         _AGE,
     ],

@@ -31,6 +31,13 @@ def job() -> None:
 )
 @click.option("--working-directory", default="", help="A directory on the head's machine, copied for the job.")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the driver. Can be repeated.")
+@click.option(
+    "--resources",
+    default="",
+    metavar="JSON",
+    help="What the program itself needs, such as '{\"CPU\": 1}': it then runs on a worker that has it.",
+)
+@click.option("--output-url", default="", help="Where the whole output is saved at the end: any URL that fsspec knows.")
 @click.option("--no-wait", is_flag=True, help="Print the submission id and return.")
 @click.argument("entrypoint", nargs=-1, required=True, type=click.UNPROCESSED)
 @head_options
@@ -40,6 +47,8 @@ def submit(
     submission_id: str,
     working_directory: str,
     environment: tuple[str, ...],
+    resources: str,
+    output_url: str,
     no_wait: bool,
 ) -> None:
     """Run ENTRYPOINT on the cluster and follow its output: shoal job submit ... -- python main.py"""
@@ -49,6 +58,8 @@ def submit(
         submission_id=submission_id,
         working_directory=working_directory,
         environment=_environment(environment),
+        resources=_resources(resources),
+        output_url=output_url,
     )
     if no_wait:
         click.echo(submitted.submission_id)
@@ -63,6 +74,18 @@ def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
         if "=" not in pair:
             raise click.UsageError(f"--env needs NAME=VALUE, got {pair!r}")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _resources(text: str) -> dict[str, float]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise click.UsageError(f"--resources needs JSON such as '{{\"CPU\": 1}}', got {text!r}") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(amount, int | float) and amount > 0 for amount in found.values()
+    ):
+        raise click.UsageError(f"--resources needs numbers by name, such as '{{\"CPU\": 1}}', got {text!r}")
+    return found
 
 
 def _follow(client: JobClient, submission_id: str, offset: int = 0) -> None:
