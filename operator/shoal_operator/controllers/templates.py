@@ -21,6 +21,7 @@ from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.control.clock import Clock
 from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.observed import PodView
+from shoal_operator.domain.hashing import stable_hash
 from shoal_operator.domain.labels import HEAD_GROUP, TEMPLATE_HASH
 from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
@@ -121,10 +122,16 @@ class TemplateChecks:
 def _templates(cluster: ComputeCluster) -> Iterator[_Template]:
     name = cluster.metadata.name
     build_head = partial(build_head_pod, cluster)
-    yield _Template(HEAD_GROUP, head_pod_name(name), f"head {head_hash(cluster)}", build_head)
+    identity = _identity(head_hash(cluster), cluster.spec.head.template)
+    yield _Template(HEAD_GROUP, head_pod_name(name), f"head {identity}", build_head)
     for group in cluster.spec.worker_groups:
-        first, identity = worker_pod_name(name, group.name, 0), f"worker {group_hash(cluster, group)}"
-        yield _Template(group.name, first, identity, partial(_first_worker, cluster, group))
+        first, identity = worker_pod_name(name, group.name, 0), _identity(group_hash(cluster, group), group.template)
+        yield _Template(group.name, first, f"worker {identity}", partial(_first_worker, cluster, group))
+
+
+def _identity(template_hash: str, template: Json | None) -> str:
+    """The hash of a template leaves out what is empty; here that counts too: an empty field may be an unknown one."""
+    return f"{template_hash} {stable_hash(template)}"
 
 
 def _first_worker(cluster: ComputeCluster, group: WorkerGroup) -> Json:

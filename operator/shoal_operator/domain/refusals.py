@@ -48,7 +48,7 @@ _BY_WORDS: Final[Sequence[tuple[re.Pattern[str], Reason, str]]] = (
         "give the operator's service account the rights of its chart",
     ),
     (
-        re.compile(r"exceeded quota:"),
+        re.compile(r"exceeded quota:|status unknown for quota:"),
         Reason.QUOTA_EXCEEDED,
         f"ask for less, delete what is not needed or raise the ResourceQuota; {_AGAIN}",
     ),

@@ -165,7 +165,7 @@ def _head_state(cluster: ComputeCluster, pod: PodView | None, head: HeadView | N
     waited = ready is not None and (now - ready.last_transition_time) / timedelta(seconds=1) >= UNREADY_HEAD_SECONDS
     return HeadState(
         is_outdated=is_outdated(pod.template_hash, head_hash(cluster)),
-        is_broken=blocking_cause(pod) is not None or (unready and waited),
+        is_broken=cause_of(pod) is not None or (unready and waited),
         keeps_state=cluster.spec.state.backend != MEMORY,
         view=head,
     )

@@ -34,6 +34,7 @@ WARNINGS: Final = frozenset(
         Reason.SANDBOX_FAILED,
         Reason.INIT_CONTAINER_FAILED,
         Reason.CRASH_LOOP,
+        Reason.HEAD_CRASH_LOOP,
         Reason.OUT_OF_MEMORY,
         Reason.PROBE_FAILS,
         Reason.NODE_REFUSED_POD,
