@@ -164,13 +164,14 @@ class Invariants:
         if target.collection != "pods":
             return
         if method == "POST" and body is not None:
-            self._note_creation(wire, body["metadata"]["name"], status, started)
+            self._note_creation(wire, f"{body['metadata']['name']} {_owner(body)}", status, started)
         elif method == "DELETE":
             uid = ((body or {}).get("preconditions") or {}).get("uid", "")
             self._note_deletion(wire, str(target.name), uid, status, started)
 
     def _note_creation(self, wire: Wire, name: str, status: int, started: float) -> None:
-        held = self._server.get("pods", name)
+        """``name``: of the pod and, after a space, the uid of its cluster."""
+        held = self._server.get("pods", name.partition(" ")[0])
         uid = held["metadata"]["uid"] if held is not None else ""
         known = wire.made.get(name)
         if status == 409 and known is not None and known[0] == uid and self._now() - known[1] < REPEAT_SECONDS:
@@ -211,7 +212,13 @@ class Invariants:
         return list(self._open_points())
 
     def _open_points(self) -> Iterator[str]:
-        yield from (f"{key.collection} {key.name} is an orphan" for key in self._server.orphans())
+        if self.machines is not None and self.machines.are_coming_back():
+            yield "a machine is on its way back"
+        for key in self._server.orphans():
+            held = self._server.store.get(key)
+            if held is not None and not (key.collection == "pods" and self._is_lost(held)):
+                yield f"{key.collection} {key.name} is an orphan"
+        yield from (f"the head of {name} is silent" for name, head in self._heads.by_cluster.items() if head.silence)
         for cluster in self._server.all("computeclusters"):
             yield from self._points_of_cluster(cluster)
         for job in self._server.all("computejobs"):
@@ -221,6 +228,8 @@ class Invariants:
         meta, spec, status = cluster["metadata"], cluster["spec"], cluster.get("status") or {}
         name = f"cluster {meta['name']}"
         pods = [pod for pod in self._server.all("pods") if _owner(pod) == meta["uid"]]
+        lost = [pod for pod in pods if self._is_lost(pod)]
+        pods = [pod for pod in pods if pod not in lost]
         if meta.get("deletionTimestamp"):
             yield f"{name} is still there, deleted at {meta['deletionTimestamp']}"
             return
@@ -228,11 +237,20 @@ class Invariants:
             yield f"{name}: generation {meta['generation']}, observed {status.get('observedGeneration')}"
         yield from (f"{name}: pod {pod['metadata']['name']} is on its way out" for pod in pods if not is_live(pod))
         if spec.get("suspend"):
+            if lost:
+                return
             yield from (f"{name} is suspended and has pod {pod['metadata']['name']}" for pod in pods)
             if "Suspended" not in true_conditions(cluster):
                 yield f"{name} does not say that it is suspended"
             return
+        if any(pod["metadata"]["labels"][labels.ROLE] == "head" for pod in lost):
+            if not status.get("reason"):
+                yield f"{name} waits for its lost head, and says no reason"
+            return
         yield from self._points_of_running_cluster(name, cluster, pods)
+
+    def _is_lost(self, pod: Json) -> bool:
+        return self.machines is not None and not is_live(pod) and self.machines.is_lost(pod)
 
     def _points_of_running_cluster(self, name: str, cluster: Json, pods: list[Json]) -> Iterator[str]:
         spec, status = cluster["spec"], cluster.get("status") or {}
@@ -264,6 +282,8 @@ class Invariants:
     def _points_of_job(self, job: Json) -> Iterator[str]:
         meta, status = job["metadata"], job.get("status") or {}
         name, verdict = f"job {meta['name']}", true_conditions(job)
+        if self._waits_for_a_lost_head(job):
+            return
         if meta.get("deletionTimestamp"):
             yield f"{name} is still there, deleted at {meta['deletionTimestamp']}, finalizers {meta.get('finalizers')}"
         elif verdict.keys() & {"Complete", "Failed"}:
@@ -271,6 +291,8 @@ class Invariants:
                 yield f"{name} has ended, and will be deleted"
         elif status.get("observedGeneration") != meta["generation"]:
             yield f"{name}: generation {meta['generation']}, observed {status.get('observedGeneration')}"
+        elif "Stopping" in verdict or (verdict.keys() & {"Running"} and "activeDeadlineSeconds" in job["spec"]):
+            yield f"{name} is being stopped, or will be"
         elif status.get("reason") in {"ClusterNotFound", "ClusterSuspended", "ClusterNameTaken", "Suspended"}:
             return
         elif self._cannot_end(job):
@@ -278,6 +300,16 @@ class Invariants:
                 yield f"{name} cannot end, and says no reason"
         else:
             yield f"{name} has not ended: {status.get('summary')} {status.get('reason')} {status.get('message')}"
+
+    def has_lost_head(self) -> bool:
+        """Whether a head is on a machine that never comes back: a new operator has never heard it, and says so."""
+        pods = self._server.all("pods")
+        return any(self._is_lost(pod) and pod["metadata"]["labels"][labels.ROLE] == "head" for pod in pods)
+
+    def _waits_for_a_lost_head(self, job: Json) -> bool:
+        cluster = (job["spec"].get("clusterRef") or job["metadata"])["name"]
+        head = self._server.get("pods", f"{cluster}-head")
+        return head is not None and self._is_lost(head)
 
     def _cannot_end(self, job: Json) -> bool:
         """Whether its tasks wait for workers that its cluster must not start."""

@@ -15,6 +15,8 @@ Json = dict[str, Any]
 TAINT_SECONDS = (4.0, 20.0)
 """Between the death of a machine and the deletion of its pods by the control plane."""
 
+FOR_EVER_SECONDS = 1e6
+
 
 class Machine:
     """A node of the cluster."""
@@ -23,6 +25,7 @@ class Machine:
         self.name = name
         self.up = asyncio.Event()
         self.up.set()
+        self.back_at = 0.0
 
 
 class Machines:
@@ -141,12 +144,22 @@ class Machines:
 
     # -- a machine's life -----------------------------------------------------------------------------------
 
+    def is_lost(self, pod: Json) -> bool:
+        """Whether the pod's machine is down: nobody there can confirm its end."""
+        name = pod["spec"].get("nodeName")
+        return any(machine.name == name and not machine.up.is_set() for machine in self.nodes)
+
+    def are_coming_back(self) -> bool:
+        """Whether a machine is down that will not stay so."""
+        return any(not machine.up.is_set() and machine.back_at < FOR_EVER_SECONDS for machine in self.nodes)
+
     async def break_one(self, seconds: float) -> None:
         """A machine dies with everything on it; the control plane finds out, and some time later it is back."""
         machine = self._rng.choice([one for one in self.nodes if one.up.is_set()] or [None])
         if machine is None:
             return
         machine.up.clear()
+        machine.back_at = self._loop.time() + seconds
         for pod in self._pods_on(machine):
             self._stop(pod["metadata"]["uid"])
         await asyncio.sleep(self._rng.uniform(1.0, 5.0))

@@ -126,7 +126,8 @@ class People:
 
     def _rename_group(self, spec: Json) -> None:
         free = [name for name in GROUPS if name not in {group["name"] for group in spec["workerGroups"]}]
-        self._rng.choice(spec["workerGroups"])["name"] = self._rng.choice(free)
+        if free:
+            self._rng.choice(spec["workerGroups"])["name"] = self._rng.choice(free)
 
     def _new_image(self, spec: Json) -> None:
         spec["image"] = f"shoal/runtime:{self._rng.randint(2, 4)}"
