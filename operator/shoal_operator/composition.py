@@ -92,7 +92,11 @@ class Operator:
         self.world = World()
         self._leads = False
         self.client = open_client(
-            access, monotonic=self._clock.monotonic, metrics=self.metrics, may_write=self._may_write
+            access,
+            monotonic=self._clock.monotonic,
+            metrics=self.metrics,
+            may_write=self._may_write,
+            on_seconds=self.metrics.observe_request_seconds,
         )
         self._events = EventRecorder(self.client, self._clock, controller=MANAGED_BY_SHOAL, instance=identity)
         self._tokens = ClusterTokens(self.client, self._clock)
@@ -273,9 +277,10 @@ class Operator:
         command = type(failure.command).__name__
         self.metrics.observe_head_command_failure(command)
         where = "/".join(failure.key)
-        logger.warning("%s was not taken by the head of %s: %s", command, where, failure.message)
+        level = logging.DEBUG if failure.is_repeated else logging.WARNING
+        logger.log(level, "%s was not taken by the head of %s: %s", command, where, failure.message)
         cluster = self.world.clusters.get(*failure.key)
-        if failure.is_final and cluster is not None:
+        if failure.is_final and not failure.is_repeated and cluster is not None:
             self._events.record(
                 cluster,
                 type_="Warning",

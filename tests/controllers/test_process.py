@@ -128,6 +128,20 @@ async def test_a_wrong_setting_is_one_line(world, tmp_path, arguments, words):
     assert words in line
 
 
+async def test_pages_that_cannot_be_served_end_it_in_words(world, tmp_path, unused_tcp_port):
+    address = ("--metrics-address", f"127.0.0.1:{unused_tcp_port}")
+    for wrong, words in (
+        (("--metrics-token-file", str(tmp_path / "none")), "cannot read metrics-token-file"),
+        ((), "address already in use"),
+    ):
+        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", unused_tcp_port)
+        async with taken, process(world, tmp_path, "--no-leader-election", *address, *wrong) as child:
+            assert await ended(child) == 2
+        [line] = child.lines
+        assert words in line
+    assert world.recorder.writes() == []
+
+
 async def test_missing_definitions_are_said_and_waited_for(world, tmp_path):
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     listed = await world.api.call("GET", crds)

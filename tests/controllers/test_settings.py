@@ -24,6 +24,13 @@ def test_flags_win_over_the_environment_and_that_over_defaults():
     assert settings.kubeconfig == Path("/x")
 
 
+def test_who_reads_metrics_and_what_they_show():
+    environ = {"SHOAL_OPERATOR_METRICS_TOKEN_FILE": "/t", "SHOAL_OPERATOR_PER_OBJECT_METRICS": "true"}
+    settings = load([], environ)
+    assert (settings.metrics_token_file, settings.per_object_metrics) == (Path("/t"), True)
+    assert load(["--metrics-token-file", "/u"], environ).metrics_token_file == Path("/u")
+
+
 def test_all_namespaces_overrides_the_environment():
     assert load(["--all-namespaces"], {"SHOAL_OPERATOR_NAMESPACES": "a"}).namespaces == ()
 
@@ -35,6 +42,9 @@ def test_all_namespaces_overrides_the_environment():
         ({"SHOAL_OPERATOR_LEADER_ELECTION": "perhaps"}, "SHOAL_OPERATOR_LEADER_ELECTION"),
         ({"SHOAL_OPERATOR_LOG_FORMAT": "xml"}, "log-format must be one of text, json"),
         ({"SHOAL_OPERATOR_METRICS_ADDRESS": "host:99999"}, "host:port"),
+        ({"SHOAL_OPERATOR_LEASE_DURATION_SECONDS": "0"}, "lease-duration-seconds must be 1 to 3600"),
+        ({"SHOAL_OPERATOR_LEASE_DURATION_SECONDS": "long"}, "SHOAL_OPERATOR_LEASE_DURATION_SECONDS"),
+        ({"SHOAL_OPERATOR_PER_OBJECT_METRICS": "perhaps"}, "SHOAL_OPERATOR_PER_OBJECT_METRICS"),
     ],
 )
 def test_a_wrong_value_names_its_setting(environ, words):

@@ -11,6 +11,7 @@ altogether.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections.abc import Callable
@@ -45,12 +46,14 @@ class CommandFailure:
         command: what was asked.
         message: why it failed, for people.
         is_final: the head refused the command itself: sending it again changes nothing.
+        is_repeated: the same words as to the last try: it was told already.
     """
 
     key: HeadKey
     command: HeadCommand
     message: str
     is_final: bool
+    is_repeated: bool = False
 
 
 @dataclass
@@ -145,8 +148,10 @@ class CommandRunner:
         else:
             progress.not_before = now + RETRY.delay(progress.failures, self._rng)
             progress.failures += 1
+            before = progress.last_failure
             progress.last_failure = failure
-            self._on_failed(failure)
+            is_repeated = before is not None and before.message == failure.message
+            self._on_failed(dataclasses.replace(failure, is_repeated=is_repeated))
         self._on_settled(key)
 
     async def _send(self, key: HeadKey, command: HeadCommand) -> CommandFailure | None:

@@ -56,6 +56,7 @@ class ApiClient:
         monotonic: the time.
         metrics: who counts requests.
         may_write: whether we lead at this moment. Default: always.
+        on_seconds: told the method and how long its request took, watches aside. Default: nobody is.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class ApiClient:
         monotonic: Callable[[], float],
         metrics: RequestMetrics,
         may_write: Callable[[], bool] = lambda: True,
+        on_seconds: Callable[[str, float], None] = lambda _method, _seconds: None,
     ) -> None:
         self._may_write = may_write
+        self._on_seconds = on_seconds
         self._access = access
         self._token = BearerToken(access, monotonic)
         self._monotonic = monotonic
@@ -240,9 +243,11 @@ class ApiClient:
         content_type: str = "application/json",
     ) -> Json:
         await self._be_patient()
+        began = self._monotonic()
         try:
             async with self._open(method, path, query or {}, body=body, content_type=content_type) as response:
                 self._metrics.observe_request(method, response.status)
+                self._on_seconds(method, self._monotonic() - began)
                 if response.status >= 300:
                     raise await self._error(response, f"{method} {path}")
                 answer: Json = json.loads(await response.read())

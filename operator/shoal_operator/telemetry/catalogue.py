@@ -77,6 +77,12 @@ QUEUE_LONGEST = _gauge(
 REQUESTS = _counter(
     "rest_client_requests_total", "Requests to the API server; code 0: no answer came.", "method", "code"
 )
+REQUEST_SECONDS = _histogram(
+    "rest_client_request_duration_seconds",
+    "Seconds until the API server began to answer, watches aside.",
+    "method",
+    buckets=SHORT_SECONDS,
+)
 INFORMER_OBJECTS = _gauge("informer_objects", "Objects in the store.", "kind")
 INFORMER_AGE = _gauge(
     "informer_last_event_age_seconds", "Seconds since the server said anything about the kind.", "kind"

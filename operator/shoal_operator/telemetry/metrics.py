@@ -50,6 +50,7 @@ class Metrics:
         self._retries = self._counter(catalogue.QUEUE_RETRIES)
         self._adds = self._counter(catalogue.QUEUE_ADDS)
         self._requests = self._counter(catalogue.REQUESTS)
+        self._request_seconds = self._histogram(catalogue.REQUEST_SECONDS)
         self._relists = self._counter(catalogue.INFORMER_RELISTS)
         self._watch_events = self._counter(catalogue.INFORMER_EVENTS)
         self._head_commands = self._counter(catalogue.HEAD_COMMAND_FAILURES)
@@ -81,6 +82,10 @@ class Metrics:
     def observe_request(self, method: str, code: int) -> None:
         """One request was answered (code 0: it was not)."""
         self._requests.labels(method, str(code)).inc()
+
+    def observe_request_seconds(self, method: str, seconds: float) -> None:
+        """One request was answered after so long."""
+        self._request_seconds.labels(method).observe(seconds)
 
     def observe_relist(self, kind: str, reason: str) -> None:
         """A collection was listed."""
