@@ -67,6 +67,23 @@ def test_the_policy_says_exactly_who(wanted: Any, types: Any, ingress: Any, egre
     kubernetes_validate.validate(made, "1.31", strict=True)
 
 
+def test_pods_with_restricted_egress_can_still_ask_dns() -> None:
+    """KubeRay's policies leave DNS out: pods that may go nowhere else then cannot even find their own head."""
+    assert DNS in policy(egressTo=[])["spec"]["egress"]
+    assert "to" not in DNS, "wherever it answers"
+
+
+def test_names_of_long_clusters_fit() -> None:
+    """KubeRay's catalogue: long names."""
+    document = {"metadata": {"name": "x" * 63, "namespace": "ns", "uid": "u"}, "spec": {}}
+    cluster = ComputeCluster.parse(document)
+    made = build_network_policy(cluster, PLACE)
+    assert made is not None
+    names = [made["metadata"]["name"], build_head_budget(cluster)["metadata"]["name"]]
+    assert names[0] == "x" * 63
+    assert [len(name) <= 63 for name in names] == [True, True]
+
+
 def test_an_operator_that_does_not_know_its_place_opens_nothing() -> None:
     assert policy(OperatorPlace())["spec"]["ingress"] == [{"from": [OWN]}]
 
