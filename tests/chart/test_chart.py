@@ -177,6 +177,14 @@ def test_in_namespaces_there_is_nothing_over_the_whole_cluster(render: Render) -
         assert binding["subjects"][0]["namespace"] == "shoal-system"
 
 
+@pytest.mark.parametrize("namespaces", [[], ["team-a"]])
+def test_rights_for_cert_manager_come_only_with_it(render: Render, namespaces: list[str]) -> None:
+    objects = render({"certManager": {"enabled": True}, "watchNamespaces": namespaces})
+    both = rbac.rules((*rbac.WORK, *rbac.CERT_MANAGER), lease_name="shoal")
+    assert granted(objects, "Role" if namespaces else "ClusterRole", "shoal") == [both]
+    assert "cert-manager" not in str(of_kind(render(), "ClusterRole"))
+
+
 def test_users_roles_are_added_to_the_clusters_own(render: Render) -> None:
     objects = render()
     for role, permissions in rbac.USERS.items():

@@ -12,11 +12,13 @@ from shoal.protocol.tls import Certificates
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.controllers.authority import Leaf, issue_leaf, new_authority, read_leaf
 from shoal_operator.controllers.certificates import KEEP_SECONDS, CertificatesError, ClusterCertificates
+from shoal_operator.kube import rbac
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.telemetry.metrics import Metrics
 
 from .conftest import a_cluster, condition, is_true, until
+from .test_roles import bind, denied, grant, used
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 ENCRYPTED = {"security": {"tls": {"mode": "Operator"}}, "workerGroups": [{"name": "small", "minReplicas": 1}]}
@@ -275,3 +277,21 @@ async def test_another_issuer_is_asked_at_once(world, kept):
     changed = await world.api.patch(path, {"spec": {"security": {"tls": {"issuerRef": {"name": "new-ca"}}}}})
     assert (await certificates.keep(ComputeCluster.parse(changed))).is_ready
     assert (await world.api.call("GET", f"{CERTIFICATES}/demo-tls"))["spec"]["issuerRef"]["name"] == "new-ca"
+
+
+async def test_the_rights_for_cert_manager_suffice_and_are_needed(world):
+    await define_certificates(world)
+    await grant(world)
+    path = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(**ISSUED))
+        cluster = await until(world.api.cluster, lambda c: condition(c, "CertificatesReady"))
+        assert condition(cluster, "CertificatesReady") == ("False", "WriteRefused")
+        assert "certificates.cert-manager.io" in str(cluster["status"])
+        await bind(world, "Cluster", None, "issuing", rbac.rules(rbac.CERT_MANAGER, lease_name=""))
+        world.recorder.requests.clear()
+        await world.api.patch(path, {"metadata": {"annotations": {"look": "again"}}})
+        await until(lambda: world.api.call("GET", f"{CERTIFICATES}/demo-tls"))
+        assert denied(world) == []
+        verbs = {verb for plural, verb in used(world) if plural == "certificates"}
+    assert verbs == {verb for permission in rbac.CERT_MANAGER for verb in permission.verbs}
