@@ -52,7 +52,7 @@ class NodeProcess:
         self._control: ControlPlane | None = None
         self._agent: NodeAgent | None = None
         self._exit_code = 0
-        self._stopping = False
+        self._stopping = self._asked = False
         self._head_lost_at: float | None = None
 
     def run(self) -> int:
@@ -176,7 +176,16 @@ class NodeProcess:
         with contextlib.suppress(BlockingIOError):
             for number in self._signals[0].recv(64):
                 if number in (signal.SIGTERM, signal.SIGINT):
-                    self.stop(f"{signal.Signals(number).name} received")
+                    self._asked_to_end(signal.Signals(number))
+
+    def _asked_to_end(self, number: signal.Signals) -> None:
+        """The first SIGTERM of a worker is a pod's eviction: what runs may finish. Anything after that is "now"."""
+        first, self._asked = not self._asked, True
+        reason = f"{number.name} received"
+        if first and number == signal.SIGTERM and self._agent is not None and self._head is None:
+            self._agent.retire(reason, self._options.drain_seconds)
+        else:
+            self.stop(reason)
 
     def _watch_owner(self) -> None:
         """End with the program that started this node. Not by a parent-death signal: that follows its *thread*."""
@@ -215,7 +224,7 @@ class NodeProcess:
 
     def stop(self, reason: str) -> None:
         """Begin the orderly end; called in the reactor. A second call hurries it."""
-        again, self._stopping = self._stopping, True
+        again, self._stopping = self._stopping or self._retires, True
         if self._agent is None:
             self._reactor.stop()
         elif self._control is not None and not again:
@@ -223,6 +232,10 @@ class NodeProcess:
             threading.Thread(target=self._stop_jobs, args=(reason,), name="shoal-stop-jobs", daemon=True).start()
         else:
             self._agent.stop(reason, 0.0 if again else STOP_GRACE_SECONDS)
+
+    @property
+    def _retires(self) -> bool:
+        return self._agent is not None and self._agent.retires
 
     def _stop_jobs(self, reason: str) -> None:
         assert self._head is not None

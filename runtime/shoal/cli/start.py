@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONTROL_PORT: Final = 7380
 FRAMES_PORT: Final = 7381
 HEAD_TIMEOUT_SECONDS: Final = 600.0
+DRAIN_SECONDS: Final = 20.0
 DEFAULT_OBJECT_STORE_BYTES: Final = 1 << 30
 MEMORY_SHARE: Final = 0.7
 """Of a laptop's memory, how much tasks may ask for as the logical resource ``memory``."""
@@ -50,6 +51,7 @@ class StartOptions:
     object_store_bytes: int = DEFAULT_OBJECT_STORE_BYTES
     state_dir: str = ""
     head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS
+    drain_seconds: float = DRAIN_SECONDS
     owner_pid: int = 0
     lifeline_fd: int = -1
     ready_fd: int = -1
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--session-dir", default="", help="directory of this process (default: a new one)")
     add("--state-dir", default="", metavar="DIR", help="with --head: keep what must outlive the head's process here")
     add("--head-timeout-seconds", type=float, default=HEAD_TIMEOUT_SECONDS, help="end when the head is away for longer")
+    add("--drain-seconds", type=float, default=DRAIN_SECONDS, help="of a worker: how long SIGTERM lets tasks finish")
     for hidden in ("--owner-pid", "--lifeline-fd", "--ready-fd"):
         add(hidden, type=int, default=0 if hidden == "--owner-pid" else -1, help=argparse.SUPPRESS)
     return parser

@@ -75,6 +75,7 @@ class _Lease:
     in_flight: dict[bytes, None] = field(default_factory=dict)  # in the order of execution
     since: float = 0.0  # when the first one in flight began, or when the lease became idle
     reclaiming: bool = False
+    retiring: bool = False
 
 
 class ShapeQueue:
@@ -134,6 +135,9 @@ class ShapeQueue:
             return []
         lease.in_flight.pop(task_id, None)
         lease.since = now
+        if lease.retiring and not lease.in_flight:
+            del self.leases[lease_id]
+            return [ReturnLease(lease_id), *self._dispatch(now)]
         typical = self._typical_seconds
         self._typical_seconds = run_seconds if typical is None else 0.8 * typical + 0.2 * run_seconds
         if not self.waiting:
@@ -149,8 +153,25 @@ class ShapeQueue:
         returned = [task_id for task_id in tasks if task_id in lease.in_flight]
         for task_id in returned:
             del lease.in_flight[task_id]
+        if lease.retiring and not lease.in_flight:
+            del self.leases[lease_id]
+            return [ReturnLease(lease_id), *self.resubmit(returned, now)]
         self._typical_seconds = max(self._typical_seconds or 0.0, RECLAIM_SECONDS)
         return self.resubmit(returned, now)
+
+    def retire(self, lease_id: str, now: float) -> list[Instruction]:
+        """The lease's node wants to end: finish what runs, take back what waits there, give the lease back."""
+        lease = self.leases.get(lease_id)
+        if lease is None or lease.retiring:
+            return []
+        lease.retiring = True
+        if not lease.in_flight:
+            del self.leases[lease_id]
+            return [ReturnLease(lease_id), *self._dispatch(now)]
+        if len(lease.in_flight) > 1 and not lease.reclaiming:
+            lease.reclaiming = True
+            return [Reclaim(lease_id)]
+        return []
 
     def lease_lost(self, lease_id: str) -> list[bytes]:
         """The worker is gone. Its tasks in order: the first was running, the others had not started."""
@@ -183,7 +204,7 @@ class ShapeQueue:
                 sorted(self.leases.items(), key=_load) if len(self.leases) > 1 else list(self.leases.items())
             ):
                 count = min(room - len(lease.in_flight), len(self.waiting))
-                if count <= 0 or lease.reclaiming:
+                if count <= 0 or lease.reclaiming or lease.retiring:
                     continue
                 if not lease.in_flight:
                     lease.since = now

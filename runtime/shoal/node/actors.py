@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shoal.protocol.link import HeadLink
 
 STOP_GRACE_SECONDS: Final = 30.0
+NODE_ENDS: Final = "NodeDied"
+"""What the head hears of an actor that its node's orderly end took along: restarts apply as if the node had died."""
 UNKNOWN_TO_HEAD: Final = "the head was started again and does not know it (does it keep its state in a directory?)"
 
 
@@ -129,10 +131,14 @@ class Actors:
         self._pool.stop(actor.worker, reason, force=force, grace_seconds=STOP_GRACE_SECONDS)
 
     def stop_all(self, reason: str, grace_seconds: float) -> None:
-        """The node stops."""
+        """The node ends: what has restarts left begins again elsewhere."""
         for actor in list(self.actors.values()):
-            actor.stop_reason = actor.stop_reason or reason
-            if actor.worker is not None:
+            actor.stop_reason = actor.stop_reason or NODE_ENDS
+            if actor.worker is None:
+                self._pool.withdraw(_holder(actor))
+                self._failed(actor, "NoResources", f"it had not begun: {reason}")
+                self._end(actor)
+            else:
                 self._pool.stop(actor.worker, reason, force=False, grace_seconds=grace_seconds)
 
     def update(self, message: node_pb2.ActorUpdate) -> None:

@@ -29,6 +29,7 @@ from shoal.node.obituaries import Obituaries
 from shoal.node.packages import PackageCache
 from shoal.node.peers import Peers
 from shoal.node.reports import Activity, Reporter, State
+from shoal.node.retirement import Retirement
 from shoal.node.services import Services, TaskCounts
 from shoal.node.store_service import StoreService
 from shoal.node.worker_pool import Worker, WorkerPool
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from shoal.protocol import node_pb2
 
 POLL_SECONDS: Final = 0.02
+ENDED_GRACE_SECONDS: Final = 1.0
+"""After the time of a retirement is over, for what is left."""
 MakeLink = Callable[[LinkEvents], HeadLink]
 
 
@@ -76,6 +79,8 @@ class NodeAgent:
         self._stopping = False
         self._stopped = False
         self._drain_state = "active"
+        self._drain_reason = ""
+        self._retirement: Retirement | None = None
         session = Path(config.session_dir)
         self.scheduler = LeaseScheduler(config.node_id, config.total, config.labels)
         self.packages = PackageCache(reactor, session / "packages", lambda: self.link)
@@ -143,6 +148,29 @@ class NodeAgent:
         Thread-safe; a second call makes it immediate.
         """
         self.reactor.call_soon(lambda: self._stop(reason, grace_seconds))
+
+    def retire(self, reason: str, seconds: float) -> None:
+        """Take no more work, finish what there is within ``seconds``, then ``stop``. In the reactor's thread."""
+        if self._stopping or self._retirement is not None:
+            return
+        self._retirement = Retirement(
+            self.reactor,
+            self._activity,
+            self.actors,
+            lambda: self.link.connected,
+            lambda: self._stop(reason, ENDED_GRACE_SECONDS),
+        )
+        self._drain_reason = reason
+        if self._drain_state == "active":
+            self._drain_state = "draining"
+        self.leases.drain()
+        self.reporter.send()
+        self._retirement.begin(seconds)
+
+    @property
+    def retires(self) -> bool:
+        """Whether it was asked to finish and end."""
+        return self._retirement is not None
 
     def _stop(self, reason: str, grace_seconds: float) -> None:
         if self._stopping:
@@ -408,7 +436,7 @@ class NodeAgent:
     def _state(self) -> State:
         self._check_drained()
         demands = tuple(self.scheduler.demand())
-        return State(self.scheduler.available, demands, self._activity(), self._drain_state)
+        return State(self.scheduler.available, demands, self._activity(), self._drain_state, self._drain_reason)
 
 
 def _raise_descriptor_limit() -> None:

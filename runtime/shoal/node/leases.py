@@ -142,7 +142,10 @@ class Leases:
         self.carry_out(self._scheduler.release(holder, time.monotonic()))
 
     def drain(self) -> None:
-        """Grant nothing any more."""
+        """Grant nothing any more, and ask for what is granted back once what runs there has ended."""
+        for lease in list(self._leases.values()):
+            if lease.answered:
+                lease.client.caller.cast("lease_retire", lease.lease_id)
         self.carry_out(self._scheduler.set_draining(time.monotonic()))
 
     def job_ended(self, job_id: str) -> None:
@@ -190,6 +193,8 @@ class Leases:
             worker.title = lease.title or worker.title
         assert worker.client is not None
         self._answer(lease, ("granted", lease.lease_id, worker.client.address))
+        if self._scheduler.draining:
+            lease.client.caller.cast("lease_retire", lease.lease_id)
 
     def _no_worker(self, lease: Lease, words: str) -> None:
         self._answer(lease, ("failed", words))

@@ -56,6 +56,7 @@ class State(NamedTuple):
     demands: tuple[NodeDemand, ...]
     activity: Activity
     drain_state: DrainState
+    drain_reason: str = ""
 
 
 class Reporter:
@@ -113,7 +114,8 @@ class Reporter:
             return
         self._last = state
         idle_seconds = 0.0 if self._idle_since is None else max(now - self._idle_since, 0.001)
-        activity = str(state.activity)
+        ends = f"it ends: {state.drain_reason}" if state.drain_reason else ""
+        activity = ", ".join(part for part in (str(state.activity), ends) if part)
         message = report(state.available, state.demands, idle_seconds, activity, state.drain_state)
         self._link().send(node_pb2.NodeMessage(report=message))
 

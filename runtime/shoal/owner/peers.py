@@ -20,7 +20,7 @@ from shoal.wire.connection import Connection, ConnectionClosedError
 from shoal.wire.frames import Message
 from shoal.wire.network import Network
 from shoal.wire.reactor import Reactor
-from shoal.wire.rpc import REPLY, Caller
+from shoal.wire.rpc import CAST, REPLY, Caller
 from shoal.wire.sockets import connect_tcp, connect_unix, listen_tcp, listen_unix
 
 OnPeerMessage = Callable[[Connection, Message, bytes], None]
@@ -59,6 +59,7 @@ class Peers:
         self._agents: dict[str, Caller] = {}
         self._listeners: list[socket.socket] = []
         self._path = ""
+        self.on_lease_retired: Callable[[str], None] = lambda _lease_id: None  # said by agents of other nodes
         self.hello: dict[str, Any] = {"process_id": process_id, "pid": os.getpid()}  # what agents are told
 
     # Listening
@@ -139,6 +140,8 @@ class Peers:
         def receive(_connection: Connection, message: Message, payload: bytes, fds: list[int]) -> None:
             if message[0] == REPLY:
                 made.handle_reply(message, payload, fds)
+            elif message[0] == CAST and message[1] == "lease_retire":
+                self.on_lease_retired(*message[2])
 
         def closed(_connection: Connection, reason: str) -> None:
             self._agents.pop(node_id, None)

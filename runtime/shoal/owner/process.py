@@ -97,6 +97,7 @@ class OwnerProcess:
         self.actors = Actors(self)
         self.borrowing = Borrowing(self)
         self.peers, self.address = self._listen(self.info)
+        self.peers.on_lease_retired = self.tasks.lease_retired
 
     def open(self) -> None:
         """Tell the agent where this process listens: from now on it can be found, so its shell must be complete.
@@ -452,6 +453,8 @@ class OwnerProcess:
             method, args = message[1], message[2]
             if method == "actor_update":
                 self.actors.updated(*args)
+            elif method == "lease_retire":
+                self.tasks.lease_retired(args[0])
             elif method == "node_lost":
                 self._node_lost(args[0])
             elif method.startswith("store_"):

@@ -277,6 +277,13 @@ class Tasks:
                 queue = self._queues[lease.key]
                 self._carry_out(lease.key, queue.given_back(lease_id, task_ids, time.monotonic()))
 
+    def lease_retired(self, lease_id: str) -> None:
+        """The node of a lease wants to end: nothing new goes there."""
+        with self._process.lock:
+            lease = self._leases.get(lease_id)
+            if lease is not None:
+                self._carry_out(lease.key, self._queues[lease.key].retire(lease_id, time.monotonic()))
+
     def worker_lost(self, process_id: str, reason: str) -> None:
         """The connection to a worker is gone, with every lease on it."""
         with self._process.lock:

@@ -109,13 +109,22 @@ class LocalCluster:
         resources: dict[str, float] | None = None,
         labels: dict[str, str] | None = None,
         object_store_bytes: int | None = None,
+        drain_seconds: float = 0.0,
     ) -> LocalNode:
         """Start a worker node and wait until it listens (it joins the head a moment later).
+
+        Args:
+            num_cpus: logical CPUs.
+            resources: further logical resources.
+            labels: for label selectors.
+            object_store_bytes: the most that its objects may take.
+            drain_seconds: how long SIGTERM lets it finish what runs there.
 
         Raises:
             SystemFailureError: it did not start; its output is on stderr.
         """
-        node = self._start(["--address", self.address], num_cpus, resources or {}, labels or {}, object_store_bytes)
+        role = ["--address", self.address, "--drain-seconds", str(drain_seconds)]
+        node = self._start(role, num_cpus, resources or {}, labels or {}, object_store_bytes)
         self.nodes.append(node)
         return node
 
