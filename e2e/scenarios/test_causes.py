@@ -13,7 +13,8 @@ import yaml
 
 from e2e import manifests
 from e2e.api import Object
-from e2e.faults import HEAD, NAME, NAMES, Fault, faults
+from e2e.faults import NAMES, faults
+from e2e.faults.fault import HEAD, NAME, Fault
 from e2e.world import World, condition, is_true
 
 SECONDS: Final = 5.0
