@@ -89,3 +89,21 @@ def test_after_the_end_workers_go_first_then_the_cluster_then_the_job(world: Wor
     world.until(lambda: not world.workers() and "job-head" in world.pods.now(), "the workers go, the head stays")
     world.until(lambda: not world.clusters.now() and world.jobs.now(), "the cluster goes, the job stays")
     world.until(lambda: not world.jobs.now(), "the job goes")
+
+
+def test_the_whole_output_is_saved_or_the_job_says_why_not(world: World) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"KEY": "secret"}}
+    world.apply(secret)
+    output = {"url": "file:///tmp/{name}-{attempt}.log", "secretRef": {"name": "keys"}}
+    world.start_job("print('kept')", "kept", output=output)
+    world.start_job("print('lost')", "lost", output={"url": "nowhere://bucket/{name}"})
+    for name, reason in (("kept", "OutputSaved"), ("lost", "OutputNotSaved")):
+        assert name in world.finish(name)["status"]["outputTail"]
+
+        def said(name: str = name, reason: str = reason) -> bool:
+            return condition(world.jobs.last(name), "OutputSaved").get("reason") == reason
+
+        world.until(said, f"job {name} says {reason}")
+    assert "nowhere" in condition(world.jobs.last("lost"), "OutputSaved")["message"]
+    world.until(lambda: not world.clusters.now(), "the clusters go all the same")
+    assert "OutputNotSaved" in world.kubectl("describe", "computejob", "lost").partition("Events:")[2]

@@ -487,3 +487,15 @@ def happen(world: Any, step: str) -> None:
             world.wait(400)
         case _:
             world.wait(7)
+
+
+def test_secret_for_the_output_is_mounted_in_the_head_and_named_to_it(job_world: MakeWorld) -> None:
+    world = job_world(output={"url": "s3://logs/{namespace}/{uid}", "secretRef": {"name": "keys"}})
+    world.settle()
+    pod = world.cluster["spec"]["head"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "shoal-output-secret", "secret": {"secretName": "keys"}}]
+    assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/var/run/shoal/output-secret"
+    world.start_head()
+    world.settle()
+    assert world.submissions[0].output_url == "s3://logs/ns/job-uid"
+    assert world.submissions[0].output_secret_directory == "/var/run/shoal/output-secret"

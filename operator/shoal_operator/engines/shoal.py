@@ -23,6 +23,8 @@ SOURCE_VARIABLE: Final = "SHOAL_SOURCE_DIRECTORY"
 """Environment variable of the head: where the job's ConfigMap is mounted."""
 OUTPUT_SECRET_DIRECTORY: Final = "/var/run/shoal/output-secret"  # noqa: S105 - a directory
 """Where the head has the keys of ``spec.output.secretRef``, a file each."""
+OUTPUT_SECRET_VARIABLE: Final = "SHOAL_OUTPUT_SECRET_DIRECTORY"  # noqa: S105 - a variable's name
+"""Environment variable of the head: where that really is (local pods have no mounts of their own)."""
 STATE_DIRECTORY: Final = "/var/lib/shoal"
 DRAIN_SECONDS: Final = 20
 """What a worker takes at most to hand over what it holds when its pod is deleted."""

@@ -14,8 +14,8 @@ from typing import Any, Final
 import grpc
 
 from shoal.protocol import auth, head_pb2, head_pb2_grpc
-from shoal.resources import ResourceSet
 from shoal.protocol.tls import Certificates, explain_unavailable
+from shoal.resources import ResourceSet
 
 CALL_SECONDS: Final = 30.0
 TERMINAL_STATES: Final = frozenset(

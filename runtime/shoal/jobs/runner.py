@@ -41,8 +41,11 @@ TAIL_WRITE_SECONDS: Final = 1.0
 """How often the end of a running job's output is written down, for the case that the head is lost."""
 TAILS_KEPT: Final = 100
 """Older jobs that have ended are listed without their output's end, so that a snapshot stays small."""
-MOUNTED_SOURCE: Final = "/var/run/shoal/source"
-"""Where the operator mounts a job's ConfigMap in the head pod, and what it says in a submission."""
+MOUNTS: Final = {
+    "/var/run/shoal/source": "SHOAL_SOURCE_DIRECTORY",
+    "/var/run/shoal/output-secret": "SHOAL_OUTPUT_SECRET_DIRECTORY",
+}
+"""Where the operator mounts a job's ConfigMap and Secret in the head pod, and the variables that say where that is."""
 
 
 class SubmitError(ValueError):
@@ -149,7 +152,7 @@ class JobRunner:
             package=package,
             resources=resources,
             output_url=request.output_url,
-            output_secret_directory=request.output_secret_directory,
+            output_secret_directory=_as_seen_here(request.output_secret_directory),
         )
         with self._lock:
             if self._closed:
@@ -458,7 +461,7 @@ class JobRunner:
 
 def _as_seen_here(directory: str) -> str:
     """Processes without a mount namespace (``shoal local``) learn by environment where the mount really is."""
-    return os.environ.get("SHOAL_SOURCE_DIRECTORY", directory) if directory == MOUNTED_SOURCE else directory
+    return os.environ.get(MOUNTS[directory], directory) if directory in MOUNTS else directory
 
 
 def _check(submission_id: str, entrypoint: str) -> None:

@@ -36,7 +36,8 @@ def build_job_cluster(job: ComputeJob) -> Manifest:
         spec = _with_mount(spec, volume, shoal.SOURCE_DIRECTORY, [variable])
     if output is not None and output.secret_ref is not None:
         volume = {"name": OUTPUT_VOLUME, "secret": {"secretName": output.secret_ref.name}}
-        spec = _with_mount(spec, volume, shoal.OUTPUT_SECRET_DIRECTORY, [])
+        variable = {"name": shoal.OUTPUT_SECRET_VARIABLE, "value": shoal.OUTPUT_SECRET_DIRECTORY}
+        spec = _with_mount(spec, volume, shoal.OUTPUT_SECRET_DIRECTORY, [variable])
     return with_applied_hash(
         {
             "apiVersion": API_VERSION,
@@ -71,6 +72,5 @@ def _with_mount(
         containers.insert(0, container)
     mount = {"name": volume["name"], "mountPath": directory, "readOnly": True}
     container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
-    if variables:
-        container["env"] = [*(container.get("env") or []), *variables]
+    container["env"] = [*(container.get("env") or []), *variables]
     return result
