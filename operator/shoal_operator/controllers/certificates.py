@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.control.clock import Clock
 from shoal_operator.domain.cluster.certificates import (
+    RECHECK_SECONDS_MAX,
     SERVER_NAME,
     UNENCRYPTED,
     CertificatesView,
@@ -188,7 +189,7 @@ class ClusterCertificates:
             fault = "has expired" if left <= 0 else f"is not made out for {SERVER_NAME}"
             text = f"the certificate in Secret {key[1]} {fault}; see `kubectl describe certificate {key[1]}`"
             return _not_ready(Reason.CERTIFICATE_UNUSABLE, text, WAIT_SECONDS_MAX)
-        return _ready(known, min(KEEP_SECONDS, left))
+        return _ready(known, min(RECHECK_SECONDS_MAX, left))
 
     async def _request(self, key: Key, wanted: Json) -> str:
         """Apply the Certificate where it is not as it should be; returns what cert-manager says of it."""
