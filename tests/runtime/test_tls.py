@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,3 +54,25 @@ def test_objects_move_between_nodes_and_plaintext_is_refused(tls_dir: str) -> No
                 raw.sendall(ClientHandshake(token, bytes(32)).start())
                 assert raw.recv(1000) == NEEDS_TLS
                 assert raw.recv(1000) == b""
+
+
+def test_a_node_without_tls_says_what_keeps_it_from_joining(tls_dir: str) -> None:
+    with LocalCluster(tls_dir=tls_dir) as cluster:
+        command = [sys.executable, "-m", "shoal.cli.start", "--address", cluster.address, "--node-ip", "127.0.0.1"]
+        command += ["--frames-port", "0", "--token-file", str(cluster.token_file), "--owner-pid", str(os.getpid())]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+            assert node.stderr is not None
+            assert "needs TLS, which this side has not: give --tls-dir" in node.stderr.readline()
+            node.terminate()
+            assert "stopped: SIGTERM" in node.stderr.read()
+
+
+def test_a_node_with_unusable_certificates_does_not_start(tls_dir: str, tmp_path: Path) -> None:
+    (tmp_path / "tls.key").write_text("nothing")
+    (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef")
+    command = [sys.executable, "-m", "shoal.cli.start", "--head", "--node-ip", "127.0.0.1", "--control-port", "0"]
+    command += ["--frames-port", "0", "--token-file", str(tmp_path / "token"), "--tls-dir", tls_dir]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: cannot use {tls_dir}/tls.crt with tls.key for TLS")
+    assert ended.stderr.count("\n") == 1
