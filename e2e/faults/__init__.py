@@ -5,8 +5,6 @@ Pure: a table. Invariant: a fault is in the manifests alone, so that the same ta
 
 from __future__ import annotations
 
-from typing import Final
-
 from e2e.faults import pods
 from e2e.faults.admission import of_admission
 from e2e.faults.fault import Fault
@@ -30,4 +28,6 @@ def faults(image: str, namespace: str, private_registry: str) -> dict[str, Fault
     return {fault.name: fault for fault in found}
 
 
-NAMES: Final = tuple(faults("image", "namespace", "registry"))
+def names(place: str) -> tuple[str, ...]:
+    """The faults that mean something at a place: ``local``, ``bare`` or ``kind``."""
+    return tuple(name for name, fault in faults("image", "namespace", "registry").items() if place in fault.places)

@@ -33,10 +33,20 @@ def of_scheduling() -> tuple[Fault, ...]:
     return (
         Fault("cpu", "Unschedulable", "Insufficient cpu", "Unschedulable", head=runtime(**asks(cpu="9999"))),
         Fault(
-            "gpu", "Unschedulable", "nvidia.com/gpu", "Unschedulable", worker=runtime(**asks(**{"nvidia.com/gpu": 8}))
+            "gpu",
+            "Unschedulable",
+            "nvidia.com/gpu",
+            "Unschedulable",
+            worker=runtime(**asks(**{"nvidia.com/gpu": 8})),
+            places=REAL,
         ),
         Fault(
-            "selector", "Unschedulable", "node", "Unschedulable", worker={"nodeSelector": {"shoal.dev/e2e": "nowhere"}}
+            "selector",
+            "Unschedulable",
+            "node",
+            "Unschedulable",
+            worker={"nodeSelector": {"shoal.dev/e2e": "nowhere"}},
+            places=REAL,
         ),
         Fault("taint", "Unschedulable", "untolerated taint", "Unschedulable", worker={}, places=frozenset({"bare"})),
         Fault(
@@ -73,6 +83,7 @@ def of_containers(image: str) -> tuple[Fault, ...]:
             "exit code",
             "CrashLoopBackOff",
             worker=runtime(env=[{"name": "PYTHONHOME", "value": "/nowhere"}]),
+            places=REAL,
         ),
         Fault(
             "memory",
