@@ -236,3 +236,29 @@ def test_kill_9_of_the_head_kills_drivers_and_all_they_started(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     until(lambda: not any(running(pid) for pid in pids), seconds=10)
+
+
+def test_what_a_shell_started_has_the_grace_although_the_shell_goes_at_once(jobs):
+    """A shell that does not replace itself by its only command dies of SIGTERM before that command has ended."""
+    program = "import signal, sys, time\n"
+    program += "def end(*_):\n    time.sleep(0.3)\n    print('said goodbye', flush=True)\n    sys.exit(0)\n"
+    program += "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(600)\n"
+    (jobs.directory / "main.py").write_text(program)
+    jobs.submit(f"true; {sys.executable} {jobs.directory}/main.py; true")
+    until(lambda: "ready" in jobs.runner.snapshot("j1").output_tail)
+    jobs.runner.stop("j1", "Suspended", 20.0)
+    began = time.monotonic()
+    job = jobs.finished()
+    assert (job.state, job.reason) == (STOPPED, "Suspended")
+    assert "said goodbye" in job.output_tail
+    assert time.monotonic() - began < 5.0
+
+
+def test_what_a_shell_started_is_killed_when_the_grace_is_over(jobs):
+    jobs.submit(
+        f"true; {sys.executable} -c 'import signal, time; signal.signal(15, signal.SIG_IGN); "
+        "print(1, flush=True); time.sleep(600)'; true"
+    )
+    until(lambda: "1" in jobs.runner.snapshot("j1").output_tail)
+    jobs.runner.stop("j1", "Suspended", 0.5)
+    assert jobs.finished(seconds=5.0).state == STOPPED

@@ -8,6 +8,8 @@ Invariant: when this process ends in any way but SIGKILL, no process that the en
 also none that made a session of its own (this process is their subreaper); after SIGKILL the entrypoint
 itself dies with it.
 
+When it is told to stop, the whole process group gets SIGTERM and the grace, not only the shell that leads it.
+
 Control socket, head to launcher: ``stop <grace seconds>``; end of file means kill. Launcher to head:
 ``started <pid>``, ``failed <words>``, ``exited <code as a shell has it>``.
 """
@@ -25,6 +27,7 @@ from typing import Final, NoReturn
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 SHELL: Final = "/bin/sh"
+GROUP_POLL_SECONDS: Final = 0.02
 
 
 def _prctl(option: int, value: int) -> None:
@@ -101,6 +104,23 @@ def _sweep(pid: int) -> int:
             code = exit_code if exit_code >= 0 else 128 - exit_code
 
 
+def _let_group_end(pid: int, kill_at: float) -> None:
+    """After a stop: the shell may go at once, while what it started still uses its grace."""
+    while time.monotonic() < kill_at:
+        if not any(_is_running_in(child, pid) for child in _own_children() if child != pid):
+            return
+        time.sleep(GROUP_POLL_SECONDS)
+
+
+def _is_running_in(child: int, group: int) -> bool:
+    try:
+        with open(f"/proc/{child}/stat") as file:
+            state, _, child_group = file.read().rpartition(")")[2].split()[:3]
+    except OSError:
+        return False
+    return state != "Z" and int(child_group) == group
+
+
 def _ignore(_number: int, _frame: object) -> None:
     """A handler of Python's own, so that the signal reaches the wake-up pipe."""
 
@@ -121,6 +141,9 @@ class _Watch:
         while True:
             left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
             ready = {fd for fd, _ in self._poll.poll(None if left is None else left * 1000 + 1)}
+            if self._pid_fd in ready and self._kill_at is not None:
+                _let_group_end(self._pid, self._kill_at)
+                return
             if self._pid_fd in ready or self._wakeup_fd in ready or (not ready and left is not None):
                 return
             if self._control_fd in ready and not self._heard(os.read(self._control_fd, 4096)):
