@@ -95,7 +95,7 @@ async def test_a_missing_right_or_definition_is_not_cured_by_another_start(api, 
     pods = informer(client, metrics, clock)
     verdict = health(pods)
     async with following(pods):
-        for _ in range(3):
+        for _ in range(2):
             seen = len(api.requests)
             clock.advance(SILENCE_SECONDS_MAX / 2 + 10)
             await wait_until(lambda seen=seen: len(api.requests) >= seen + 2)
