@@ -171,7 +171,7 @@ def test_worker_pod_joins_the_head() -> None:
     container = pod["spec"]["containers"][0]
     assert " ".join(container["args"]) == (
         'start --address demo-head:7380 --node-ip $(POD_IP) --frames-port 7381 --resources {"CPU":1} '
-        "--token-file /var/run/shoal/token/token --pod-name $(POD_NAME) --group small"
+        "--token-file /var/run/shoal/token/token --pod-name $(POD_NAME) --drain-seconds 20 --group small"
     )
     assert (pod["metadata"]["name"], pod["metadata"]["labels"]["shoal.dev/replica-index"]) == ("demo-small-7", "7")
     assert container["readinessProbe"]["tcpSocket"] == {"port": 7381}

@@ -122,6 +122,17 @@ def test_pods_carry_the_hash() -> None:
     assert arguments[arguments.index("--labels") + 1] == '{"zone":"a"}'
 
 
+@pytest.mark.parametrize(("grace", "drain"), [(None, "20"), (300, "290"), (2, "0"), ("wrong", "20")])
+def test_the_drain_ends_before_the_grace_period(grace: Any, drain: str) -> None:
+    """P19: a worker whose pod is deleted has time to drain, and time to end after that."""
+    template = {"spec": {"terminationGracePeriodSeconds": grace}} if grace else {}
+    made = cluster({"template": template})
+    pod = worker_builder(made, made.spec.worker_groups[0])(0)
+    arguments = pod["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--drain-seconds") + 1] == drain
+    assert pod["spec"]["terminationGracePeriodSeconds"] == (grace or 30)
+
+
 @pytest.mark.parametrize("other", ["v2-0123456789", "0123456789", ""])
 def test_a_hash_of_an_unknown_version_is_not_outdated(other: str) -> None:
     assert not is_outdated(other, hash_of())

@@ -61,7 +61,14 @@ def head_arguments(
     ]
 
 
-def worker_arguments(head_service: str, group: str, resources: ResourceSet, labels: Mapping[str, str]) -> list[str]:
+def worker_arguments(
+    head_service: str,
+    group: str,
+    resources: ResourceSet,
+    labels: Mapping[str, str],
+    *,
+    drain_seconds: int = DRAIN_SECONDS,
+) -> list[str]:
     """Arguments of a worker process.
 
     Args:
@@ -69,6 +76,7 @@ def worker_arguments(head_service: str, group: str, resources: ResourceSet, labe
         group: name of the worker group.
         resources: logical resources of one worker.
         labels: labels of the node, for label selectors.
+        drain_seconds: how long tasks may go on after SIGTERM.
     """
     return [
         "start",
@@ -78,6 +86,7 @@ def worker_arguments(head_service: str, group: str, resources: ResourceSet, labe
         *("--resources", _json(resources)),
         *("--token-file", TOKEN_FILE),
         *("--pod-name", "$(POD_NAME)"),
+        *("--drain-seconds", str(drain_seconds)),
         *("--group", group),
         *_labels(labels),
     ]

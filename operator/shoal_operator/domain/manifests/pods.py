@@ -30,8 +30,9 @@ from shoal_operator.engines import shoal
 
 TOKEN_VOLUME: Final = "shoal-token"  # noqa: S105 - the name of a volume
 STATE_VOLUME: Final = "shoal-state"
-GRACE_PERIOD_SECONDS: Final = shoal.DRAIN_SECONDS + 10
-"""A worker drains when its pod is deleted; the rest is for the end of its processes."""
+GRACE_MARGIN_SECONDS: Final = 10
+"""Of a pod's grace period, for the end of its processes after the drain."""
+GRACE_PERIOD_SECONDS: Final = shoal.DRAIN_SECONDS + GRACE_MARGIN_SECONDS
 
 
 def build_head_pod(cluster: ComputeCluster, attempt: int = 1) -> Manifest:
@@ -93,8 +94,15 @@ def worker_template(cluster: ComputeCluster, group: WorkerGroup) -> dict[str, An
         group.name,
         group_resources(group.resources, group.template),
         group.labels,
+        drain_seconds=_drain_seconds(group.template),
     )
     return _with_runtime(cluster, group.template, arguments, head=False)
+
+
+def _drain_seconds(template: dict[str, Any] | None) -> int:
+    """What a worker may take to drain when its pod is deleted: the pod's grace period without the margin."""
+    grace = ((template or {}).get("spec") or {}).get("terminationGracePeriodSeconds")
+    return max(0, grace - GRACE_MARGIN_SECONDS) if isinstance(grace, int) else shoal.DRAIN_SECONDS
 
 
 class WorkerBuilder:
