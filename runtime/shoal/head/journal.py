@@ -57,7 +57,7 @@ class Journal:
         self._state = state
         known = dict(state.rows("identity")) if state is not None else {}
         self.cluster_id: Final[str] = str(known.get(CLUSTER_ID) or os.urandom(16).hex())
-        self.restored: Final = Restored() if state is None else _read(state)
+        self.restored = Restored() if state is None else _read(state)
         if CLUSTER_ID not in known:
             self._put("identity", CLUSTER_ID, self.cluster_id)
 
@@ -72,6 +72,10 @@ class Journal:
             done()
         else:
             self._state.when_durable(done)
+
+    def forget_restored(self) -> None:
+        """What was found has been taken over: keep it no longer in memory."""
+        self.restored = Restored()
 
     def close(self) -> None:
         """Write what waits. Idempotent."""

@@ -93,6 +93,7 @@ class HeadService:
         """Give the head its jobs; before that it has none."""
         self._jobs = jobs
         jobs.restore(self._journal.restored.jobs)
+        self._journal.forget_restored()
 
     def job_hooks(self) -> JobHooks:
         """What a ``JobRunner`` of this head must call."""

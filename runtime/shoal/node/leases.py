@@ -7,6 +7,7 @@ are given back only when the lease ends.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -58,6 +59,8 @@ class Leases:
         self._changed = changed
         self._leases: dict[str, Lease] = {}
         self._ids = itertools.count(1)
+        self._decisions: collections.deque[Decision] = collections.deque()
+        self._carrying_out = False
         self._timer: Timer | None = None
         self._ended_jobs: dict[str, None] = {}
 
@@ -161,8 +164,21 @@ class Leases:
     # Carrying out
 
     def carry_out(self, decisions: list[Decision]) -> None:
-        """Do what the scheduler decided."""
-        for decision in decisions:
+        """Do what the scheduler decided; what follows from that is done in turn, not in depth."""
+        self._decisions.extend(decisions)
+        if self._carrying_out:
+            return
+        self._carrying_out = True
+        try:
+            self._carry_out_all()
+        finally:
+            self._carrying_out = False
+        self._plan()
+        self._changed()
+
+    def _carry_out_all(self) -> None:
+        while self._decisions:
+            decision = self._decisions.popleft()
             lease = self._leases.get(decision.request_id)
             if lease is None:
                 continue
@@ -176,8 +192,6 @@ class Leases:
                 case Reject(reason=reason):
                     self._answer(lease, ("rejected", reason))
                     self._forget(lease)
-        self._plan()
-        self._changed()
 
     def _find_worker(self, lease: Lease) -> None:
         self._pool.request(

@@ -35,6 +35,8 @@ STATE_WAIT_SECONDS: Final = 15.0
 """How long calls in flight wait for the head's word after their connection broke."""
 ASK_AGAIN_SECONDS: Final = 0.5
 """How soon the head is asked again after it was away; the agent waits for it too, and ends when it is away for good."""
+DEAD_KEPT_MAX: Final = 1000
+"""Dead actors whose end is known here without asking the head again."""
 UNAVAILABLE: Final = "Unavailable"
 
 
@@ -59,6 +61,7 @@ class Actors:
         self._process = process
         self._links: dict[bytes, ActorLink] = {}
         self._calls: dict[bytes, Call] = {}
+        self._dead: dict[bytes, None] = {}
         self._scopes: dict[bytes, bytes] = {}  # scope object -> actor
 
     # Creation
@@ -342,6 +345,11 @@ class Actors:
         link.error = link.error or error
         for task_id in link.queue.died().failed:
             self._fail(self._calls[task_id], link)
+        self._dead[link.actor_id] = None
+        while len(self._dead) > DEAD_KEPT_MAX:
+            oldest = next(iter(self._dead))
+            del self._dead[oldest]
+            self._links.pop(oldest, None)
 
     def _fail(self, call: Call, link: ActorLink) -> None:
         text = f"{call.name}() failed: the actor {link.class_name} is dead. {link.reason}"

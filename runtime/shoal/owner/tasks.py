@@ -42,6 +42,7 @@ START_GIVE_UP_SECONDS: Final = 30.0
 LOST_ARGUMENTS_MAX: Final = 20
 WORDS_SECONDS: Final = 1.0
 """How long a failing task waits for the agent to say how its worker ended."""
+FUNCTIONS_KNOWN_MAX: Final = 4096
 ShapeKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]
 
 
@@ -242,6 +243,8 @@ class Tasks:
                 call = self._calls.get(task_id)
                 if any(contained):
                     handed.append(task_id)
+                if call is not None and status == messages.REFUSED:
+                    connection.attachment.functions.discard(call.function.id)
                 if call is not None and not call.done:
                     self._outcome(call, status, results, contained)
                 elif call is None:
@@ -443,6 +446,8 @@ def send_functions(connection: Connection, functions: dict[bytes, Function]) -> 
     known = connection.attachment.functions
     for function_id, function in functions.items():
         if function_id not in known:
+            if len(known) >= FUNCTIONS_KNOWN_MAX:
+                known.clear()  # sent twice does no harm
             known.add(function_id)
             connection.send((messages.FUNCTION, function_id), function.data)
 

@@ -74,6 +74,10 @@ class LostArgumentsError(Exception):
         self.lost = lost
 
 
+class ForgottenFunctionError(Exception):
+    """A task names a function that had to make room for others: its owner has to send it again."""
+
+
 class Executor:
     """Runs tasks in the calling thread."""
 
@@ -85,14 +89,19 @@ class Executor:
 
     def learn(self, function_id: bytes, data: bytes) -> None:
         """Keep a function that tasks will name; it is unpickled in the thread that runs it first."""
-        if len(self._pickled) >= FUNCTIONS_MAX:
-            self._pickled.pop(next(iter(self._pickled)))
+        while len(self._pickled) >= FUNCTIONS_MAX:
+            oldest = next(iter(self._pickled))
+            del self._pickled[oldest]
+            self._functions.pop(oldest, None)
         self._pickled[function_id] = data
 
     def _function(self, function_id: bytes) -> Callable[..., Any]:
         function = self._functions.get(function_id)
         if function is None:
-            function = self._functions[function_id] = pickle.loads(self._pickled[function_id])
+            data = self._pickled.get(function_id)
+            if data is None:
+                raise ForgottenFunctionError(function_id)
+            function = self._functions[function_id] = pickle.loads(data)
         return function
 
     def run(self, task: Task, actor: ActorHost | None) -> Outcome:
@@ -106,6 +115,8 @@ class Executor:
                 value = function(*args, **kwargs)
             args = kwargs = function = None  # type: ignore[assignment]
             return self.succeeded(task, value, time.perf_counter() - started)
+        except ForgottenFunctionError:
+            return (messages.REFUSED, [], 0.0, [], None)
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             if actor is not None:
                 actor.note_exit(error)
