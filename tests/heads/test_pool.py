@@ -1,6 +1,8 @@
 import asyncio
+from dataclasses import replace
 
 import grpc
+import pytest
 
 from shoal.protocol import auth, head_pb2
 from shoal_operator.domain.plan import SubmitJob
@@ -190,3 +192,48 @@ async def test_heads_are_independent(pool, head):
     await wait_until(lambda: not heads.view(KEY).reachable)
     assert heads.view(("ml", "other")).reachable
     await other.server.stop(0)
+
+
+async def stop(pool, head):
+    await head.server.stop(0)
+
+
+async def change_token(pool, head):
+    pool.tokens = [b"another token altogether"] * 50
+
+
+async def speak_another_protocol(pool, head):
+    head.snapshot.protocol_version = 99
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (stop, "cannot be reached: connection refused"),
+        (change_token, "does not take the cluster's token; if the Secret was changed, delete the head's pod"),
+        (speak_another_protocol, "protocol"),
+    ],
+)
+async def test_why_a_head_was_never_reached_is_known_and_told_once(pool, head, spoil, words):
+    await spoil(pool, head)
+    pool.pool.ensure(KEY, address(head), is_ready=True)
+    await wait_until(lambda: words in pool.pool.problem(KEY))
+    assert pool.pool.view(KEY) is None
+    told = len(pool.news)
+    await asyncio.sleep(0.5)  # some more attempts
+    assert len(pool.news) == told
+
+
+async def test_a_head_without_a_name_in_the_dns_says_so(pool, head):
+    target = replace(address(head), target="no-such-head.invalid:7380")
+    pool.pool.ensure(KEY, target, is_ready=True)
+    await wait_until(lambda: "not known to the DNS" in pool.pool.problem(KEY), seconds=15)
+
+
+async def test_a_problem_is_forgotten_when_the_head_answers(pool, head):
+    await head.server.stop(0)
+    pool.pool.ensure(KEY, address(head), is_ready=True)
+    await wait_until(lambda: pool.pool.problem(KEY))
+    await head.serve()
+    await wait_until(lambda: pool.pool.view(KEY) is not None, seconds=10)
+    assert pool.pool.problem(KEY) == ""

@@ -29,7 +29,7 @@ RETRY: Final = BackoffPolicy(base_seconds=0.1, cap_seconds=5.0)
 
 _NETWORK_SIGNS: Final = {
     "connection refused": "connection refused; nothing listens there",
-    "name resolution": "its name is not known to the DNS",
+    "errors resolving": "its name is not known to the DNS",
     "dns": "its name is not known to the DNS",
     "no route to host": "no route to it",
     "network is unreachable": "no route to it",
