@@ -282,17 +282,20 @@ class Invariants:
     def _points_of_job(self, job: Json) -> Iterator[str]:
         meta, status = job["metadata"], job.get("status") or {}
         name, verdict = f"job {meta['name']}", true_conditions(job)
-        if self._waits_for_a_lost_head(job):
-            return
+        lost = self._waits_for_a_lost_head(job)
         if meta.get("deletionTimestamp"):
-            yield f"{name} is still there, deleted at {meta['deletionTimestamp']}, finalizers {meta.get('finalizers')}"
+            if not lost:
+                yield f"{name} is still there, deleted at {meta['deletionTimestamp']}: {meta.get('finalizers')}"
         elif verdict.keys() & {"Complete", "Failed"}:
             if "ttlSecondsAfterFinished" in job["spec"]:
                 yield f"{name} has ended, and will be deleted"
+        elif "Stopping" in verdict or ("startTime" in status and "activeDeadlineSeconds" in job["spec"]):
+            yield f"{name} is being stopped, or will be"
+        elif lost:
+            if not status.get("reason"):
+                yield f"{name} waits for a lost head, and says no reason"
         elif status.get("observedGeneration") != meta["generation"]:
             yield f"{name}: generation {meta['generation']}, observed {status.get('observedGeneration')}"
-        elif "Stopping" in verdict or (verdict.keys() & {"Running"} and "activeDeadlineSeconds" in job["spec"]):
-            yield f"{name} is being stopped, or will be"
         elif status.get("reason") in {"ClusterNotFound", "ClusterSuspended", "ClusterNameTaken", "Suspended"}:
             return
         elif self._cannot_end(job):

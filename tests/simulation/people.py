@@ -13,6 +13,13 @@ from shoal_operator.local.apiserver.store import Key
 Json = dict[str, Any]
 API_VERSION = "shoal.dev/v1alpha1"
 NAMESPACE = "default"
+_STRATEGIES: tuple[Json, ...] = (
+    {"type": "Recreate"},
+    {"maxSurge": 2, "maxUnavailable": 0},
+    {"maxSurge": 0, "maxUnavailable": "50%"},
+    {"maxSurge": "100%", "drainTimeoutSeconds": 5},
+)
+_SIZES = ("minReplicas", "maxReplicas")
 GROUPS = ("small", "big", "spare")
 
 
@@ -55,6 +62,8 @@ class People:
         }
         if rng.random() < 0.15:
             spec["autoscaling"]["enabled"] = False
+        if rng.random() < 0.4:
+            spec["updateStrategy"] = rng.choice(_STRATEGIES)
         return spec
 
     def _group(self, name: str) -> Json:
@@ -63,6 +72,8 @@ class People:
         group: Json = {"name": name, "minReplicas": least, "maxReplicas": least + rng.randint(0, 2)}
         if rng.random() < 0.2:
             group["priority"] = rng.randint(0, 2)
+        if rng.random() < 0.15:
+            group["hostsPerReplica"] = 2
         return group
 
     def _job_spec(self, clusters: list[str]) -> Json:
@@ -113,7 +124,7 @@ class People:
 
     def _resize(self, spec: Json) -> None:
         group = self._rng.choice(spec["workerGroups"])
-        group |= {name: value for name, value in self._group(group["name"]).items() if name != "priority"}
+        group |= {name: value for name, value in self._group(group["name"]).items() if name in _SIZES}
 
     def _add_group(self, spec: Json) -> None:
         free = [name for name in GROUPS if name not in {group["name"] for group in spec["workerGroups"]}]
