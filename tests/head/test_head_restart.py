@@ -186,3 +186,27 @@ def test_a_head_without_a_state_directory_starts_with_nothing() -> None:
         cluster.connect()
         with pytest.raises(ValueError, match="Failed to look up actor"):
             shoal.get_actor("counter", namespace="tests")
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_driver_on_a_worker_goes_on(
+    cluster: LocalCluster, make_client: Callable[[], JobClient], tmp_path: Path, end: str
+) -> None:
+    """Also over an orderly end of the head, as an eviction is one; its own drivers end then."""
+    open_ = tmp_path / "open"
+    cluster.add_node(num_cpus=1)
+    client = make_client()
+    waits = f"echo begun; while [ ! -e {open_} ]; do sleep 0.05; done; echo ended; exit 4"
+    client.submit(waits, submission_id="placed", resources={"CPU": 1})
+    client.submit("echo begun; exec sleep 1000", submission_id="local")
+    until(lambda: has_begun(client, "placed") and has_begun(client, "local"))
+    getattr(cluster.head, end)()
+    cluster.restart_head()
+    client = make_client()
+    jobs = {job.submission_id: job for job in client.snapshot().jobs}
+    assert jobs["placed"].state == head_pb2.JOB_STATE_RUNNING
+    assert jobs["local"].reason == {"kill": "HeadLost", "stop": "HeadStopped"}[end]
+    open_.touch()
+    job = client.wait("placed", SECONDS)
+    assert (job.state, job.exit_code) == (FAILED, 4)
+    assert "ended" in job.output_tail

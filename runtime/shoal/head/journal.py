@@ -62,6 +62,11 @@ class Journal:
             self._put("identity", CLUSTER_ID, self.cluster_id)
 
     @property
+    def outlives_the_head(self) -> bool:
+        """Whether a later head process finds what was written."""
+        return self._state is not None
+
+    @property
     def full(self) -> bool:
         """Whether the disk is too far behind to take in anything new."""
         return self._state is not None and self._state.full

@@ -18,6 +18,11 @@ Fate = Literal["ended", "placed", "start", "stopped", "lost"]
 class JobJournal(Protocol):
     """Where jobs are written; nothing here waits."""
 
+    @property
+    def outlives_the_head(self) -> bool:
+        """Whether a later head process finds what was written."""
+        ...
+
     def job(self, job: Job) -> None:
         """A job changed."""
         ...
@@ -33,6 +38,8 @@ class JobJournal(Protocol):
 
 class NoJournal:
     """Nothing outlives the process."""
+
+    outlives_the_head = False
 
     def job(self, job: Job) -> None:
         """See ``JobJournal``."""

@@ -263,9 +263,14 @@ class JobRunner:
         """Stop all jobs and wait for them. Idempotent."""
         with self._lock:
             self._closed = True
-            for job in self._table:
-                self._table.stop_requested(job.spec.submission_id, "HeadStopped")
             placed = [job.spec.submission_id for job in self._table if job.spec.resources and not job.done]
+            if self._hooks.journal.outlives_the_head and self._placer is not None:
+                kept, placed = set(placed), []  # they go on without a head; the next one hears of them
+            else:
+                kept = set()
+            for job in self._table:
+                if job.spec.submission_id not in kept:
+                    self._table.stop_requested(job.spec.submission_id, "HeadStopped")
         for submission_id in placed if self._placer is not None else ():
             assert self._placer is not None
             self._placer.withdraw(submission_id, CLOSE_SECONDS)

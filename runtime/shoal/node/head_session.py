@@ -79,6 +79,7 @@ class HeadSession:
         self._news = self._closing = asyncio.Event()
         self._connected = False
         self._incarnation = ""
+        self._session_number = 0
         self._explained = ""
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shoal-head-session", daemon=True)
@@ -225,7 +226,8 @@ class HeadSession:
     async def _session(self) -> None:
         register = await self._on_reactor(self._events.registration)
         self._backlog.complete(register, time.monotonic())
-        call = self._stub.Session(self._requests(register))
+        self._session_number += 1
+        call = self._stub.Session(self._requests(register, self._session_number))
         try:
             async with asyncio.timeout(WELCOME_SECONDS) as limit:
                 async for message in call:
@@ -253,13 +255,14 @@ class HeadSession:
             self._connected = connected
             self._call_soon(lambda: self._events.on_connected(connected))
 
-    async def _requests(self, register: node_pb2.RegisterNode) -> AsyncIterator[node_pb2.NodeMessage]:
+    async def _requests(self, register: node_pb2.RegisterNode, number: int) -> AsyncIterator[node_pb2.NodeMessage]:
+        """What is sent in one session. grpc may still read it when that is over: it must take nothing then."""
         yield node_pb2.NodeMessage(register=register)
         closing = asyncio.create_task(self._closing.wait())
         try:
-            while True:
+            while number == self._session_number:
                 self._news.clear()
-                while self._connected and (message := self._backlog.take(time.monotonic())) is not None:
+                while self._is_open(number) and (message := self._backlog.take(time.monotonic())) is not None:
                     yield message
                 if self._closing.is_set():
                     yield node_pb2.NodeMessage(goodbye=node_pb2.Goodbye(reason="it was stopped"))
@@ -271,6 +274,9 @@ class HeadSession:
                     news.cancel()
         finally:
             closing.cancel()
+
+    def _is_open(self, number: int) -> bool:
+        return self._connected and number == self._session_number
 
     async def _on_reactor(self, function: Callable[[], T]) -> T:
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
