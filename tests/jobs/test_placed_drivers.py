@@ -10,8 +10,11 @@ import pytest
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.placed_drivers import PlacedDrivers
+from shoal.head.service import HeadService
 from shoal.jobs.client import JobClient
-from shoal.protocol import head_pb2
+from shoal.jobs.package_store import PackageStore
+from shoal.jobs.runner import JobRunner
+from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
 from shoal.resources import ResourceSet
 from shoal.testing.cluster import LocalCluster
 
@@ -48,6 +51,55 @@ def test_refused_driver_waits_a_moment_for_another_node():
     assert drivers.place([node("n", 1)], 2.1) == []
     assert drivers.next_deadline() == pytest.approx(2.2)
     assert len(drivers.place([node("m", 1)], 2.3)) == 1
+
+
+def test_order_that_was_lost_with_a_session_is_given_again(tmp_path):
+    packages = PackageStore(tmp_path / "head")
+    service = HeadService(packages)
+    hooks = service.job_hooks()
+    service.attach_jobs(JobRunner(tmp_path, "", packages, hooks, None, service.drivers))
+    register = node_pb2.RegisterNode(
+        protocol_version=PROTOCOL_VERSION,
+        address=node_pb2.NodeAddress(node_id="n" * 32, ip="127.0.0.1", port=1),
+        total=head_pb2.Resources(amounts={"CPU": 10_000}),
+    )
+    report = node_pb2.NodeMessage(
+        report=node_pb2.NodeReport(available=register.total, drain_state=head_pb2.DRAIN_STATE_ACTIVE)
+    )
+    heard = []
+    try:
+        session = service.open_session(register, heard.append, heard.append)
+        session.receive(report)
+        request = head_pb2.SubmitJobRequest(submission_id="s", entrypoint="true", resources=register.total)
+        service.jobs.submit(request)
+        until(lambda: any(message.HasField("start_driver") for message in heard))
+        session.broke()
+        heard.clear()
+        session = service.open_session(register, heard.append, heard.append)
+        (again,) = [message.start_driver for message in heard if message.HasField("start_driver")]
+        assert (again.submission_id, again.entrypoint) == ("s", "true")
+        ended = node_pb2.DriverReport(submission_id="s", state="STATE_EXITED", exit_code=4)
+        session.receive(node_pb2.NodeMessage(driver_report=ended))
+        assert service.jobs.snapshot("s").exit_code == 4
+        assert any(message.HasField("forget_driver") for message in heard)
+    finally:
+        service.close()
+
+
+def test_driver_that_nobody_knows_is_stopped(tmp_path):
+    """A node comes back to a head that has lost its tables."""
+    service = HeadService(PackageStore(tmp_path / "head"))
+    heard = []
+    register = node_pb2.RegisterNode(
+        protocol_version=PROTOCOL_VERSION, address=node_pb2.NodeAddress(node_id="n" * 32, ip="127.0.0.1", port=1)
+    )
+    try:
+        session = service.open_session(register, heard.append, heard.append)
+        running = node_pb2.DriverReport(submission_id="old", state="STATE_RUNNING")
+        session.receive(node_pb2.NodeMessage(driver_report=running))
+        assert [m.stop_driver.submission_id for m in heard if m.HasField("stop_driver")] == ["old"]
+    finally:
+        service.close()
 
 
 def until(condition, seconds=20.0):

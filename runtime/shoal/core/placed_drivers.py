@@ -60,6 +60,10 @@ class PlacedDrivers:
         driver = self._drivers.get(submission_id)
         return None if driver is None else driver.node_id
 
+    def on_node(self, node_id: str) -> list[str]:
+        """The drivers that a node has, or should have."""
+        return [key for key, driver in self._drivers.items() if driver.node_id == node_id]
+
     def waiting(self) -> bool:
         """Whether any driver has no node."""
         return any(not driver.node_id for driver in self._drivers.values())
@@ -100,7 +104,7 @@ class PlacedDrivers:
 
     def node_died(self, node_id: str) -> list[str]:
         """The drivers that went with a node; they are forgotten here."""
-        lost = [submission_id for submission_id, driver in self._drivers.items() if driver.node_id == node_id]
+        lost = self.on_node(node_id)
         for submission_id in lost:
             del self._drivers[submission_id]
         return lost

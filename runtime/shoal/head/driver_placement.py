@@ -106,6 +106,11 @@ class DriverPlacement:
             (submission_id,) = demand.examples
             self._news.append(_Wait(submission_id, self._table.explain(submission_id, candidates)))
 
+    def node_registered(self, node_id: str) -> None:
+        """A session begins: an order may have been lost with the one before. The node keeps what it knows already."""
+        for submission_id in self._table.on_node(node_id):
+            self._send(node_id, self._start(self._specs[submission_id]))
+
     def node_died(self, node_id: str, name: str, reason: str) -> None:
         """The drivers on that node are lost."""
         for submission_id in self._table.node_died(node_id):

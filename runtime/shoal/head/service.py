@@ -215,6 +215,7 @@ class HeadService:
             for actor_id in self._actors.subscribed(info.node_id):
                 deliver(self._update(actor_id))
             self._carry_out(instructions)
+            self.drivers.node_registered(info.node_id)
             self._membership_changed()
         return NodeSession(self, info.node_id, member.session)
 
