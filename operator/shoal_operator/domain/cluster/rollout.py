@@ -156,14 +156,15 @@ class _Group:
         self._head_answers = head_answers
         self._outdated = [replica for replica in replicas if replica.is_outdated]
         self._fresh = [replica for replica in replicas if not replica.is_outdated]
-        self._links = {
-            victim.key: fresh for fresh in self._fresh for victim in self._outdated if fresh.replaces & victim.uids
-        }
+        victims = {uid: victim.key for victim in self._outdated for uid in victim.uids}
+        self._links = {victims[uid]: fresh for fresh in self._fresh for uid in fresh.replaces if uid in victims}
+        """By the key of an outdated replica: the one that was made to replace it."""
 
     def plan(self, name: str) -> GroupRollout:
         leaving = [replica for replica in self._outdated if replica.is_draining]
-        discard = [replica for replica in self._outdated if replica not in leaving and self._is_useless(replica)]
-        staying = [replica for replica in self._outdated if replica not in leaving and replica not in discard]
+        there = [replica for replica in self._outdated if not replica.is_draining]
+        discard = [replica for replica in there if self._is_useless(replica)]
+        staying = [replica for replica in there if not self._is_useless(replica)]
         stuck = next(self._stuck(), None)
         retire = [replica for replica in staying if self._is_replaced(replica)]
         rest = [replica for replica in staying if replica.key not in self._links]
