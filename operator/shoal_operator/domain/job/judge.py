@@ -15,7 +15,7 @@ from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.domain import conditions
 from shoal_operator.domain.job.attempts import judge_attempt
 from shoal_operator.domain.job.observed import JobObservation
-from shoal_operator.domain.job.progress import Progress, Stage, live_rows, row_of
+from shoal_operator.domain.job.progress import Progress, Stage, head_answers, live_rows, row_of
 from shoal_operator.domain.job.stopping import begin_stop, continue_stop, stopping_reason, suspended
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.domain.validation import validate_job
@@ -76,7 +76,9 @@ def _recorded(start: Progress, job: ComputeJob) -> Progress | None:
 
 
 def _suspend(start: Progress, observed: JobObservation, now: datetime) -> Progress:
-    if conditions.is_true(observed.job.status.conditions, ConditionType.SUSPENDED) and not live_rows(observed):
+    # What a head that does not answer said last is no reason to stop again what has been given up already.
+    runs = head_answers(observed) and live_rows(observed)
+    if conditions.is_true(observed.job.status.conditions, ConditionType.SUSPENDED) and not runs:
         return suspended(start, observed)
     current = judge_attempt(start, observed, now)
     if current.stage.is_final:
