@@ -102,7 +102,7 @@ class Invariants:
         cluster = next((one for one in self._server.all("computeclusters") if one["metadata"]["uid"] == uid), None)
         allowed = self._most(uid, group)
         if cluster is not None and len({one["metadata"]["labels"][labels.TEMPLATE_HASH] for one in live}) > 1:
-            allowed += _surge(cluster["spec"], allowed)
+            allowed += _surge(cluster["spec"], group, allowed)
         if len(live) > allowed:
             self.broken(f"group {group} of {meta['labels'][labels.CLUSTER]} has {len(live)} pods, allowed {allowed}")
 
@@ -247,6 +247,8 @@ class Invariants:
             if not status.get("reason"):
                 yield f"{name} waits for its lost head, and says no reason"
             return
+        if lost and any(group.get("hostsPerReplica", 1) > 1 for group in spec["workerGroups"]):
+            return  # a replica is made anew only when all of its hosts have gone, the one on the lost machine too
         yield from self._points_of_running_cluster(name, cluster, pods)
 
     def _is_lost(self, pod: Json) -> bool:
@@ -357,6 +359,7 @@ def _limit(spec: Json, group: Json) -> int:
     return int(group.get("maxReplicas", 10)) * int(group.get("hostsPerReplica", 1))
 
 
-def _surge(spec: Json, size: int) -> int:
+def _surge(spec: Json, group: str, size: int) -> int:
     wanted = (spec.get("updateStrategy") or {}).get("maxSurge", 1)
-    return math.ceil(size * int(wanted[:-1]) / 100) if isinstance(wanted, str) else int(wanted)
+    hosts = max((int(one.get("hostsPerReplica", 1)) for one in spec["workerGroups"] if one["name"] == group), default=1)
+    return math.ceil(size * int(wanted[:-1]) / 100) if isinstance(wanted, str) else int(wanted) * hosts
