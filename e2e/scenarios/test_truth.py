@@ -16,6 +16,7 @@ import pytest
 from e2e import manifests
 from e2e.api import Object
 from e2e.kubectl import Running
+from e2e.providers import LocalProvider
 from e2e.world import World, condition, is_true
 
 JOBS: Final = 3
@@ -53,24 +54,33 @@ def _code(index: int) -> int:
 
 def _start(world: World, fault: str, size: Size) -> None:
     """A cluster, and jobs on it that all run; a third of them end while the fault lasts."""
-    spec = manifests.cluster_spec(world.image)
-    if fault == "head" and _has_volumes(world):
+    slots = manifests.group("slots", minReplicas=1, maxReplicas=1, resources={"slot": size.jobs})
+    spec = manifests.cluster_spec(world.image, [slots] if _outlives_heads(world, fault) else ())
+    if _outlives_heads(world, fault):
         spec["state"] = {"backend": "PersistentVolume"}
     world.apply(manifests.cluster(fault, spec))
-    jobs = []
-    for index in range(size.jobs):
-        early = index % 3 == 1
-        seconds = size.pause_seconds * (0.5 if early else 0.7 if fault == "head" else 1.3)
-        command = f"echo begin {index}; sleep {seconds:g}; echo end {index}; exit {_code(index)}"
-        limit = 1 if fault == "head" else 0
-        world.may_fail.add(_name(fault, index))
-        reference = {"name": fault}
-        jobs.append(manifests.job(_name(fault, index), clusterRef=reference, entrypoint=command, backoffLimit=limit))
-    world.apply(*jobs)
+    world.apply(*(_job(world, fault, index, size) for index in range(size.jobs)))
 
 
-def _has_volumes(world: World) -> bool:
-    return bool(world.api.list("/apis/storage.k8s.io/v1/storageclasses"))
+def _job(world: World, fault: str, index: int, size: Size) -> manifests.Manifest:
+    seconds = size.pause_seconds * (0.5 if index % 3 == 1 else 0.7 if fault == "head" else 1.3)
+    command = f"echo begin {index}; sleep {seconds:g}; echo end {index}; exit {_code(index)}"
+    fields = {"clusterRef": {"name": fault}, "entrypoint": command, "backoffLimit": int(fault == "head")}
+    if _is_elsewhere(world, fault, index):
+        fields["entrypointResources"] = {"slot": 1}
+    world.may_fail.add(_name(fault, index))
+    return manifests.job(_name(fault, index), **fields)
+
+
+def _outlives_heads(world: World, fault: str) -> bool:
+    """Whether the head's tables are on a volume: where the place has volumes, and heads are killed."""
+    local = isinstance(world.provider, LocalProvider)
+    return fault == "head" and (local or bool(world.api.list("/apis/storage.k8s.io/v1/storageclasses")))
+
+
+def _is_elsewhere(world: World, fault: str, index: int) -> bool:
+    """Every third driver runs on a worker, and goes on while there is no head."""
+    return _outlives_heads(world, fault) and index % 3 == 2
 
 
 def _all_run(world: World, fault: str, size: Size) -> None:
@@ -95,6 +105,8 @@ def _check(world: World, fault: str, size: Size) -> None:
         if code:
             right = right and condition(job, "Failed")["reason"] == "EntrypointFailed"
             right = right and status.get("failure", {}).get("exitCode") == code
+        if _is_elsewhere(world, fault, index):
+            right = right and (status["attempt"], status["failedAttempts"]) == (1, 0)
         right = right and _never_wavered(world, name)
         if not right:
             wrong.append(f"{name}: {status}")
