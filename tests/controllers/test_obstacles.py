@@ -53,6 +53,23 @@ async def test_a_full_quota_of_one_group_stops_no_other_and_heals_by_itself(worl
         assert reason(await world.api.cluster()) is None
 
 
+async def test_no_worker_takes_the_heads_place_where_a_quota_has_room_for_one_pod(world):
+    taken = []
+
+    def one_pod(method, path, body):
+        if method != "POST" or path != PODS:
+            return None
+        taken.append('"demo-head"' in body)
+        return None if len(taken) == 1 else QUOTA
+
+    world.recorder.spoil_body = one_pod
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        await until(world.api.pod_names, lambda found: found == ["demo-head"])
+        await until(world.api.cluster, lambda found: condition(found, "WorkersReady") == ("False", "QuotaExceeded"))
+        assert taken[0]
+
+
 async def test_the_next_group_steps_in_for_one_that_is_refused(world):
     refuse(world, '"demo-first-', QUOTA)
     async with world.operator():

@@ -152,11 +152,17 @@ class _Execution:
         return True
 
     async def _create_pods(self, manifests: Sequence[Manifest]) -> None:
-        """Head and groups side by side: what is refused in one stops no other."""
+        """The head, then the groups side by side: what is refused in one stops no other.
+
+        Where a quota has room for few pods, none of its workers shall take the head's place.
+        """
         groups: dict[str, list[Manifest]] = {}
         for manifest in manifests:
             groups.setdefault(str(manifest["metadata"].get("labels", {}).get(labels.GROUP, "")), []).append(manifest)
-        outcomes = await asyncio.gather(*(slow_start(pods, self._create_pod) for pods in groups.values()))
+        groups = {name: groups[name] for name in sorted(groups, key=lambda name: name != labels.HEAD_GROUP)}
+        first = [await slow_start(groups[labels.HEAD_GROUP], self._create_pod)] if labels.HEAD_GROUP in groups else []
+        rest = [pods for name, pods in groups.items() if name != labels.HEAD_GROUP]
+        outcomes = [*first, *await asyncio.gather(*(slow_start(pods, self._create_pod) for pods in rest))]
         for group, outcome in zip(groups, outcomes, strict=True):
             refused = [(pod, error) for pod, error in outcome.failed if _is_refusal(error)]
             for pod, error in refused[:1]:
@@ -276,8 +282,11 @@ class _Execution:
         return {**manifest, "metadata": {"namespace": self._namespace, **manifest["metadata"]}}
 
     def _identity(self) -> Json:
-        """Of the version that was looked at: a status continues the one before it (attempts, outcomes, times), so one
-        made from an older version, by a stale cache or by a leader that is none any more, must not replace it."""
+        """Of the version that was looked at.
+
+        A status continues the one before it (attempts, outcomes, times), so one made from an older version, by a stale
+        cache or by a leader that is none any more, must not replace it.
+        """
         metadata = {name: self._root["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
         return {"apiVersion": self._root["apiVersion"], "kind": self._root["kind"], "metadata": metadata}
 
