@@ -41,7 +41,8 @@ async def test_a_cluster_becomes_ready(world):
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
         cluster = await world.api.cluster()
         assert cluster["status"]["workers"]["ready"] == 3
-        assert cluster["status"]["head"]["incarnation"] == "first"
+        head = {"podName": "demo-head", "serviceName": "demo-head", "incarnation": "first"}
+        assert head.items() <= cluster["status"]["head"].items()
         assert "finalizers" not in cluster["metadata"]
         assert "annotations" not in cluster["metadata"]
         owner = (await world.api.pods())[0]["metadata"]["ownerReferences"][0]
@@ -108,6 +109,8 @@ async def test_workers_grow_from_demand_and_idle_ones_go(world):
         await until(world.api.pod_names, lambda names: names == ["demo-head"])
         drained = {identity for kind, identity in head.commands if kind == "drain"}
         assert drained == {"node-demo-small-0", "node-demo-small-1"}
+        cluster = await world.api.cluster()
+        assert cluster["metadata"]["generation"] == 1, "what the autoscaler wants is not written into the spec"
 
 
 async def test_a_shape_that_no_group_can_hold_is_said(world):

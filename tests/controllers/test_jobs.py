@@ -122,3 +122,21 @@ async def test_suspend_stops_the_program_and_resume_starts_it_anew(world):
         await until(world.api.job, is_true("Running"))
         uid = (await world.api.job())["metadata"]["uid"]
         assert second.commands == [("submit", f"{uid}-2")]
+
+
+async def test_a_cluster_that_is_refused_is_said_on_the_job(world):
+    words = 'computeclusters.shoal.dev "demo" is forbidden: exceeded quota: small'
+    refuses = lambda method, path, _: (403, words) if method == "PATCH" and path.endswith("/demo") else None  # noqa: E731
+    world.recorder.spoil_body = refuses
+    async with world.operator():
+        await world.api.create("computejobs", a_job())
+        job = await until(world.api.job, lambda job: (job.get("status") or {}).get("reason") == "WriteRefused")
+        assert "exceeded quota: small" in job["status"]["message"]
+        assert condition(job, "Running") == ("False", "WriteRefused")
+        world.recorder.spoil_body = lambda method, path, body: None
+        await world.api.patch(JOB, {"metadata": {"labels": {"look": "again"}}})
+        await until(world.api.cluster, lambda cluster: cluster is not None)
+        await until(world.api.job, lambda job: job["status"]["reason"] != "WriteRefused")
+        assert [event for event in await world.api.events() if event == ("WriteRefused", "demo")] == [
+            ("WriteRefused", "demo")
+        ]

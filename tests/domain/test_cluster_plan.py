@@ -180,10 +180,13 @@ def test_ended_worker_is_replaced(cluster_world: MakeWorld) -> None:
     world = cluster_world(workerGroups=[{**SMALL, "minReplicas": 2}])
     world.settle()
     world.start_pods()
+    world.settle()
+    assert world.condition("Ready")["status"] == "True"
     uid = world.pods["demo-small-0"]["metadata"]["uid"]
     world.wait(60)
     world.end_pod("demo-small-0")
     world.settle()
+    assert world.condition("Ready")["status"] == "False", "ready is what is, not what once was"
     assert len(world.workers()) == 2
     assert uid not in [pod["metadata"]["uid"] for pod in world.pods.values()]
     assert any("the host needs memory" in event.message for event in world.events)
@@ -335,6 +338,19 @@ def test_fixed_size_without_autoscaling(cluster_world: MakeWorld) -> None:
         world.idle(name, 1)
     world.settle(passes=8)
     assert len(world.workers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("autoscaled", "replicas", "count"),
+    [(False, None, 1), (False, 0, 0), (False, 3, 3), (False, 6, 6), (True, 3, 1), (True, None, 1)],
+)
+def test_replicas_count_without_autoscaling_alone(
+    cluster_world: MakeWorld, autoscaled: bool, replicas: int | None, count: int
+) -> None:
+    group = {**SMALL, "minReplicas": 1, "maxReplicas": 4, "replicas": replicas}
+    world = cluster_world(autoscaling={"enabled": autoscaled}, workerGroups=[group])
+    world.settle()
+    assert len(world.workers()) == count
 
 
 def test_unchanged_world_gives_the_same_status_later(cluster_world: MakeWorld) -> None:

@@ -52,6 +52,9 @@ def template(**resources: Any) -> dict[str, Any]:
     return {"spec": {"containers": [{"name": "side"}, {"name": "shoal", "resources": resources}]}}
 
 
+DEVICES = {"CPU": 1, "TPU": 4, "neuron_cores": 2}
+
+
 @pytest.mark.parametrize(
     ("explicit", "pod", "units"),
     [
@@ -60,6 +63,12 @@ def template(**resources: Any) -> dict[str, Any]:
         ({"GPU": "0.5"}, None, {"GPU": 0.5}),
         ({}, template(requests={"cpu": "1500m", "memory": "1Ki"}), {"CPU": 1.5, "memory": 1024}),
         ({}, template(limits={"cpu": 2, "nvidia.com/gpu": 1}), {"CPU": 2, "GPU": 1}),
+        ({"CPU": 1}, template(limits={"nvidia.com/gpu": 2, "nvidia.com/mig-1g.5gb": 1}), {"CPU": 1, "GPU": 3}),
+        ({"CPU": 1}, template(requests={"amd.com/gpu": 1}, limits={"amd.com/gpu": 1}), {"CPU": 1, "GPU": 1}),
+        ({"CPU": 1}, template(limits={"example.com/vgpu": 1}), {"CPU": 1, "GPU": 1}),
+        ({"CPU": 1, "GPU": 0}, template(limits={"nvidia.com/gpu": 1}), {"CPU": 1}),
+        ({"CPU": 1}, template(limits={"google.com/tpu": 4, "aws.amazon.com/neuroncore": 2}), DEVICES),
+        ({"CPU": 1}, template(limits={"ephemeral-storage": "1Gi", "example.com/fpga": 1}), {"CPU": 1}),
         ({"CPU": 1}, template(requests={"cpu": 4, "memory": "1Ki"}), {"CPU": 1, "memory": 1024}),
         ({"memory": 0}, template(requests={"cpu": 4, "memory": "1Ki"}), {"CPU": 4}),
     ],
@@ -136,6 +145,26 @@ def test_pod_view_collects_what_holds_a_pod_up() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("policy", "exit_code", "phase"),
+    [
+        ("Always", 1, "Running"),
+        ("Always", 0, "Running"),
+        ("OnFailure", 1, "Running"),
+        ("OnFailure", 0, "Succeeded"),
+        ("Never", 1, "Failed"),
+        ("Never", 0, "Succeeded"),
+        ("Never", None, "Running"),
+    ],
+)
+def test_a_runtime_that_has_ended_for_good_ends_its_pod(policy: str, exit_code: int | None, phase: str) -> None:
+    """A sidecar that runs on keeps the pod's own phase at Running for ever."""
+    state = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code}}
+    statuses = [{"name": "side", "state": {"terminated": {"exitCode": 0}}}, {"name": "shoal", "state": state}]
+    pod = {"spec": {"restartPolicy": policy}, "status": {"phase": "Running", "containerStatuses": statuses}}
+    assert pod_view(pod).phase == phase
+
+
 def test_pod_view_of_nothing_is_a_pending_pod() -> None:
     assert pod_view({}).phase == "Pending"
     assert pod_view({"metadata": None, "status": None}).reasons == ()
@@ -175,6 +204,7 @@ def test_worker_pod_joins_the_head() -> None:
     )
     assert (pod["metadata"]["name"], pod["metadata"]["labels"]["shoal.dev/replica-index"]) == ("demo-small-7", "7")
     assert container["readinessProbe"]["tcpSocket"] == {"port": 7381}
+    assert "initContainers" not in pod["spec"], "the process itself waits for its head"
     assert {"name": "shoal-token", "secret": {"secretName": "demo-token", "defaultMode": 0o440}} in pod["spec"][
         "volumes"
     ]
@@ -182,7 +212,12 @@ def test_worker_pod_joins_the_head() -> None:
 
 def test_template_is_kept_around_the_runtime() -> None:
     given_template = {
-        "metadata": {"labels": {"team": "x", "shoal.dev/group": "forged"}, "annotations": {"note": "y"}},
+        "metadata": {
+            "name": "theirs",
+            "namespace": "elsewhere",
+            "labels": {"team": "x", "shoal.dev/group": "forged", "app.kubernetes.io/name": "forged"},
+            "annotations": {"note": "y"},
+        },
         "spec": {
             "nodeSelector": {"disk": "ssd"},
             "containers": [
@@ -198,7 +233,9 @@ def test_template_is_kept_around_the_runtime() -> None:
     assert [entry["name"] for entry in runtime["env"]] == ["A", "POD_IP", "POD_NAME"]
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert (pod["metadata"]["labels"]["team"], pod["metadata"]["labels"]["shoal.dev/group"]) == ("x", "small")
+    assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "shoal"
     assert pod["metadata"]["annotations"] == {"note": "y"}
+    assert (pod["metadata"]["name"], pod["metadata"]["namespace"]) == ("demo-small-0", "ns")
 
 
 def test_template_hash_changes_with_the_spec_alone() -> None:

@@ -92,7 +92,8 @@ class WorkerGroup(Model):
     resources: ResourceMap = {}
     """Logical resources of one worker, for example {CPU: 2, GPU: 1, memory: 4Gi}.
 
-    Default: the requests of the template's container `shoal` (cpu becomes CPU), else CPU 1.
+    Default: the requests of the template's container `shoal` (cpu becomes CPU; devices named *gpu and MIG slices GPU,
+    google.com/tpu TPU, aws.amazon.com/neuroncore neuron_cores), else CPU 1. Devices of resource claims: name them here.
     """
     labels: LabelMap = {}
     """Labels of the group's nodes, for label selectors of tasks and actors, and of their pods."""

@@ -14,6 +14,7 @@ from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.world import Key
+from shoal_operator.domain import conditions
 from shoal_operator.domain.job.observed import (
     JobObservation,
     Rival,
@@ -70,9 +71,10 @@ class JobController:
         plan = plan_job(observed, now)
         execution = await shell.execute(plan, document)
         for refusal in execution.refusals:
-            shell.record(document, EventRecord("Warning", Reason.WRITE_REFUSED, refusal, Action.PLAN))
+            if job.status.message != conditions.shorten(refusal):
+                shell.record(document, EventRecord("Warning", Reason.WRITE_REFUSED, refusal, Action.PLAN))
         if job.metadata.deletion_timestamp is None:
-            await shell.apply_status(document, job_status(observed, plan, now))
+            await shell.apply_status(document, job_status(observed, plan, now, refusals=execution.refusals))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
 
 

@@ -24,8 +24,13 @@ _SUFFIXES: Final[dict[str, Decimal]] = {
     **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
 }
 _PATTERN: Final = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([numkMGTPEKi]*)")
-_ACCELERATORS: Final = {"nvidia.com/gpu": "GPU", "amd.com/gpu": "GPU"}
-_NAMES: Final = {"cpu": "CPU", "memory": "memory", **_ACCELERATORS}
+_NAMES: Final = {
+    "cpu": "CPU",
+    "memory": "memory",
+    "google.com/tpu": "TPU",
+    "aws.amazon.com/neuroncore": "neuron_cores",
+}
+_SLICE_OF_A_GPU: Final = "nvidia.com/mig-"
 
 
 def parse_quantity(quantity: int | float | str) -> Decimal:
@@ -70,7 +75,7 @@ def group_resources(explicit: Mapping[str, int | str], template: Mapping[str, An
     Args:
         explicit: ``resources`` of the group; each entry wins over the template, 0 removes one.
         template: the group's pod template; requests (or limits) of the runtime's container count: cpu as CPU,
-            memory as memory, nvidia.com/gpu and amd.com/gpu as GPU.
+            memory as memory, devices as `logical_name` says, those of one name added up.
 
     Returns:
         CPU 1 when neither says anything.
@@ -81,10 +86,28 @@ def group_resources(explicit: Mapping[str, int | str], template: Mapping[str, An
     container = runtime_container(template)
     asked = container.get("resources") or {}
     pod_wants: Mapping[str, Any] = {**(asked.get("limits") or {}), **(asked.get("requests") or {})}
-    implied = {_NAMES[name]: quantity for name, quantity in pod_wants.items() if name in _NAMES}
+    implied: dict[str, str | int] = {}
+    for name, quantity in pod_wants.items():
+        logical = logical_name(name)
+        if logical in implied:
+            implied[logical] = str(parse_quantity(implied[logical]) + parse_quantity(quantity))
+        elif logical:
+            implied[logical] = quantity
     if not explicit and "CPU" not in implied:
         implied["CPU"] = 1
     return resource_set({**implied, **explicit})
+
+
+def logical_name(name: str) -> str:
+    """What programs call a resource of a container; empty for those that they cannot ask for.
+
+    Example:
+        >>> [logical_name(name) for name in ("cpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb", "ephemeral-storage")]
+        ['CPU', 'GPU', 'GPU', '']
+    """
+    if name.endswith("gpu") or name.startswith(_SLICE_OF_A_GPU):
+        return "GPU"
+    return _NAMES.get(name, "")
 
 
 def runtime_container(template: Mapping[str, Any] | None) -> Mapping[str, Any]:

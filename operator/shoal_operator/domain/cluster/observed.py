@@ -17,6 +17,7 @@ from shoal_operator.domain.cluster.pod_reasons import PodReason, read_reasons
 from shoal_operator.domain.hashing import spec_hash
 from shoal_operator.domain.head import HeadView
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
+from shoal_operator.domain.quantities import RUNTIME_CONTAINER
 from shoal_operator.domain.refusals import Refusal
 
 PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -36,6 +37,7 @@ class PodView:
     """Replica index; -1 for the head or when the label is missing."""
     template_hash: str
     phase: PodPhase
+    """Of the runtime in it: where that has ended and is not started again, Succeeded or Failed."""
     ready: bool
     ip: str = ""
     created: datetime | None = None
@@ -135,7 +137,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         role=pod_labels.get(labels.ROLE, ""),
         index=_index(pod_labels.get(labels.REPLICA_INDEX, "")),
         template_hash=pod_labels.get(labels.TEMPLATE_HASH, ""),
-        phase=status.get("phase") or "Pending",
+        phase=_phase(pod),
         ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         ip=status.get("podIP") or "",
         created=timestamp(metadata.get("creationTimestamp")),
@@ -149,6 +151,20 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         replica_ran=labels.REPLICA_RAN in notes,
         head_attempt=max(1, _index(notes.get(labels.HEAD_ATTEMPT, ""))),
     )
+
+
+def _phase(pod: Mapping[str, Any]) -> PodPhase:
+    """The pod's own phase; but where the runtime has ended for good, the pod has, whatever else runs in it."""
+    status = pod.get("status") or {}
+    phase: PodPhase = status.get("phase") or "Pending"
+    policy = (pod.get("spec") or {}).get("restartPolicy") or "Always"
+    entries = [entry for entry in status.get("containerStatuses") or [] if entry.get("name") == RUNTIME_CONTAINER]
+    ended = [(entry.get("state") or {}).get("terminated") for entry in entries]
+    if phase != "Running" or policy == "Always" or not ended or not ended[0]:
+        return phase
+    if ended[0].get("exitCode") == 0:
+        return "Succeeded"
+    return phase if policy == "OnFailure" else "Failed"
 
 
 def child_view(document: Mapping[str, Any]) -> ChildView:

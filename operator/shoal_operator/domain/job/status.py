@@ -8,6 +8,7 @@ counts and output change at most every two seconds, so that a busy program does 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,18 +30,27 @@ from shoal_operator.domain.plan import Plan
 from shoal_operator.domain.reasons import ConditionType, Reason
 
 
-def job_status(observed: JobObservation, plan: Plan, now: datetime) -> dict[str, Any]:  # noqa: ARG001 - one shape
+def job_status(
+    observed: JobObservation,
+    plan: Plan,  # noqa: ARG001 - one shape
+    now: datetime,
+    *,
+    refusals: Sequence[str] = (),
+) -> dict[str, Any]:
     """The whole ``status`` of the job as camelCase JSON.
 
     Args:
         observed: the world that ``plan`` was made from.
         plan: what this pass does.
         now: the current time, timezone-aware.
+        refusals: what the API server refused of this plan for good (the job's cluster), in its words.
 
     Returns:
         The value of ``status``. Write it only when it differs from what the object has.
     """
     progress = judge(observed, now)
+    if refusals and progress.stage in (Stage.WAITING, Stage.SUBMITTING, Stage.RUNNING):
+        progress = replace(progress, reason=Reason.WRITE_REFUSED, message=refusals[0])
     old = observed.job.status
     if progress.stage is Stage.IGNORED:
         return dump(old)
