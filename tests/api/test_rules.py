@@ -190,6 +190,14 @@ def test_schema_refuses_and_lint_agrees(spec: Json, words: str) -> None:
     assert any(words in str(problem) for problem in check_document(document))
 
 
+@pytest.mark.parametrize("kind", ["ComputeCluster", "ComputeJob"])
+def test_names_are_those_of_services_of_at_most_63_characters(kind: str) -> None:
+    for name, accepted in (("x" * 63, True), ("x" * 64, False), ("X", False), ("1-a", False), ("a-1", True)):
+        document = {"metadata": {"name": name}, "spec": {"entrypoint": "true"}}
+        found = [problem.text() for problem in schema.validate(schema_of(kind), document)]
+        assert (found == []) is accepted, (name, found)
+
+
 @pytest.mark.parametrize("key", ["shoal.dev/group", "app.kubernetes.io/name", "-x", "a/b/c", "x" * 64])
 def test_labels_that_kubernetes_or_shoal_refuses(key: str) -> None:
     for spec in (groups(labels={key: "x"}), {"head": {"labels": {key: "x"}}}):

@@ -94,6 +94,25 @@ async def test_a_lost_watch_of_pods_does_not_double_them(world):
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
 
 
+async def test_a_pod_that_hangs_in_its_end_freezes_no_group(world):
+    """Its machine is dead, so that the pod which the operator has deleted is never gone."""
+    groups = [{"name": "small", "minReplicas": 1, "maxReplicas": 1}, {"name": "large", "minReplicas": 1}]
+    pod = "/api/v1/namespaces/default/pods/demo-small-0"
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(workerGroups=groups, updateStrategy={"type": "Recreate"}))
+        await until(world.api.pod_names, lambda names: names == ["demo-head", "demo-large-0", "demo-small-0"])
+        await world.api.patch(pod, {"metadata": {"finalizers": ["example.com/dead"]}})
+        groups[0]["template"] = {"metadata": {"annotations": {"changed": "yes"}}}
+        await world.api.patch(CLUSTER, {"spec": {"workerGroups": groups}})
+        names = ["demo-head", "demo-large-0", "demo-small-0", "demo-small-1"]
+        await until(world.api.pod_names, lambda found: found == names)
+        assert "deletionTimestamp" in (await world.api.call("GET", pod))["metadata"]
+        groups[1]["minReplicas"] = 2
+        await world.api.patch(CLUSTER, {"spec": {"workerGroups": groups}})
+        await until(world.api.pod_names, lambda found: found == sorted([*names, "demo-large-1"]))
+        await world.api.patch(pod, {"metadata": {"finalizers": None}})
+
+
 async def test_a_late_watch_repeats_no_write(world):
     world.recorder.lag_seconds = lambda path: 0.7 if path.endswith("/pods") else 0.0
     async with world.operator():
