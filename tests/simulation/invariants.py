@@ -103,8 +103,6 @@ class Invariants:
         allowed = self._most(uid, group)
         if cluster is not None and len({one["metadata"]["labels"][labels.TEMPLATE_HASH] for one in live}) > 1:
             allowed += _surge(cluster["spec"], group, allowed)
-            # A replica that drains has a successor already; a second change of the template may find it so.
-            live = [one for one in live if labels.DRAIN not in (one["metadata"].get("annotations") or {})]
         if len(live) > allowed:
             self.broken(f"group {group} of {meta['labels'][labels.CLUSTER]} has {len(live)} pods, allowed {allowed}")
 

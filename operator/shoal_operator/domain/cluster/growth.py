@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from shoal_operator.api.cluster import WorkerGroup
 from shoal_operator.domain.cluster.assessment import Assessment, missing_hosts
 from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.rollout import most_replicas
 from shoal_operator.domain.cluster.workers import Replica
 from shoal_operator.domain.manifests.pods import WorkerBuilder
 from shoal_operator.domain.manifests.template_hash import group_hash, is_outdated
@@ -90,8 +91,6 @@ class _Growth:
         present = group_hash(self._cluster, self._group)
         if strategy == "Recreate" and any(is_outdated(pod.template_hash, present) for pod in leaving):
             return 0
-        autoscaling, group = self._cluster.spec.autoscaling, self._group
-        fixed = group.min_replicas if group.replicas is None else group.replicas
-        most = (group.max_replicas if autoscaling.enabled else fixed) * group.hosts_per_replica
-        staying = sum(worker.pod.group == group.name for worker in self._assessment.workers)
+        most = most_replicas(self._cluster, self._group) * self._group.hosts_per_replica
+        staying = sum(worker.pod.group == self._group.name for worker in self._assessment.workers)
         return max(0, 2 * most - staying - len(leaving))

@@ -5,7 +5,8 @@ outdated one counts for the autoscaler; once the new one has joined, the outdate
 one counts. The state of a rollout is thus in the pods alone, and the number of workers stays the autoscaler's.
 
 Invariants:
-- never more than maxSurge replacements and maxUnavailable missing replicas at a time in a group;
+- never more than maxSurge replacements and maxUnavailable missing replicas at a time in a group, and nothing new while
+  maxReplicas + maxSurge are there, those that drain included, however often the template changes meanwhile;
 - nothing that works is given up while a pod of the present template does not start;
 - the head comes last.
 """
@@ -88,8 +89,7 @@ def plan_rollout(cluster: ComputeCluster, replicas: Sequence[Replica], head: Hea
         head: the head.
     """
     kind = cluster.spec.update_strategy.type
-    least = {group.name: least_replicas(cluster, group) for group in cluster.spec.worker_groups if not group.suspend}
-    names = list(least)
+    names = [group.name for group in cluster.spec.worker_groups if not group.suspend]
     of = {name: [replica for replica in replicas if replica.group == name] for name in names}
     if kind == "OnDelete":
         groups = [GroupRollout(name, waiting=sum(r.is_outdated for r in of[name])) for name in names]
@@ -97,7 +97,11 @@ def plan_rollout(cluster: ComputeCluster, replicas: Sequence[Replica], head: Hea
     if kind == "Recreate":
         groups = [GroupRollout(name, discard=tuple(r for r in of[name] if r.is_outdated)) for name in names]
         return Rollout(tuple(groups), replace_head=head.is_outdated, head_is_outdated=head.is_outdated)
-    groups = [_Group(cluster, of[name], least[name], head.view is not None).plan(name) for name in names]
+    groups = [
+        _Group(cluster, of[group.name], group, head_answers=head.view is not None).plan()
+        for group in cluster.spec.worker_groups
+        if not group.suspend
+    ]
     waits_for = _head_waits_for(groups, [r for name in names for r in of[name]], head) if head.is_outdated else ""
     return Rollout(
         tuple(groups),
@@ -134,6 +138,11 @@ def least_replicas(cluster: ComputeCluster, group: WorkerGroup) -> int:
     return group.replicas
 
 
+def most_replicas(cluster: ComputeCluster, group: WorkerGroup) -> int:
+    """Replicas that the group may have, replacements left aside."""
+    return group.max_replicas if cluster.spec.autoscaling.enabled else least_replicas(cluster, group)
+
+
 def resolve(amount: int | str, size: int, *, up: bool) -> int:
     """A number of replicas, or a percentage of ``size``.
 
@@ -150,39 +159,43 @@ def resolve(amount: int | str, size: int, *, up: bool) -> int:
 class _Group:
     """A rolling update of one group."""
 
-    def __init__(self, cluster: ComputeCluster, replicas: Sequence[Replica], least: int, head_answers: bool) -> None:
+    def __init__(
+        self, cluster: ComputeCluster, replicas: Sequence[Replica], group: WorkerGroup, *, head_answers: bool
+    ) -> None:
         self._strategy = cluster.spec.update_strategy
-        self._least = least
+        self._name = group.name
+        self._least = least_replicas(cluster, group)
+        self._most = most_replicas(cluster, group)
         self._head_answers = head_answers
         self._outdated = [replica for replica in replicas if replica.is_outdated]
         self._fresh = [replica for replica in replicas if not replica.is_outdated]
+        # A template that changes again finds pairs of which both are outdated; they are pairs all the same.
+        middle = [replica for replica in self._outdated if replica.has_joined and not replica.is_draining]
         victims = {uid: victim.key for victim in self._outdated for uid in victim.uids}
-        self._links = {victims[uid]: fresh for fresh in self._fresh for uid in fresh.replaces if uid in victims}
+        self._links = {victims[uid]: new for new in (*middle, *self._fresh) for uid in new.replaces if uid in victims}
         """By the key of an outdated replica: the one that was made to replace it."""
+        self._linked = {new.key for new in self._links.values()}
 
-    def plan(self, name: str) -> GroupRollout:
+    def plan(self) -> GroupRollout:
         leaving = [replica for replica in self._outdated if replica.is_draining]
         there = [replica for replica in self._outdated if not replica.is_draining]
         discard = [replica for replica in there if self._is_useless(replica)]
         staying = [replica for replica in there if not self._is_useless(replica)]
         stuck = next(self._stuck(), None)
-        retire = [replica for replica in staying if self._is_replaced(replica)]
-        rest = [replica for replica in staying if replica.key not in self._links]
+        needless = [replica for replica in staying if self._is_needless(replica)]
+        retire = [replica for replica in staying if self._is_replaced(replica) or replica in needless]
+        rest = [replica for replica in staying if replica.key not in self._links and replica not in needless]
         replace: list[Replica] = []
         if self._head_answers and stuck is None:
             replace, more = self._choose(rest, leaving, staying)
             retire += more
+        hidden = [self._links[victim.key] for victim in staying if victim.key in self._links]
         return GroupRollout(
-            group=name,
+            group=self._name,
             discard=tuple(discard),
             retire=(*leaving, *retire),
             replace=tuple(replace),
-            hidden=frozenset(
-                worker.pod.name
-                for victim in staying
-                if victim.key in self._links
-                for worker in self._links[victim.key].workers
-            ),
+            hidden=frozenset(worker.pod.name for replica in (*hidden, *needless) for worker in replica.workers),
             stuck=stuck,
             waiting=len(staying) - len(retire) - len(replace),
         )
@@ -192,22 +205,28 @@ class _Group:
     ) -> tuple[list[Replica], list[Replica]]:
         """Which of ``rest`` get a replacement, and which are drained without one."""
         alone = [replica for replica in leaving if replica.key not in self._links]
-        linked = {self._links[key].key for key in self._links}
-        starting = [fresh for fresh in self._fresh if not fresh.has_joined and fresh.key not in linked]
-        size = len(staying) + len(alone) + len([fresh for fresh in self._fresh if fresh.key not in linked])
+        successors = {self._links[victim.key].key for victim in staying if victim.key in self._links}
+        starting = [fresh for fresh in self._fresh if not fresh.has_joined and fresh.key not in self._linked]
+        size = len([replica for replica in staying if replica.key not in successors]) + len(alone)
+        size += len([fresh for fresh in self._fresh if fresh.key not in self._linked])
         missing = max(0, self._least - size) + len(alone) + len(starting)
         size = max(size, self._least)
         surge = resolve(self._strategy.max_surge, size, up=True)
         unavailable = resolve(self._strategy.max_unavailable, size, up=False)
         if surge == unavailable == 0:
             unavailable = 1
-        surge = max(0, surge - len(self._links))
+        room = self._most + surge - len(self._outdated) - len(self._fresh)
+        surge = max(0, min(surge - len(self._links), room))
         unavailable = max(0, unavailable - missing)
         ordered = sorted(rest, key=lambda r: (-r.idle_seconds, r.age_seconds, r.key))
         return ordered[:surge], ordered[surge : surge + unavailable]
 
     def _is_replaced(self, victim: Replica) -> bool:
         return self._head_answers and victim.key in self._links and self._links[victim.key].has_joined
+
+    def _is_needless(self, replica: Replica) -> bool:
+        """It was made to replace one that is of the present template again: the change was taken back."""
+        return any(replica.replaces & fresh.uids and not fresh.is_draining for fresh in self._fresh)
 
     def _is_useless(self, replica: Replica) -> bool:
         """It holds nothing, and either the head says so or it cannot start."""
