@@ -11,7 +11,8 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.control.backoff import BackoffPolicy, KeyedBackoff
@@ -56,6 +57,17 @@ Reconcile = Callable[[Key], Awaitable[Result]]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a simulation replaces: what time it is, and what carries requests to the API server."""
+
+    clock: Clock
+    open_client: Callable[..., ApiClient]
+
+
+MACHINE: Final = Surroundings(SystemClock(), ApiClient)
+
+
 class Operator:
     """One operator process.
 
@@ -67,8 +79,7 @@ class Operator:
         new_token: makes a cluster's token.
         die: ends the process at once; called with the reason.
         kopf: what watches our kinds as well; None: nothing does (the informers suffice).
-        clock: the time.
-        open_client: makes the client of the API server; a simulation has its own.
+        surroundings: the machine, or a simulation of one.
     """
 
     def __init__(
@@ -81,17 +92,16 @@ class Operator:
         new_token: Callable[[], str],
         die: Callable[[str], Any],
         kopf: KopfThread | None = None,
-        clock: Clock | None = None,
-        open_client: Callable[..., ApiClient] = ApiClient,
+        surroundings: Surroundings = MACHINE,
     ) -> None:
         self._settings = settings
         self._rng = rng
         self._die = die
-        self._clock = clock or SystemClock()
+        self._clock = surroundings.clock
         self.metrics = Metrics()
         self.world = World()
         self._leads = False
-        self.client = open_client(
+        self.client = surroundings.open_client(
             access,
             monotonic=self._clock.monotonic,
             metrics=self.metrics,

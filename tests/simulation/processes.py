@@ -12,7 +12,7 @@ from tests.simulation.model_heads import Channel, ModelHeads
 from tests.simulation.network import ORIGIN, Faults, SimulatedClient, Wire
 from tests.simulation.virtual_time import SimulatedClock
 
-from shoal_operator.composition import Operator
+from shoal_operator.composition import Operator, Surroundings
 from shoal_operator.heads.address import HeadAddress
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.settings import Settings
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 class SimulatedOperator(Operator):
     """The operator with everything it has, but for what carries its words."""
 
-    def __init__(self, wire: Wire, model_heads: ModelHeads, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, open_client=functools.partial(SimulatedClient, wire), **options)
+    def __init__(
+        self, wire: Wire, model_heads: ModelHeads, clock: SimulatedClock, *arguments: Any, **options: Any
+    ) -> None:
+        surroundings = Surroundings(clock, functools.partial(SimulatedClient, wire))
+        super().__init__(*arguments, surroundings=surroundings, **options)
         self._wire = wire
         self._model_heads = model_heads
 
@@ -100,13 +103,13 @@ class Processes:
         operator = SimulatedOperator(
             wire,
             self._heads,
+            clock,
             settings,
             ApiAccess(server=ORIGIN),
             identity=name,
             rng=rng,
             new_token=lambda: f"token-{number}-{next(tokens)}",
             die=lambda reason: self._die(name, reason),
-            clock=clock,
         )
         process = Process(name, wire, operator, clock)
         process.task.add_done_callback(functools.partial(self._ended, process))

@@ -60,7 +60,10 @@ JOB_RULES: Final = (
         "spec.submissionId is for spec.mode Interactive only",
     ),
     (
-        "oldSelf.suspend || !has(oldSelf.submissionId) || (has(self.submissionId) && self.submissionId == oldSelf.submissionId)",
+        (
+            "oldSelf.suspend || !has(oldSelf.submissionId)"
+            " || (has(self.submissionId) && self.submissionId == oldSelf.submissionId)"
+        ),
         "spec.submissionId must not change once it is given, but while spec.suspend is true",
     ),
     (
