@@ -124,32 +124,38 @@ class ClusterWorld:
         for secret in plan.create:
             assert secret["metadata"]["name"] not in self.secrets
             self.secrets[secret["metadata"]["name"]] = secret
-        for applied in plan.apply:
-            name = applied["metadata"]["name"]
-            if applied["kind"] == "Service":
-                self.services[name] = copy.deepcopy(applied)
-                self.services[name]["metadata"]["uid"] = f"service-{next(self.uids)}"
-            else:
-                kept = copy.deepcopy(applied)
-                kept["metadata"]["uid"] = f"other-{next(self.uids)}"
-                self.others[f"{applied['kind']}/{name}"] = kept
+        for manifest in plan.apply:
+            self._apply(manifest)
         for reference in plan.delete:
-            if reference.kind == "Service":
-                assert self.services.pop(reference.name)["metadata"]["uid"] == reference.uid
-                continue
-            assert self.others.pop(f"{reference.kind}/{reference.name}")["metadata"]["uid"] == reference.uid
+            kept, key = (
+                (self.services, reference.name)
+                if reference.kind == "Service"
+                else (self.others, f"{reference.kind}/{reference.name}")
+            )
+            assert kept.pop(key)["metadata"]["uid"] == reference.uid
         for pod in plan.create_pods:
             self._create(pod)
         for command in plan.head_commands:
-            assert isinstance(command, DrainNode)
-            assert command.deadline_seconds > 0
-            node = self.nodes[command.pod_name]
-            assert node.node_id == command.node_id
-            if node.idle_seconds > 0 and not self.refuses_drains:
-                self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINED)
-            elif not command.only_if_idle:
-                self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINING)
+            self._drain(command)
         self.events += plan.events
+
+    def _apply(self, manifest: dict[str, Any]) -> None:
+        applied, name = copy.deepcopy(manifest), manifest["metadata"]["name"]
+        applied["metadata"]["uid"] = f"applied-{next(self.uids)}"
+        if applied["kind"] == "Service":
+            self.services[name] = applied
+        else:
+            self.others[f"{applied['kind']}/{name}"] = applied
+
+    def _drain(self, command: Any) -> None:
+        assert isinstance(command, DrainNode)
+        assert command.deadline_seconds > 0
+        node = self.nodes[command.pod_name]
+        assert node.node_id == command.node_id
+        if node.idle_seconds > 0 and not self.refuses_drains:
+            self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINED)
+        elif not command.only_if_idle:
+            self.nodes[command.pod_name] = replace(node, drain_state=DrainState.DRAINING)
 
     def _create(self, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
