@@ -22,6 +22,7 @@ from shoal_operator.autoscaler.model import (
 )
 from shoal_operator.autoscaler.simulation import Simulation, simulate
 from shoal_operator.autoscaler.verdicts import explain_unmet
+from shoal_operator.domain.reasons import Reason
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -158,14 +159,15 @@ class _Removals:
         if any(isinstance(node, Node) and (node.draining or not node.removable) for node in replica.members):
             return ""
         if self._over_maximum(group.name, group):
-            return "OverLimit"
+            return Reason.OVER_LIMIT
         names = {node.pod_name for node in replica.members}
         if self._staying[group.name] - len(names) < group.min_nodes or names & self._used or replica.idle_seconds <= 0:
             return ""
         waiting = any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
         if waiting and any(isinstance(node, ComingNode) for node in replica.members):
             return ""
-        return self._after(group.idle_timeout_seconds - replica.idle_seconds, "Idle" if replica.joined else "NotNeeded")
+        reason = Reason.IDLE if replica.joined else Reason.NOT_NEEDED
+        return self._after(group.idle_timeout_seconds - replica.idle_seconds, reason)
 
     def _hosts(self, node: Node | ComingNode) -> int:
         group = self._state.groups.get(node.group)
@@ -174,10 +176,10 @@ class _Removals:
     def _surplus(self, node: ComingNode) -> str:
         group = self._state.groups.get(node.group)
         if self._over_maximum(node.group, group):
-            return "OverLimit"
+            return Reason.OVER_LIMIT
         if group is None or self._staying[node.group] <= group.min_nodes or self._wanted(node, group):
             return ""
-        return self._after(group.idle_timeout_seconds - node.age_seconds, "NotNeeded")
+        return self._after(group.idle_timeout_seconds - node.age_seconds, Reason.NOT_NEEDED)
 
     def _wanted(self, node: ComingNode, group: Group) -> bool:
         if not node.blocked_reason:
@@ -191,10 +193,10 @@ class _Removals:
             return ""
         group = self._state.groups.get(node.group)
         if self._over_maximum(node.group, group):
-            return "OverLimit"
+            return Reason.OVER_LIMIT
         if group is None or self._staying[node.group] <= group.min_nodes:
             return ""
-        return self._after(group.idle_timeout_seconds - node.idle_seconds, "Idle")
+        return self._after(group.idle_timeout_seconds - node.idle_seconds, Reason.IDLE)
 
     def _over_maximum(self, name: str, group: Group | None) -> bool:
         return self._staying[name] > (group.max_nodes if group else 0)

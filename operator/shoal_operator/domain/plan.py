@@ -26,7 +26,7 @@ class PodDeletion:
     name: str
     uid: str
     reason: str
-    """Why, CamelCase, for the log and the event: Idle, Failed, Suspended, Drained, ..."""
+    """Why, for the log and the metrics: one of ``domain.reasons``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Plan:
     """POST each; AlreadyExists counts as done."""
     delete_pods: tuple[PodDeletion, ...] = ()
     apply: tuple[Manifest, ...] = ()
-    """Server-side apply each, force, with the operator's field manager."""
+    """Server-side apply each; by force only over an object that is known to be ours."""
     create: tuple[Manifest, ...] = ()
     """POST each once (the token Secret); AlreadyExists counts as done. May hold secrets: never log."""
     annotate_pods: tuple[PodAnnotation, ...] = ()

@@ -1,6 +1,6 @@
 """Every reason that reaches people through conditions and events, each said once.
 
-Invariant: a reason is one CamelCase word and never changes its meaning.
+Invariant: a reason is one CamelCase word, never changes its meaning, and stands here only while something gives it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Reason(StrEnum):
     HEAD_MISSING = "HeadMissing"
     HEAD_STARTING = "HeadStarting"
     HEAD_STOPPED = "HeadStopped"
+    HEAD_NODE_LOST = "HeadNodeLost"
+    """The head's pod hangs in Terminating on a node that does not answer; there is no other one before it is gone."""
     HEAD_ANSWERS = "HeadAnswers"
     HEAD_UNREACHABLE = "HeadUnreachable"
     HEAD_NOT_YET_REACHED = "HeadNotYetReached"
@@ -146,6 +148,7 @@ class Reason(StrEnum):
     STOP_NOT_CONFIRMED = "StopNotConfirmed"
     DELETED = "Deleted"
     OUTPUT_SAVED = "OutputSaved"
+    SAVING_OUTPUT = "SavingOutput"
     OUTPUT_NOT_SAVED = "OutputNotSaved"
     # Why pods go
     FAILED_POD = "PodEnded"
@@ -159,14 +162,11 @@ class Reason(StrEnum):
     NODE_GONE = "NodeGone"
     OVER_LIMIT = "OverLimit"
     NOT_NEEDED = "NotNeeded"
-    TTL_EXPIRED = "TtlExpired"
-    CLEANUP = "Cleanup"
     # Events
     CREATED_WORKERS = "CreatedWorkers"
     DRAINING_WORKERS = "DrainingWorkers"
     RECREATING_HEAD = "RecreatingHead"
     INFEASIBLE_DEMAND = "InfeasibleDemand"
-    JOB_SUBMITTED = "JobSubmitted"
     HEAD_COMMAND_REFUSED = "HeadCommandRefused"
     CERTIFICATE_ISSUED = "CertificateIssued"
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shoal_operator.domain.labels import HEAD_GROUP
 from shoal_operator.domain.reasons import Reason
 
 
@@ -34,7 +35,7 @@ class Refusal:
     def message(self) -> str:
         """All of it in one line, for people."""
         if self.reason is Reason.INVALID_TEMPLATE:
-            whose = "the head" if self.group == "head" else f"group `{self.group}`"
+            whose = "the head" if self.group == HEAD_GROUP else f"group `{self.group}`"
             return f"the pod template of {whose} is not valid: {self.words}"
         text = f"pod {self.pod_name} cannot be created: {self.words}"
         return f"{text}; {self.hint}" if self.hint else text

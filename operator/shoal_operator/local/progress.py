@@ -15,7 +15,6 @@ from shoal_operator.domain import labels
 Object = Mapping[str, Any]
 
 FINAL: Final = ("Complete", "Failed")
-_POD_NOTES: Final = ("Unschedulable", "SchedulingGated")
 _BAD_WAITS: Final = (
     "CrashLoopBackOff",
     "CreateContainerConfigError",

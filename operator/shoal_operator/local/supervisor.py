@@ -27,7 +27,6 @@ from shoal_operator.local.spawn import adopt_orphans
 from shoal_operator.local.sweep import SESSION_MARK, kill_marked
 
 NAMESPACE: Final = "default"
-EXIT_FAILED: Final = 1
 EXIT_TIMEOUT: Final = 124
 EXIT_INTERRUPTED: Final = 130
 _STOP_SECONDS: Final = 15.0

@@ -30,7 +30,6 @@ LAST_TURNS: Final = 64
 JOIN_BYTES: Final = 1 << 16
 """Payloads up to this size are joined with their header: one copy is cheaper than one more buffer."""
 QUEUE_BYTES_MAX: Final = 1 << 30
-_EPOLL_IN: Final = 0x001
 _EPOLL_OUT: Final = 0x004
 
 OnMessage = Callable[["Connection", Message, bytes, list[int]], None]

@@ -18,6 +18,7 @@ from shoal_operator.domain.job.progress import Progress, Stage
 OUTPUT_SECONDS_MAX: Final = 300.0
 """How long the cluster waits for the output's upload before it goes all the same."""
 SAVING: Final = "Saving"
+"""What the head's row says while the output is on its way."""
 _WEIGHT: Final[dict[CleanupAction, int]] = {"KeepCluster": 0, "DeleteWorkers": 1, "DeleteCluster": 2, "DeleteJob": 3}
 
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain.labels import HEAD_GROUP
-
-POD_SETS_MAX: Final = 8
-"""Most that Kueue takes in one workload; more groups than seven cannot be queued there."""
 
 
 @dataclass(frozen=True, slots=True)

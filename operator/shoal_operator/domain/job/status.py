@@ -132,7 +132,7 @@ def output_fact(job: ComputeJob, row: JobView | None) -> Fact | None:
     if row.output_state == "Saved":
         return Fact(kind, TRUE, Reason.OUTPUT_SAVED, f"the whole output is at {row.output_message or url}")
     if row.output_state == SAVING:
-        return Fact(kind, FALSE, SAVING, f"the output is being saved to {url}")
+        return Fact(kind, FALSE, Reason.SAVING_OUTPUT, f"the output is being saved to {url}")
     return Fact(kind, FALSE, Reason.OUTPUT_NOT_SAVED, f"the output could not be saved to {url}: {row.output_message}")
 
 
