@@ -69,9 +69,11 @@ def faults(text: str) -> list[str]:
             found.append(f"line {row.line}: no test and no reason: {row.subject}")
         elif tests and rest:
             found.append(f"line {row.line}: not the name of a test: {rest}")
-    for path, name, _ in TEST.findall(text):
+    for path, name, case in TEST.findall(text):
         if name not in functions(path):
             found.append(f"{path} has no test {name}")
+        elif case not in (ROOT / path).read_text(encoding="utf-8"):
+            found.append(f"{path} has no case {case} of {name}")
     return found
 
 
@@ -97,6 +99,7 @@ GOOD = "`tests/test_answers.py::test_every_answer_is_shown_by_a_test_that_exists
         ("| a | b | some day |", ["no test and no reason"]),
         (f"| a | b | {GOOD} and more |", ["not the name of a test: and more"]),
         ("| a | b | `tests/test_answers.py::test_absent` |", ["has no test test_absent"]),
+        ("| a | b | `tests/test_tidy.py::test_every_module_says_what_it_is_for[an id]` |", ["has no case an id"]),
         ("| a | b | `tests/test_absent.py::test_it` |", ["tests/test_absent.py has no test"]),
         ("| a | b | `tests/test_answers.py::faults` |", ["has no test faults"]),
     ],

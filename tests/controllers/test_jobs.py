@@ -124,6 +124,21 @@ async def test_suspend_stops_the_program_and_resume_starts_it_anew(world):
         assert second.commands == [("submit", f"{uid}-2")]
 
 
+async def test_workers_that_are_not_let_in_keep_no_program_from_running(world):
+    world.recorder.spoil_body = lambda method, path, body: (
+        (403, "exceeded quota: small") if path.endswith("/pods") and '"demo-small-' in body else None
+    )
+    async with world.operator():
+        groups = [{"name": "small", "minReplicas": 2}]
+        await world.api.create("computejobs", a_job(clusterSpec={"workerGroups": groups}))
+        head = await world.serve_head()
+        job = await until(world.api.job, is_true("Running"))
+        await until(world.api.cluster, lambda found: condition(found, "Ready") == ("False", "QuotaExceeded"))
+        await until(world.api.job, lambda job: "exceeded quota: small" in job["status"].get("message", ""))
+        assert await world.api.pod_names() == ["demo-head"]
+        assert head.commands == [("submit", f"{job['metadata']['uid']}-1")]
+
+
 async def test_a_cluster_that_is_refused_is_said_on_the_job(world):
     words = 'computeclusters.shoal.dev "demo" is forbidden: exceeded quota: small'
     refuses = lambda method, path, _: (403, words) if method == "PATCH" and path.endswith("/demo") else None  # noqa: E731

@@ -175,6 +175,9 @@ def test_a_lost_host_replaces_the_whole_replica(cluster_world: MakeWorld) -> Non
     assert sorted(map(len, slices(world).values())) == [4, 4]
     assert kept.items() <= uids(world).items()
     assert not set(before.values()) & set(uids(world).values())
+    world.spec["workerGroups"][0]["minReplicas"] = 3
+    settle(world)
+    assert {index: len(hosts) for index, hosts in slices(world).items()} == {"0": 4, "1": 4, "2": 4}, "no gap stays"
 
 
 def test_a_replica_that_never_ran_keeps_its_hosts_when_one_is_refused(cluster_world: MakeWorld) -> None:
