@@ -264,6 +264,18 @@ async def test_an_answer_that_pods_cannot_use_is_not_mounted(world, kept, names,
     assert words in view.message
 
 
+async def test_a_certificate_of_that_name_that_is_somebody_elses_is_left_alone_and_said(world, kept):
+    _, certificates = kept
+    await define_certificates(world)
+    metadata = {"name": "demo-tls", "namespace": "default"}
+    theirs = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": metadata}
+    await world.api.create("certificates", {**theirs, "spec": {"secretName": "web", "dnsNames": ["example.com"]}})
+    view = await certificates.keep(await make(world, ISSUED))
+    assert (view.is_ready, view.reason) == (False, "WriteRefused")
+    assert "spec.secretName" in view.message
+    assert (await world.api.call("GET", f"{CERTIFICATES}/demo-tls"))["spec"]["secretName"] == "web"
+
+
 async def test_another_issuer_is_asked_at_once(world, kept):
     _, certificates = kept
     await define_certificates(world)

@@ -1,8 +1,8 @@
 """Keeps the certificates of clusters with TLS: issues them, or asks cert-manager to, and reads them by name.
 
 Invariants: Secrets are read by name, never listed or watched, and kept at most ``KEEP_SECONDS``; an authority is made
-once and never overwritten; a certificate is written only when ``decide_renewal`` says so; a key is in no log, no plan
-and no message.
+once and never overwritten; what somebody else made under a name of ours stays theirs; a certificate is written only
+when ``decide_renewal`` says so; a key is in no log, no plan and no message.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ from shoal_operator.domain.manifests.owners import applied_hash
 from shoal_operator.domain.names import authority_secret_name, tls_secret_name
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.kube.client import ApiClient
-from shoal_operator.kube.errors import AlreadyExistsError, ForbiddenError, InvalidError, NotFoundError
+from shoal_operator.kube.errors import (
+    AlreadyExistsError,
+    FieldConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+)
 from shoal_operator.kube.judge import REFUSED_RETRY_SECONDS
 from shoal_operator.kube.resources import CERTIFICATES, SECRETS
 
@@ -98,7 +104,7 @@ class ClusterCertificates:
             return replace(UNENCRYPTED, message="spec.security.tls.mode is None")
         try:
             return await (self._keep_own(cluster) if mode == "Operator" else self._keep_requested(cluster))
-        except (ForbiddenError, InvalidError) as error:
+        except (ForbiddenError, InvalidError, FieldConflictError) as error:
             return _not_ready(Reason.WRITE_REFUSED, f"the certificate cannot be kept: {error}", REFUSED_RETRY_SECONDS)
 
     async def read(self, namespace: str, name: str, cluster_uid: str, *, fresh: bool) -> Certificates:
@@ -146,7 +152,8 @@ class ClusterCertificates:
             text = f"the Secret {where} is unusable: {error} (hint: {hint})"
             return _not_ready(Reason.CERTIFICATE_UNUSABLE, text, REFUSED_RETRY_SECONDS)
         parts = (leaf.authority_pem, leaf.certificate_pem, leaf.key_pem)
-        written = self._remember(key, cluster.metadata.uid, await self._client.apply(build_tls_secret(cluster, *parts)))
+        secret = await self._client.apply(build_tls_secret(cluster, *parts), force=known is not None)
+        written = self._remember(key, cluster.metadata.uid, secret)
         view = _ready(written, decide_renewal(written.leaf, names, now).next_check_seconds)
         return replace(view, issued=renewal.reason)
 
@@ -197,9 +204,10 @@ class ClusterCertificates:
             found = await self._client.get(CERTIFICATES, *key)
         except NotFoundError:
             found = {}
-        if ((found.get("metadata") or {}).get("annotations") or {}).get(APPLIED_HASH) != applied_hash(wanted):
+        before = ((found.get("metadata") or {}).get("annotations") or {}).get(APPLIED_HASH)
+        if before != applied_hash(wanted):
             try:
-                found = await self._client.apply(wanted)
+                found = await self._client.apply(wanted, force=before is not None)
             except NotFoundError:
                 return "the API server has no kind Certificate: install cert-manager, or use mode Operator"
         self._requested[key] = applied_hash(wanted)
