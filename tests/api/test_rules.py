@@ -176,6 +176,7 @@ def test_every_rule_of_clusters_has_a_case() -> None:
         (groups(hostsPerReplica=1025), "hostsPerReplica"),
         (groups(labels={"zone": "no spaces"}), "labels"),
         ({"jobConcurrency": 0}, "jobConcurrency"),
+        ({"managedBy": ""}, "managedBy"),
         ({"state": {"backend": "Disk"}}, "backend"),
         ({"updateStrategy": {"type": "Never"}}, "type"),
         ({"head": {"service": {"type": "ExternalName"}}}, "type"),

@@ -205,6 +205,8 @@ def test_a_slow_host_is_waited_for(cluster_world: MakeWorld) -> None:
     world.wait(3600)
     world.settle()
     assert len(world.workers()) == 4
+    assert world.condition("Ready")["status"] == "False"
+    assert "slow registry" in world.status["message"]
 
 
 def test_several_hosts_scale_down_as_a_whole(cluster_world: MakeWorld) -> None:
