@@ -52,6 +52,7 @@ def test_every_field_is_described(name: str) -> None:
     for path, node in nodes(schema_of(name)):
         if path.startswith((".spec.", ".status.")) and not path.endswith("[]"):
             assert node.get("description"), path
+            assert "\n" not in node["description"].replace("\n\n", ""), path
 
 
 @pytest.mark.parametrize("name", CRDS)

@@ -215,7 +215,8 @@ class ComputeClusterStatus(Model):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation this status speaks about."""
     conditions: ConditionList = ()
-    """Ready sums up; HeadReady, HeadReachable, DemandSatisfied and Progressing say what is missing."""
+    """Ready sums up; HeadReady, HeadReachable, WorkersReady, DemandSatisfied, UpToDate and CertificatesReady say what
+    is missing, Progressing what goes on, InvalidSpec what to correct, Suspended whether all pods are gone."""
     workers: WorkersStatus = WorkersStatus()
     """Counts over all groups."""
     worker_groups: GroupStatuses = ()

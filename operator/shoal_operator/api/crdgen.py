@@ -177,6 +177,8 @@ def _root_schema(model: type[BaseModel]) -> dict[str, Any]:
 def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """One node of pydantic's schema as a node of a structural one."""
     node = _resolve(node, definitions)
+    if "description" in node:
+        node = {**node, "description": _flowing(node["description"])}
     extensions = {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}
     if extensions.get("x-kubernetes-int-or-string"):
         for key in ("description", "default", "minimum", "maximum", "maxLength", "pattern"):
@@ -200,6 +202,11 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         if default is not None:
             result["default"] = default
     return {**result, **extensions}
+
+
+def _flowing(text: str) -> str:
+    """A docstring without its line breaks: `kubectl explain` wraps paragraphs by itself."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _defaults(value: Any) -> Any:

@@ -229,7 +229,8 @@ class ComputeJobStatus(Model):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation this status speaks about."""
     conditions: ConditionList = ()
-    """Running, HeadReachable, Complete, Failed, Suspended and Stopping; Complete and Failed are final."""
+    """Running, HeadReachable, Stopping and Suspended say where the job stands, InvalidSpec what to correct; Complete
+    and Failed are final; OutputSaved says whether the whole output is at `spec.output.url`."""
     summary: CamelReason | None = None
     """One word computed from the conditions, for `kubectl get`; programs read the conditions."""
     reason: CamelReason | None = None
