@@ -6,6 +6,7 @@ import pytest
 
 from shoal.protocol import auth, head_pb2
 from shoal_operator.domain.plan import SubmitJob
+from shoal_operator.heads import commands
 from shoal_operator.heads.link import HeadLink, LinkTimes
 from shoal_operator.heads.pool import News
 
@@ -180,6 +181,18 @@ async def test_closing_ends_a_command_that_hangs(pool, head):
     heads.submit(KEY, SUBMIT)
     await wait_until(lambda: "uid-1" in head.calls)
     await asyncio.wait_for(heads.close(), 2)
+
+
+async def test_commands_of_long_ago_take_no_memory(pool, head, monkeypatch):
+    monkeypatch.setattr(commands, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(commands, "KEEP_SECONDS", 0.0)
+    heads = await connected(pool, head)
+    for number in range(20):
+        before = len(pool.news)
+        heads.submit(KEY, replace(SUBMIT, submission_id=f"uid-{number}"))
+        await wait_until(lambda before=before: len(pool.news) > before)
+    assert head.calls[-1] == "uid-19"
+    assert len(heads._commands._progress) <= 2
 
 
 async def test_heads_are_independent(pool, head):

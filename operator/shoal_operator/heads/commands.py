@@ -4,8 +4,8 @@ A plan repeats a command in every pass until the world shows its effect. This mo
 command that is under way, was answered a moment ago, or failed a moment ago is not sent again; when its pause
 is over, the key is looked at again, and the plan decides anew.
 
-Invariant: at most one call per cluster and command is under way, and at most ``PARALLEL_MAX`` calls
-altogether.
+Invariants: at most one call per cluster and command is under way, and at most ``PARALLEL_MAX`` calls altogether;
+what became of a command is forgotten ``KEEP_SECONDS`` after it could be sent again, however long its cluster lives.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ PARALLEL_MAX: Final = 64
 SETTLE_SECONDS: Final = 3.0
 """After an answer: time for its effect to show in a snapshot (the head sends one within 0.1 s)."""
 DEADLINE_SECONDS: Final = {SubmitJob: 30.0, StopJob: 10.0, DrainNode: 10.0}
+KEEP_SECONDS: Final = 600.0
+"""A plan that still wants a failed command repeats it every few seconds, so by then nobody does."""
 LEAST_GRACE_SECONDS: Final = 0.001
 """A grace of 0 would mean the head's default in the protocol."""
 RETRY: Final = BackoffPolicy(base_seconds=0.2, cap_seconds=10.0)
@@ -105,7 +107,8 @@ class CommandRunner:
             return
         if progress is None or progress.incarnation != incarnation:
             self._cancel_wake(progress)
-            progress = self._progress[identity] = _Progress(incarnation)
+            self._forget_old(key, loop.time())
+            progress = self._progress[identity] = _Progress(incarnation, not_before=loop.time())
         if progress.not_before > loop.time():
             if progress.wake is None:
                 progress.wake = loop.call_at(progress.not_before, self._on_pause_over, identity)
@@ -132,6 +135,12 @@ class CommandRunner:
         for key in {key for key, _ in self._progress}:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_old(self, key: HeadKey, now: float) -> None:
+        for identity, progress in list(self._progress.items()):
+            is_idle = progress.task is None and progress.wake is None
+            if identity[0] == key and is_idle and now - progress.not_before > KEEP_SECONDS:
+                del self._progress[identity]
 
     async def _run(self, identity: tuple[HeadKey, str], progress: _Progress, command: HeadCommand) -> None:
         key = identity[0]
