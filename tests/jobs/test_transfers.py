@@ -11,7 +11,7 @@ import pytest
 
 from shoal.jobs.package_store import PackageStore
 from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
-from shoal.jobs.transfers import Transfers
+from shoal.jobs.transfers import FETCH_SECONDS, PARALLEL_MAX, Transfers
 from shoal.protocol import head_pb2
 
 FINAL = ("Saved", "Failed")
@@ -126,6 +126,22 @@ def test_program_that_cannot_be_fetched_is_refused_with_words(runner, uri, words
         run(runner, "true", working_directory=uri)
     assert (caught.value.kind, words in str(caught.value)) == ("NotFetched", True)
     assert runner.snapshot("j") is None
+
+
+def test_uploads_that_hang_hold_up_no_fetch(tmp_path):
+    fifo, program = tmp_path / "fifo", tmp_path / "program"
+    os.mkfifo(fifo)
+    program.mkdir()
+    transfers, ends = Transfers(), []
+    for number in range(PARALLEL_MAX + 1):
+        transfers.save(f"file://{tmp_path}/target-{number}", fifo, "", ends.append)
+    until(lambda: len(transfers._children) == PARALLEL_MAX)
+    began = time.monotonic()
+    assert transfers.fetch(f"file://{archive(tmp_path / 'program.zip')}", program) == ""
+    assert time.monotonic() - began < FETCH_SECONDS
+    assert (program / "main.py").exists()
+    transfers.close()
+    until(lambda: len(ends) == PARALLEL_MAX + 1)
 
 
 def test_closing_ends_a_transfer_under_way(tmp_path):

@@ -1,7 +1,8 @@
 """Starts transfers as children of the head and waits for them, in threads of their own.
 
-Invariant: at most ``PARALLEL_MAX`` children at once, each for a bounded time; none outlives the head, however that
-ends; credentials go to the child's environment and nowhere else.
+Invariant: at most ``PARALLEL_MAX`` children of each direction at once, each for a bounded time, so that uploads to a
+bucket that hangs hold up no submission; none outlives the head, however that ends; credentials go to the child's
+environment and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -24,7 +26,8 @@ class Transfers:
     """Thread-safe."""
 
     def __init__(self) -> None:
-        self._slots = threading.Semaphore(PARALLEL_MAX)
+        self._saves = threading.Semaphore(PARALLEL_MAX)
+        self._fetches = threading.Semaphore(PARALLEL_MAX)
         self._lock = threading.Lock()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._threads: set[threading.Thread] = set()
@@ -34,7 +37,7 @@ class Transfers:
         """Copy a file to a URL; ``done`` is called in another thread, with words when it failed."""
 
         def work() -> None:
-            with self._slots:
+            with self._saves:
                 words = self._run(["save", url, str(file)], _secret_environment(secret_directory), SAVE_SECONDS)
             done(words)
             with self._lock:
@@ -47,8 +50,14 @@ class Transfers:
 
     def fetch(self, url: str, directory: Path) -> str:
         """Unpack an archive into a directory, and wait for it; returns words when it failed."""
-        with self._slots:
-            return self._run(["fetch", url, str(directory)], {}, FETCH_SECONDS)
+        began = time.monotonic()
+        if not self._fetches.acquire(timeout=FETCH_SECONDS):
+            return f"{PARALLEL_MAX} other fetches took longer than {FETCH_SECONDS:g} s"
+        try:
+            left = max(1.0, FETCH_SECONDS - (time.monotonic() - began))
+            return self._run(["fetch", url, str(directory)], {}, left)
+        finally:
+            self._fetches.release()
 
     def close(self) -> None:
         """End what is under way. Idempotent."""
@@ -88,7 +97,7 @@ def _outcome(child: subprocess.Popen[bytes], seconds: float) -> str:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-        return f"it took longer than {seconds:g} s"
+        return f"it took longer than {seconds:.0f} s"
     finally:
         child.stdin.close()
         words = child.stderr.read(4096).decode(errors="replace").strip().splitlines()
