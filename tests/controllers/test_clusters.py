@@ -156,6 +156,29 @@ async def test_a_deleted_cluster_leaves_nothing_and_its_head_is_let_go(world):
         await until(lambda: asyncio.sleep(0, operator.metrics.render().decode()), lambda text: f"{links}0.0" in text)
 
 
+async def test_a_token_of_ones_own_is_used_and_left_alone(world):
+    token = "b3duLXRva2VuLW93bi10b2tlbi1vd24tdG9rZW4="
+    meta = {"name": "demo-token", "namespace": "default"}
+    await world.api.create(
+        "secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"token": token}}
+    )
+    async with world.operator():
+        await make_ready(world)
+        assert not any("secrets" in path for _, path in world.recorder.writes())
+        await world.api.delete(CLUSTER)
+        await until(world.api.pods, lambda pods: pods == [])
+    assert (await world.api.secret("demo-token"))["data"] == {"token": token}
+
+
+async def test_a_token_secret_without_a_token_is_said(world):
+    meta = {"name": "demo-token", "namespace": "default"}
+    await world.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"key": "eA=="}})
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        cluster = await until(world.api.cluster, lambda found: "has no key 'token'" in str(found.get("status")))
+        assert condition(cluster, "Ready")[0] == "False"
+
+
 async def test_an_invalid_spec_is_explained_and_touches_nothing(world):
     async with world.operator():
         bad = a_cluster(workerGroups=[{"name": "small", "template": {"spec": "words"}}])

@@ -59,6 +59,15 @@ def test_the_examples_are_well(path):
             ],
         ),
         (
+            f"{CLUSTER}spec:\n  head:\n    resources:\n      google.com/tpu: 4\n      TPU: 4\n",
+            [
+                (
+                    "m.yaml:8: spec.head.resources.google.com/tpu: is a resource of your own, "
+                    "only for tasks that ask for `google.com/tpu`: did you mean `TPU`?"
+                )
+            ],
+        ),
+        (
             f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      minReplicas: 5\n      maxReplicas: 2\n",
             [
                 (
@@ -86,7 +95,7 @@ def test_the_examples_are_well(path):
             ],
         ),
     ],
-    ids=["field", "resource", "accelerator", "meaning", "container", "group"],
+    ids=["field", "resource", "accelerator", "TPU", "meaning", "container", "group"],
 )
 def test_a_problem_is_one_line_at_its_place(text, found):
     assert lines(m=text) == found

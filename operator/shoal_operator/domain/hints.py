@@ -12,20 +12,18 @@ from typing import Any, Final
 from shoal_operator.api.meta import API_VERSION
 from shoal_operator.api.problems import Problem
 from shoal_operator.api.unknown import KINDS
-from shoal_operator.domain.quantities import RUNTIME_CONTAINER
+from shoal_operator.domain.quantities import RUNTIME_CONTAINER, logical_name
 
 LOGICAL: Final = {
     "cpu": "CPU",
     "cpus": "CPU",
     "gpu": "GPU",
     "gpus": "GPU",
-    "nvidia.com/gpu": "GPU",
-    "amd.com/gpu": "GPU",
     "mem": "memory",
     "memory": "memory",
     "ram": "memory",
 }
-"""What people write in small letters to the names that tasks ask for."""
+"""What people write in small letters to the names that tasks ask for; devices as ``logical_name`` knows them."""
 MAIN_NAMES: Final = frozenset({"head", "main", "ray-head", "ray-worker", "runtime", "worker"})
 """Names of containers that are probably meant to be the runtime's."""
 
@@ -70,8 +68,8 @@ def _cluster(spec: Json, path: str) -> Iterator[Problem]:
 
 def _resources(where: str, resources: Json) -> Iterator[Problem]:
     for name in resources:
-        meant = LOGICAL.get(str(name).lower())
-        if meant is not None and meant != name:
+        meant = LOGICAL.get(str(name).lower()) or logical_name(str(name))
+        if meant and meant != name:
             text = f"is a resource of your own, only for tasks that ask for `{name}`"
             yield Problem(f"{where}.{name}", text, f"did you mean `{meant}`?")
 
