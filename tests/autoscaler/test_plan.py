@@ -139,6 +139,21 @@ def test_idle_nodes_are_drained_longest_first_and_never_below_the_minimum() -> N
     assert [removal.pod_name for removal in plan.drain] == ["b", "c"]
 
 
+def test_a_pod_that_does_not_start_makes_up_for_no_idle_node() -> None:
+    group = Group("small", res(CPU=2), min_nodes=1, max_nodes=4, idle_timeout_seconds=10)
+    coming = ComingNode("stuck", "small", 3, "InvalidTemplate", "unknown field")
+    plan = plan_workers(ScalingRequest((), (group,), (node("a", idle=99),), (coming,)))
+    assert plan.drain == ()
+    plan = plan_workers(ScalingRequest((), (group,), (node("a", idle=99), node("b", idle=50)), (coming,)))
+    assert [removal.pod_name for removal in plan.drain] == ["a"]
+    starts = replace(coming, blocked_reason="")
+    plan = plan_workers(ScalingRequest((), (group,), (node("a", idle=99),), (starts,)))
+    assert [removal.pod_name for removal in plan.drain] == ["a"]
+    idle = tuple(slice_node(f"a{i}", "a", 9.0) for i in range(4))
+    half = tuple(ComingNode(f"b{i}", "slices", 3, "Unschedulable" if i else "", replica="b") for i in range(4))
+    assert plan_workers(ScalingRequest((), (slices(min_nodes=4),), idle, half)).drain == ()
+
+
 def test_node_that_waiting_work_would_land_on_is_not_drained() -> None:
     nodes = (node("a", idle=100), node("b", idle=200))
     plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 1),), (SMALL,), nodes))

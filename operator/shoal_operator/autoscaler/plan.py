@@ -1,7 +1,8 @@
 """The autoscaler's decision: one plan for the whole gap, with a reason for everything it leaves undone.
 
-Invariants: a plan never exceeds a group's maximum, never goes below its minimum, never drains a node that
-waiting work would land on, and planning again in the world it leads to adds nothing.
+Invariants: a plan never exceeds a group's maximum, never goes below its minimum, where pods that do not start count
+for nothing, never drains a node that waiting work would land on, and planning again in the world it leads to adds
+nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ class _Replica:
         return all(isinstance(node, Node) for node in self.members)
 
     @property
+    def stuck(self) -> int:
+        """Its pods that do not start."""
+        return sum(isinstance(node, ComingNode) and bool(node.blocked_reason) for node in self.members)
+
+    @property
     def idle_seconds(self) -> float:
         """It is as idle as its busiest node; one that has not joined idles since it was asked for."""
         return min(node.idle_seconds if isinstance(node, Node) else node.age_seconds for node in self.members)
@@ -105,6 +111,8 @@ class _Removals:
         self._used = state.used_members()
         self._staying = Counter(n.group for n in request.nodes if n.removable and not n.draining)
         self._staying.update(node.group for node in request.coming)
+        self._stuck = Counter(node.group for node in request.coming if node.blocked_reason)
+        """Those of the staying that do not start: they make up for no node that has joined."""
         self._gone: set[str] = set()
         self.later: list[float] = []
         """Seconds until each pod that is idle now may go."""
@@ -116,6 +124,7 @@ class _Removals:
             reason = "" if self._hosts(node) > 1 else self._surplus(node)
             if reason:
                 self._staying[node.group] -= 1
+                self._stuck[node.group] -= bool(node.blocked_reason)
                 chosen.append(Removal(node.pod_name, node.group, "", reason))
         return chosen
 
@@ -148,6 +157,7 @@ class _Removals:
             reason = self._not_wanted(replica)
             if reason:
                 self._staying[replica.group.name] -= len(replica.members)
+                self._stuck[replica.group.name] -= replica.stuck
                 chosen += [
                     Removal(node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason)
                     for node in replica.members
@@ -161,7 +171,8 @@ class _Removals:
         if self._over_maximum(group.name, group):
             return Reason.OVER_LIMIT
         names = {node.pod_name for node in replica.members}
-        if self._staying[group.name] - len(names) < group.min_nodes or names & self._used or replica.idle_seconds <= 0:
+        left = self._staying[group.name] - (self._stuck[group.name] if replica.joined else 0) - len(names)
+        if left < group.min_nodes or names & self._used or replica.idle_seconds <= 0:
             return ""
         waiting = any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
         if waiting and any(isinstance(node, ComingNode) for node in replica.members):
@@ -194,7 +205,7 @@ class _Removals:
         group = self._state.groups.get(node.group)
         if self._over_maximum(node.group, group):
             return Reason.OVER_LIMIT
-        if group is None or self._staying[node.group] <= group.min_nodes:
+        if group is None or self._staying[node.group] - self._stuck[node.group] <= group.min_nodes:
             return ""
         return self._after(group.idle_timeout_seconds - node.idle_seconds, Reason.IDLE)
 
