@@ -1,6 +1,7 @@
 """Every call proves the token; nothing else gets in, and no proof works twice."""
 
-import concurrent.futures
+import asyncio
+import contextlib
 
 import grpc
 import pytest
@@ -70,21 +71,6 @@ def test_an_empty_token_is_an_error():
 
 
 class Everything(head_pb2_grpc.HeadServicer, node_pb2_grpc.ClusterServicer):
-    """Answers one call of each kind, sync; the rest is UNIMPLEMENTED."""
-
-    def ListJobs(self, request, context):
-        return head_pb2.ListJobsReply()
-
-    def Watch(self, request, context):
-        yield head_pb2.HeadSnapshot(version=1)
-        yield head_pb2.HeadSnapshot(version=2)
-
-    def Session(self, requests, context):
-        for _ in requests:
-            yield node_pb2.HeadMessage(shutdown=node_pb2.Shutdown(reason="x"))
-
-
-class AioEverything(head_pb2_grpc.HeadServicer, node_pb2_grpc.ClusterServicer):
     async def ListJobs(self, request, context):
         return head_pb2.ListJobsReply()
 
@@ -103,33 +89,34 @@ def add(server, servicer):
     return server.add_insecure_port("127.0.0.1:0")
 
 
-@pytest.fixture
-def sync_server():
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool, interceptors=[auth.server_interceptor(TOKEN)], options=auth.SERVER_OPTIONS)
-        port = add(server, Everything())
-        server.start()
-        yield f"127.0.0.1:{port}"
-        server.stop(0).wait()
+@contextlib.asynccontextmanager
+async def serving():
+    server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(TOKEN)], options=auth.SERVER_OPTIONS)
+    target = f"127.0.0.1:{add(server, Everything())}"
+    await server.start()
+    yield target
+    await server.stop(0)
 
 
-def test_blocking_calls_of_every_kind(sync_server):
-    with auth.channel(sync_server, TOKEN) as channel:
+def call_blocking(target):
+    with auth.channel(target, TOKEN) as channel:
         head, cluster = head_pb2_grpc.HeadStub(channel), node_pb2_grpc.ClusterStub(channel)
         assert head.ListJobs(head_pb2.ListJobsRequest(), timeout=5) == head_pb2.ListJobsReply()
         assert [s.version for s in head.Watch(head_pb2.WatchRequest(), timeout=5)] == [1, 2]
         replies = cluster.Session(iter([node_pb2.NodeMessage()] * 3), timeout=5)
         assert [r.shutdown.reason for r in replies] == ["x"] * 3
-    with auth.channel(sync_server, b"other") as channel, pytest.raises(grpc.RpcError) as caught:
+    with auth.channel(target, b"other") as channel, pytest.raises(grpc.RpcError) as caught:
         head_pb2_grpc.HeadStub(channel).ListJobs(head_pb2.ListJobsRequest(), timeout=5)
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+async def test_blocking_calls_of_every_kind():
+    async with serving() as target:
+        await asyncio.to_thread(call_blocking, target)
+
+
 async def test_asyncio_calls_of_every_kind():
-    server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(TOKEN)], options=auth.SERVER_OPTIONS)
-    target = f"127.0.0.1:{add(server, AioEverything())}"
-    await server.start()
-    async with auth.aio_channel(target, TOKEN) as channel:
+    async with serving() as target, auth.aio_channel(target, TOKEN) as channel:
         head, cluster = head_pb2_grpc.HeadStub(channel), node_pb2_grpc.ClusterStub(channel)
         assert await head.ListJobs(head_pb2.ListJobsRequest(), timeout=5) == head_pb2.ListJobsReply()
         assert [s.version async for s in head.Watch(head_pb2.WatchRequest(), timeout=5)] == [1, 2]
@@ -139,21 +126,20 @@ async def test_asyncio_calls_of_every_kind():
                 yield node_pb2.NodeMessage()
 
         assert len([r async for r in cluster.Session(requests(), timeout=5)]) == 3
-    await server.stop(0)
 
 
 async def test_every_method_refuses_a_peer_without_the_token():
-    server = grpc.aio.server(interceptors=[auth.aio_server_interceptor(TOKEN)], options=auth.SERVER_OPTIONS)
-    target = f"127.0.0.1:{add(server, AioEverything())}"
-    await server.start()
     services = (head_pb2.DESCRIPTOR.services_by_name["Head"], node_pb2.DESCRIPTOR.services_by_name["Cluster"])
     methods = [f"/{service.full_name}/{m.name}" for service in services for m in service.methods]
     assert len(methods) >= 14
-    async with grpc.aio.insecure_channel(target) as bare, auth.aio_channel(target, b"wrong") as wrong:
+    async with (
+        serving() as target,
+        grpc.aio.insecure_channel(target) as bare,
+        auth.aio_channel(target, b"wrong") as wrong,
+    ):
         for channel in (bare, wrong):
             for method in [*methods, "/shoal.protocol.v1.Head/Unknown"]:
                 call = channel.unary_unary(method)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call(b"", timeout=5)
                 assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED, method
-    await server.stop(0)

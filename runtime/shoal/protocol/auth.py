@@ -248,23 +248,6 @@ def _proof(details: Any) -> str | bytes | None:
     return None
 
 
-class _ServerInterceptor(grpc.ServerInterceptor):
-    def __init__(self, token: bytes) -> None:
-        self._verifier = Verifier(token, time.time())
-
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
-        try:
-            self._verifier.check(details.method, _proof(details), time.time())
-        except AuthError as error:
-            words = str(error)
-
-            def refuse(_requests: Any, context: Any) -> None:
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, words)
-
-            return grpc.stream_stream_rpc_method_handler(refuse)
-        return continuation(details)
-
-
 class _AioServerInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, token: bytes) -> None:
         self._verifier = Verifier(token, time.time())
@@ -281,11 +264,6 @@ class _AioServerInterceptor(grpc.aio.ServerInterceptor):
 
             return grpc.stream_stream_rpc_method_handler(refuse)
         return await continuation(details)
-
-
-def server_interceptor(token: bytes) -> grpc.ServerInterceptor:
-    """For ``grpc.server(..., interceptors=[...])``. Raises ValueError for an empty token."""
-    return _ServerInterceptor(token)
 
 
 def aio_server_interceptor(token: bytes) -> grpc.aio.ServerInterceptor:
