@@ -1,7 +1,7 @@
 """ComputeCluster: gather -> plan -> execute -> status.
 
-Invariant: one pass reads the stores and the last view of the head, never the head itself, and writes the
-status at most once.
+Invariant: one pass reads the stores and the last view of the head, never the head itself; of the API server it asks for
+no more than the cluster's two Secrets by name and a dry run of new templates; it writes the status at most once.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Invariants:
 - expectations are raised before a write is sent and lowered when it is known to have failed;
 - a write that finds its effect there already (AlreadyExists, NotFound on delete, a UID that moved on) is no
   error: the key is looked at again with fresh eyes;
-- a refusal for what an object is (a bad template, a quota) becomes an Event and a rare retry, not a hot loop;
+- a refusal for what an object is (a bad template, a quota) becomes a condition and a rare retry, not a hot loop;
 - a head is never waited for.
 """
 

@@ -51,13 +51,10 @@ class World:
         self.jobs = Store(_without_managed_fields, {"cluster": _cluster_of_job})
         self.pods = Store(_trimmed_pod, {"cluster": _cluster_of_child})
         self.services = Store(_trimmed_service, {"cluster": _cluster_of_child})
-        self._by_kind = {"ComputeCluster": self.clusters, "ComputeJob": self.jobs, "Pod": self.pods}
-        self._by_kind["Service"] = self.services
         self.policies = Store(_trimmed_child, {"cluster": _cluster_of_child})
         self.budgets = Store(_trimmed_child, {"cluster": _cluster_of_child})
         self.claims = Store(_trimmed_child, {"cluster": _cluster_of_child})
-        self._by_kind["PersistentVolumeClaim"] = self.claims
-        self._by_kind |= {"NetworkPolicy": self.policies, "PodDisruptionBudget": self.budgets}
+        self._by_kind = {resource.kind: store for resource, store, _ in self.feeds()}
 
     def feeds(self) -> tuple[tuple[Resource, Store, str], ...]:
         """What to inform about: the resource, its store, the label selector."""
@@ -85,23 +82,23 @@ class World:
 
     def pods_of(self, key: Key) -> tuple[PodView, ...]:
         """The pods that carry the cluster's label, by name."""
-        return tuple(pod["view"] for pod in self.pods.indexed("cluster", "/".join(key)))
+        return _views(self.pods, key)
 
     def services_of(self, key: Key) -> tuple[ChildView, ...]:
         """The Services that carry the cluster's label, by name."""
-        return tuple(service["view"] for service in self.services.indexed("cluster", "/".join(key)))
+        return _views(self.services, key)
 
     def policies_of(self, key: Key) -> tuple[ChildView, ...]:
         """The NetworkPolicies that carry the cluster's label, by name."""
-        return tuple(policy["view"] for policy in self.policies.indexed("cluster", "/".join(key)))
+        return _views(self.policies, key)
 
     def claims_of(self, key: Key) -> tuple[ChildView, ...]:
         """The PersistentVolumeClaims that carry the cluster's label, by name."""
-        return tuple(claim["view"] for claim in self.claims.indexed("cluster", "/".join(key)))
+        return _views(self.claims, key)
 
     def budgets_of(self, key: Key) -> tuple[ChildView, ...]:
         """The PodDisruptionBudgets that carry the cluster's label, by name."""
-        return tuple(budget["view"] for budget in self.budgets.indexed("cluster", "/".join(key)))
+        return _views(self.budgets, key)
 
     def jobs_on(self, key: Key) -> tuple[Key, ...]:
         """The jobs that run on the cluster, or made it."""
@@ -127,6 +124,10 @@ class World:
         address: str = service["clusterIP"]
         host = f"[{address}]" if ":" in address else address
         return HeadAddress(cluster_uid, f"{host}:{CONTROL_PORT}", token_secret_name(key[1]))
+
+
+def _views(store: Store, cluster: Key) -> tuple[Any, ...]:
+    return tuple(child["view"] for child in store.indexed("cluster", "/".join(cluster)))
 
 
 def cluster_key_of(child: Json) -> Key | None:
