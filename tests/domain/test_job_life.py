@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.head import JobState, JobView
 from shoal_operator.domain.job.attempts import retry_delay_seconds
 from shoal_operator.domain.labels import STOP_PROGRAM
@@ -200,6 +201,40 @@ def test_suspend_with_a_silent_head_is_bounded(job_world: MakeWorld) -> None:
     assert (world.cluster, world.status["summary"]) == (None, "Suspended")
 
 
+def suspend_cluster(world: Any, *, has_head: bool) -> None:
+    """Its pods are being given up, or have gone; nobody speaks with its head any more."""
+    told = {"type": "Suspended", "status": "False" if has_head else "True", "reason": "Suspending"}
+    told["lastTransitionTime"] = world.now.isoformat()
+    world.cluster |= {"spec": {"suspend": True}, "status": {"conditions": [told]}}
+    head = PodView("shared-head", "u", "head", "head", -1, "", "Running", ready=False)
+    world.head_ready, world.pods = False, (head,) if has_head else ()
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_stop_is_over_where_nothing_can_run(job_world: MakeWorld, has_head: bool) -> None:
+    """A cluster that is suspended and has no head runs no program: nothing is left to be confirmed."""
+    world = running_on_shared(job_world)
+    world.reachable = False
+    world.spec["suspend"] = True
+    world.settle()
+    assert world.status["summary"] == "Stopping"
+    suspend_cluster(world, has_head=has_head)
+    world.settle()
+    assert world.status["summary"] == ("Stopping" if has_head else "Suspended")
+
+
+def test_job_of_a_suspended_cluster_does_not_run(job_world: MakeWorld) -> None:
+    world = running_on_shared(job_world)
+    suspend_cluster(world, has_head=False)
+    world.settle()
+    running = world.condition("Running")
+    assert (running["status"], running["reason"]) == ("False", "ClusterSuspended")
+    world.cluster |= {"spec": {"suspend": False}}
+    world.start_head("two")
+    world.settle()
+    assert world.condition("Failed")["reason"] == "HeadLost"
+
+
 # Rows 4, 5, 13: deadlines
 
 
@@ -307,8 +342,16 @@ def test_rows_8_and_11_interactive_job_waits_and_then_follows_the_submission_it_
 def test_rows_14_to_22_nothing_but_the_table_ends_a_job(job_world: MakeWorld) -> None:
     """Silence for as long as one likes, broken streams, an operator that has just started: no verdict."""
     world = started(job_world())
-    for reachable, ready in ((False, True), (True, False), (False, False), (True, True)):
+    rows = dict(world.jobs)
+    for reachable, ready, known in (
+        (False, True, True),
+        (True, False, True),
+        (False, False, True),
+        (False, True, False),  # what a head that is silent now did not know when it spoke last
+        (True, True, True),
+    ):
         world.reachable, world.head_ready = reachable, ready
+        world.jobs = dict(rows) if known else {}
         world.wait(100_000)
         world.settle()
         assert world.condition("Running")["status"] == "True"

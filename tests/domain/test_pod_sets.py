@@ -30,6 +30,7 @@ def test_head_first_then_every_group_with_the_pods_it_has_from_the_start() -> No
 def test_fixed_size_counts_replicas() -> None:
     spec = {"autoscaling": {"enabled": False}, "workerGroups": [{"name": "a", "replicas": 5, "minReplicas": 1}]}
     assert pod_sets(job(clusterSpec=spec))[1].count == 5
+    assert pod_sets(job(clusterSpec={**spec, "autoscaling": {"enabled": True}}))[1].count == 1
 
 
 def test_job_on_a_cluster_that_is_there_asks_for_nothing() -> None:
