@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal_operator.domain.cluster.assessment import HANG_SECONDS
 from shoal_operator.domain.cluster.head_life import backoff_seconds
+from shoal_operator.domain.cluster.workers import NODE_DEAD_SECONDS
 from shoal_operator.domain.head import DrainState
 from shoal_operator.domain.names import group_service_name, worker_pod_name
+
+from .conftest import ClusterWorld
 
 MakeWorld = Callable[..., Any]
 A = {"name": "a", "minReplicas": 2, "maxReplicas": 4, "resources": {"CPU": 1}}
@@ -195,6 +200,73 @@ def test_a_replica_that_never_ran_keeps_its_hosts_when_one_is_refused(cluster_wo
     assert slices(world) == {"0": {"0", "1", "2", "3"}}
 
 
+def test_a_host_that_hangs_in_terminating_takes_its_replica_with_it(cluster_world: MakeWorld) -> None:
+    """Its name is not free for who knows how long, so the replica is made anew under another index."""
+    world = cluster_world(workerGroups=[{**SLICES, "minReplicas": 1}])
+    world.reconcile()
+    world.reconcile()
+    terminate(world, "demo-slices-0-h3")
+    world.start_pods()
+    world.nodes.pop("demo-slices-0-h3")
+    plan = world.reconcile()
+    assert (plan.delete_pods, plan.create_pods) == ((), ()), "it may be gone in a moment"
+    assert 0 < plan.requeue_after_seconds <= HANG_SECONDS
+    world.wait(plan.requeue_after_seconds)
+    plan = world.reconcile()
+    assert {item.name for item in plan.delete_pods} == {f"demo-slices-0-h{host}" for host in (0, 1, 2)}
+    assert {pod["metadata"]["name"] for pod in plan.create_pods} == {f"demo-slices-1-h{host}" for host in range(4)}
+    assert [event.reason for event in plan.events] == ["HostLost"]
+    settle(world)
+    assert world.condition("Ready")["status"] == "True"
+
+
+def test_more_hanging_pods_than_are_made_up_for_are_told(cluster_world: MakeWorld) -> None:
+    world = running(cluster_world, {**A, "minReplicas": 2, "maxReplicas": 2})
+    for _ in range(2):
+        for name in list(world.nodes):
+            terminate(world, name)
+            world.pods[name]["spec"]["nodeName"] = "rack-7"
+        world.wait(2 * HANG_SECONDS)
+        settle(world)
+    assert world.status["workerGroups"][0]["ready"] == 0
+    assert (world.status["reason"], "rack-7" in world.status["message"]) == ("NodeLost", True)
+
+
+@pytest.mark.parametrize("group", [SLICES, A], ids=["several hosts", "one host"])
+def test_a_node_that_is_dead_in_a_living_pod_is_replaced_after_a_time_of_grace(
+    cluster_world: MakeWorld, group: dict[str, Any]
+) -> None:
+    world = running(cluster_world, group)
+    name = "demo-slices-0-h2" if group is SLICES else "demo-a-0"
+    lost = {n for n in world.workers() if n.startswith(name.partition("-h")[0])}
+    before, node = uids(world), world.nodes[name]
+    world.nodes[name] = replace(node, alive=False)
+    (note,) = world.reconcile().annotate_pods
+    assert (note.name, note.annotations.keys()) == (name, {"shoal.dev/node-dead-since"})
+    assert 0 < world.reconcile().requeue_after_seconds <= NODE_DEAD_SECONDS
+    world.wait(NODE_DEAD_SECONDS / 2)
+    world.nodes[name] = node
+    (note,) = world.reconcile().annotate_pods
+    assert note.annotations == {"shoal.dev/node-dead-since": None}, "its container was started again"
+    world.nodes[name] = replace(node, alive=False)
+    world.reconcile()
+    del world.nodes[name]  # the head forgets the dead after a while
+    world.wait(NODE_DEAD_SECONDS + 1)
+    assert {item.name for item in world.reconcile().delete_pods} == lost
+    settle(world)
+    kept = {n: uid for n, uid in before.items() if n not in lost}
+    assert kept.items() <= uids(world).items()
+    assert len(uids(world)) == len(before)
+
+
+def test_nodes_that_a_new_head_does_not_know_yet_are_not_dead(cluster_world: MakeWorld) -> None:
+    world = running(cluster_world, SLICES)
+    world.nodes.clear()
+    world.wait(1000)
+    assert world.reconcile().annotate_pods == ()
+    assert (world.status["reason"], "kubectl logs" in world.status["message"]) == ("NotJoined", True)
+
+
 def test_a_slow_host_is_waited_for(cluster_world: MakeWorld) -> None:
     world = cluster_world(workerGroups=[{**SLICES, "minReplicas": 1}])
     world.reconcile()
@@ -261,6 +333,36 @@ def test_a_lost_head_is_replaced_at_once_and_workers_stay(cluster_world: MakeWor
     assert [pod["metadata"]["name"] for pod in world.reconcile().create_pods] == ["demo-head"]
     settle(world)
     assert uids(world, "a") == workers
+
+
+def test_a_head_on_a_lost_machine_is_said_with_what_to_do(cluster_world: MakeWorld) -> None:
+    """Never two heads: the pod has to go first, and only people can say that its machine is off."""
+    world = running(cluster_world, A)
+    world.pods["demo-head"]["spec"]["nodeName"] = "rack-7"
+    world.pods["demo-head"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    world.head_answers = False
+    plan = world.reconcile()
+    assert world.condition("HeadReady")["reason"] == "HeadStopped"
+    world.wait(plan.requeue_after_seconds)
+    assert world.reconcile().create_pods == ()
+    condition = world.condition("HeadReady")
+    assert (condition["status"], condition["reason"], world.status["reason"]) == ("False", *["HeadNodeLost"] * 2)
+    for words in ("rack-7", "kubectl delete node rack-7", "kubectl delete pod demo-head --force"):
+        assert words in condition["message"]
+    del world.pods["demo-head"]
+    settle(world)
+    assert world.condition("Ready")["status"] == "True"
+
+
+def test_an_operator_that_never_heard_the_head_says_what_the_one_before_said(cluster_world: MakeWorld) -> None:
+    world = running(cluster_world, A)
+    world.observe = lambda: replace(ClusterWorld.observe(world), head=None, head_problem="no route to it")
+    world.reconcile()
+    before = world.status
+    assert world.condition("HeadReachable")["reason"] == "HeadUnreachable"
+    world.observe = lambda: replace(ClusterWorld.observe(world), head=None)
+    assert world.reconcile().is_empty
+    assert world.status == before
 
 
 def test_heads_that_end_soon_come_back_more_and_more_slowly(cluster_world: MakeWorld) -> None:

@@ -17,6 +17,7 @@ from shoal_operator.domain.head import DrainState, JobState, JobView
 MakeWorld = Callable[..., Any]
 OLD = {"spec": {"nodeSelector": {"disk": "old"}}}
 NEW = {"spec": {"nodeSelector": {"disk": "new"}}}
+NEWER = {"spec": {"nodeSelector": {"disk": "newer"}}}
 GROUP = {"name": "a", "minReplicas": 3, "maxReplicas": 3, "template": OLD}
 
 
@@ -132,6 +133,42 @@ def test_taking_the_change_back_removes_what_it_made(cluster_world: MakeWorld) -
     world.settle()
     assert {name: world.pods[name]["metadata"]["uid"] for name in world.workers()} == before
     assert world.condition("UpToDate")["status"] == "True"
+
+
+def test_a_second_change_waits_for_what_still_drains_of_the_first(cluster_world: MakeWorld) -> None:
+    """maxReplicas + maxSurge is the most, pods that drain included."""
+    one = {**GROUP, "minReplicas": 1, "maxReplicas": 1}
+    world = running(cluster_world, one)
+    change(world)
+    world.reconcile()
+    world.start_pods()
+    world.reconcile()
+    world.reconcile()
+    assert world.nodes["demo-a-0"].drain_state is DrainState.DRAINING
+    change(world, NEWER)
+    for _ in range(3):
+        assert world.reconcile().create_pods == ()
+    assert world.condition("UpToDate")["reason"] == "RollingOut"
+    world.finish("demo-a-0")
+    world.reconcile()
+    assert [pod["metadata"]["name"] for pod in world.reconcile().create_pods] == ["demo-a-0"]
+    most, fewest = update(world)
+    assert (most, fewest, made_from(world, "newer")) == (2, 1, ["demo-a-0"])
+
+
+def test_a_replacement_whose_change_was_taken_back_gets_none_of_its_own(cluster_world: MakeWorld) -> None:
+    world = running(cluster_world, {**GROUP, "minReplicas": 1, "maxReplicas": 4})
+    change(world)
+    world.reconcile()
+    world.start_pods()
+    before = world.pods["demo-a-0"]["metadata"]["uid"]
+    change(world, OLD)
+    plans = [world.reconcile() for _ in range(3)]
+    assert [plan.create_pods for plan in plans] == [(), (), ()]
+    world.finish("demo-a-1")
+    world.settle()
+    assert world.workers() == ["demo-a-0"]
+    assert world.pods["demo-a-0"]["metadata"]["uid"] == before
 
 
 def test_idle_workers_go_first(cluster_world: MakeWorld) -> None:

@@ -16,6 +16,7 @@ from tests.simulation.virtual_time import EPOCH
 
 from shoal.protocol import head_pb2
 from shoal_operator.domain import labels
+from shoal_operator.domain.cluster.assessment import HANG_SECONDS
 from shoal_operator.domain.cluster.drains import read_drain
 from shoal_operator.local.apiserver.store import Change, Key
 
@@ -24,7 +25,8 @@ UNSEEN_SECONDS = 45.0
 """What a decision may rest on is at most so old: a request's deadline and some lag."""
 REPEAT_SECONDS = 28.0
 """Less than expectations are kept."""
-STALE_SECONDS = 2.0
+STOP_SECONDS = 70.0
+"""Less than a stop may stay unconfirmed, and more than an operator may need to see that nothing runs."""
 WRITES_MAX = 1_500
 
 
@@ -56,6 +58,8 @@ class Invariants:
         self.wall_jumps = False
         self._limits: dict[tuple[str, str], list[tuple[float, int]]] = {}
         self._may_stop: dict[str, float] = {}
+        self._stopping_since: dict[str, float] = {}
+        self._headless_since: dict[str, float] = {}
         self._outcomes: dict[str, tuple[str, Json]] = {}
         server.store.subscribe(self._follow)
 
@@ -87,6 +91,10 @@ class Invariants:
             known = self._limits.setdefault((uid, name), [])
             if not known or known[-1][1] != wanted.get(name, 0):
                 known.append((now, wanted.get(name, 0)))
+        if change.type == "DELETED" or "Suspended" in true_conditions(change.document):
+            self._headless_since.setdefault(change.key.name, now)
+        else:
+            self._headless_since.pop(change.key.name, None)
         if leaving or spec.get("suspend"):
             self._may_stop[uid] = math.inf
         elif self._may_stop.get(uid) == math.inf:
@@ -115,6 +123,14 @@ class Invariants:
 
     def _follow_job(self, change: Change) -> None:
         uid = change.document["metadata"]["uid"]
+        conditions = {one["type"]: one for one in (change.document.get("status") or {}).get("conditions") or ()}
+        running = conditions.get("Running", {})
+        if running.get("status") == "True" and running.get("reason") == "ClusterSuspended":
+            self.broken(f"job {change.key.name} runs and its cluster is suspended")
+        if "Stopping" in true_conditions(change.document):
+            self._stopping_since.setdefault(uid, self._now())
+        else:
+            self._check_stop(change.document, self._stopping_since.pop(uid, self._now()))
         outcome = true_conditions(change.document).keys() & {"Complete", "Failed"}
         if len(outcome) > 1:
             self.broken(f"job {change.key.name} is both complete and failed")
@@ -126,6 +142,13 @@ class Invariants:
         elif before is None and outcome:
             self._outcomes[uid] = verdict
             self._check_truth(change.document)
+
+    def _check_stop(self, job: Json, since: float) -> None:
+        """A stop is not waited for where nothing can run."""
+        cluster = (job["spec"].get("clusterRef") or job["metadata"])["name"]
+        idle = self._now() - max(since, self._headless_since.get(cluster, math.inf))
+        if idle > STOP_SECONDS:
+            self.broken(f"job {job['metadata']['name']} waited {idle:.0f} s for its stop, and its cluster has no head")
 
     def _check_truth(self, job: Json) -> None:
         """The outcome is what the head's table said."""
@@ -230,6 +253,7 @@ class Invariants:
         pods = [pod for pod in self._server.all("pods") if _owner(pod) == meta["uid"]]
         lost = [pod for pod in pods if self._is_lost(pod)]
         pods = [pod for pod in pods if pod not in lost]
+        yield from (f"{name}: pod {pod['metadata']['name']} is not known to hang" for pod in lost if self._is_new(pod))
         if meta.get("deletionTimestamp"):
             yield f"{name} is still there, deleted at {meta['deletionTimestamp']}"
             return
@@ -238,18 +262,23 @@ class Invariants:
         yield from (f"{name}: pod {pod['metadata']['name']} is on its way out" for pod in pods if not is_live(pod))
         if spec.get("suspend"):
             if lost:
+                if status.get("reason") != "Suspending":
+                    yield f"{name} waits for lost pods, and says {status.get('reason')}"
                 return
             yield from (f"{name} is suspended and has pod {pod['metadata']['name']}" for pod in pods)
             if "Suspended" not in true_conditions(cluster):
                 yield f"{name} does not say that it is suspended"
             return
         if any(pod["metadata"]["labels"][labels.ROLE] == "head" for pod in lost):
-            if not status.get("reason"):
-                yield f"{name} waits for its lost head, and says no reason"
+            if status.get("reason") != "HeadNodeLost":
+                yield f"{name} waits for its lost head, and says {status.get('reason')}"
             return
-        if lost and any(group.get("hostsPerReplica", 1) > 1 for group in spec["workerGroups"]):
-            return  # a replica is made anew only when all of its hosts have gone, the one on the lost machine too
         yield from self._points_of_running_cluster(name, cluster, pods)
+
+    def _is_new(self, pod: Json) -> bool:
+        """Whether the pod may still end, for all that an operator knows, or has just been found to hang."""
+        ends = datetime.fromisoformat(pod["metadata"]["deletionTimestamp"])
+        return (wall_time(self._now(), 0.0) - ends).total_seconds() < HANG_SECONDS + UNSEEN_SECONDS
 
     def _is_lost(self, pod: Json) -> bool:
         return self.machines is not None and not is_live(pod) and self.machines.is_lost(pod)
@@ -305,11 +334,6 @@ class Invariants:
                 yield f"{name} cannot end, and says no reason"
         else:
             yield f"{name} has not ended: {status.get('summary')} {status.get('reason')} {status.get('message')}"
-
-    def has_lost_head(self) -> bool:
-        """Whether a head is on a machine that never comes back: a new operator has never heard it, and says so."""
-        pods = self._server.all("pods")
-        return any(self._is_lost(pod) and pod["metadata"]["labels"][labels.ROLE] == "head" for pod in pods)
 
     def _waits_for_a_lost_head(self, job: Json) -> bool:
         cluster = (job["spec"].get("clusterRef") or job["metadata"])["name"]

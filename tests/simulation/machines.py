@@ -120,9 +120,12 @@ class Machines:
         self._set(key, uid, phase="Running", ip=f"10.1.0.{uid[4:]}", restarts=restarts, ready=True)
         while True:
             await asyncio.sleep(self._rng.uniform(5.0, 40.0))
-            if self._rng.random() < 0.25 * self.trouble or uid not in self.running:
+            ends = self._rng.random() < 0.25 * self.trouble or uid in self._heads.unknown
+            if ends or uid not in self.running:
                 self._stop(uid)
                 return
+            if self._rng.random() < 0.1 * self.trouble:
+                self._heads.node_dies(pod)
 
     async def _terminate(self, key: Key, uid: str) -> None:
         await asyncio.sleep(self._rng.uniform(0.05, 3.0))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CPU = 10_000
 HEARTBEAT_SECONDS = 10.0
+DEAD_KEPT_SECONDS = 300.0
 COALESCE_SECONDS = 0.1
 _LIVE = (head_pb2.JOB_STATE_PENDING, head_pb2.JOB_STATE_RUNNING)
 
@@ -80,6 +81,7 @@ class ModelHead:
         self.incarnation = incarnation
         self.jobs: dict[str, Job] = {}
         self.nodes: dict[str, Node] = {}
+        self.dead: dict[str, tuple[float, Node]] = {}
         self.waiting: list[Job] = []
         self.version = 1
         self.silence = ""
@@ -117,6 +119,7 @@ class ModelHead:
     def leave(self, pod_uid: str) -> None:
         node = self.nodes.pop(pod_uid, None)
         if node is not None:
+            self.dead[node.node_id] = (self._loop.time(), node)
             self.waiting += node.running.values()
             node.running.clear()
             self._schedule()
@@ -225,13 +228,19 @@ class ModelHead:
         if self.waiting:
             shape = head_pb2.Resources(amounts={"CPU": CPU})
             demands = [head_pb2.Demand(shape=shape, count=len(self.waiting), kind="task")]
+        end = self._loop.time() - DEAD_KEPT_SECONDS
+        self.dead = {node_id: (died, node) for node_id, (died, node) in self.dead.items() if died > end}
         own = head_pb2.NodeSnapshot(node_id=f"{self.incarnation}-head", pod_name=f"{self.cluster}-head", group="head",
                                     alive=True, drain_state=head_pb2.DRAIN_STATE_ACTIVE)  # fmt: skip
         return head_pb2.HeadSnapshot(
             protocol_version=PROTOCOL_VERSION,
             incarnation=self.incarnation,
             version=self.version,
-            nodes=[own, *(self._node(node) for node in self.nodes.values())],
+            nodes=[
+                own,
+                *(self._node(node) for _, node in self.dead.values()),
+                *(self._node(node) for node in self.nodes.values()),
+            ],
             demands=demands,
             jobs=[_job(job) for job in self.jobs.values()],
         )
@@ -244,7 +253,7 @@ class ModelHead:
             group=node.group,
             total=head_pb2.Resources(amounts={"CPU": node.cpus * CPU}),
             available=head_pb2.Resources(amounts={"CPU": (node.cpus - len(node.running)) * CPU}),
-            alive=True,
+            alive=node.pod_uid in self.nodes and self.nodes[node.pod_uid] is node,
             idle_seconds=idle,
             drain_state=node.drain,
         )
@@ -278,6 +287,9 @@ class ModelHeads:
         self.ledger: dict[str, list[Run]] = {}
         self.on_program: Callable[[Run], None] = lambda run: None
         self._workers: dict[str, Node] = {}
+        self._hung: dict[str, str] = {}
+        self.unknown: set[str] = set()
+        """Pods whose runtime hangs, and whose head has never heard of it; only their liveness probe ends them."""
         self._incarnations = itertools.count(1)
 
     def note(self, run: Run) -> None:
@@ -290,6 +302,7 @@ class ModelHeads:
         cluster, number = labels["shoal.dev/cluster"], next(self._incarnations)
         if labels["shoal.dev/role"] == "head":
             self.by_cluster[cluster] = ModelHead(self, cluster, meta["uid"], f"head-{number}")
+            self.unknown |= {uid for uid, owner in self._hung.items() if owner == cluster}
             for node in list(self._workers.values()):
                 loop.call_later(self.rng.uniform(0.1, 3.0), self._join, cluster, node)
             return
@@ -304,8 +317,23 @@ class ModelHeads:
         if head is not None and head.pod_uid == meta["uid"]:
             del self.by_cluster[cluster]
             head.die()
-        elif self._workers.pop(meta["uid"], None) is not None and head is not None:
+            return
+        self._hung.pop(meta["uid"], None)
+        self.unknown.discard(meta["uid"])
+        if self._workers.pop(meta["uid"], None) is not None and head is not None:
             head.leave(meta["uid"])
+
+    def node_dies(self, pod: dict[str, Any]) -> None:
+        """The runtime in the pod does nothing any more, and the pod lives."""
+        meta = pod["metadata"]
+        head = self.by_cluster.get(meta["labels"]["shoal.dev/cluster"])
+        if self._workers.pop(meta["uid"], None) is None:
+            return
+        self._hung[meta["uid"]] = meta["labels"]["shoal.dev/cluster"]
+        if head is not None and meta["uid"] in head.nodes:
+            head.leave(meta["uid"])
+        else:
+            self.unknown.add(meta["uid"])
 
     def node_of(self, pod: dict[str, Any]) -> Node | None:
         """What the pod's worker does, when it has joined a head that is there."""

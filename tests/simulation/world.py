@@ -185,7 +185,7 @@ class World:
         while self.processes.alive:
             await self.processes.kill(self.processes.alive[-1])
         self.processes.start()
-        await self._stay_quiet("a restart", after_restart=True)
+        await self._stay_quiet("a restart")
 
     async def _settle(self) -> None:
         end = self._loop.time() + CALM_SECONDS_MAX
@@ -200,12 +200,12 @@ class World:
             if self._loop.time() > end:
                 raise BrokenError(f"not settled after {CALM_SECONDS_MAX:.0f} s: {open_points or 'writes go on'}")
 
-    async def _stay_quiet(self, when: str, *, after_restart: bool = False) -> None:
+    async def _stay_quiet(self, when: str) -> None:
         before = self._writes()
         await asyncio.sleep(QUIET_SECONDS)
         self.invariants.check()
         written = self._writes() - before
-        if written and not (after_restart and self.invariants.has_lost_head()):
+        if written:
             raise BrokenError(f"{written} writes in {when}")
         open_points = self.invariants.unsettled()
         if open_points:

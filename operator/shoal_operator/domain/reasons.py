@@ -105,6 +105,8 @@ class Reason(StrEnum):
     """The node threw the pod out: it or the node ran out of memory or disk."""
     POD_DISRUPTED = "PodDisrupted"
     """The cluster takes the pod away: eviction, preemption, a taint, a node's shutdown."""
+    NOT_JOINED = "NotJoined"
+    """The pod runs, and the runtime in it has not joined the head for minutes."""
     NODE_LOST = "NodeLost"
     """The pod's node does not answer."""
     # Why a pod is not let in

@@ -36,6 +36,8 @@ from shoal_operator.domain.validation import validate_cluster
 
 ENDED_POD_RETRY_SECONDS: Final = 5.0
 """A pod that ended sooner after its creation is replaced only then: a bad template fails cheaply."""
+HANG_SECONDS: Final = 30.0
+"""A pod that is still there so long after its grace period hangs in Terminating; mostly its machine is gone."""
 JOIN_TIMEOUT_SECONDS: Final = 300.0
 """A pod that has not joined after this time is no longer counted on."""
 
@@ -58,6 +60,8 @@ class Assessment:
     """Our pods that will never run again and are not being deleted, head included; by name."""
     leaving: tuple[PodView, ...]
     """Our worker pods on their way out; by name."""
+    hanging: frozenset[str]
+    """Names of our pods, head included, that have been on their way out for longer than they may take."""
     scaling: ScalingPlan
     replicas: tuple[Replica, ...]
     """The workers as they come and go together, by group and index."""
@@ -88,22 +92,12 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         key=lambda pod: (pod.group, pod.index, pod.name),
     )
     head = observed.head if observed.head and observed.head.reachable and not is_suspended(cluster) else None
-    alive = {node.pod_name: node for node in (head.nodes if head else ()) if node.alive}
-    workers = tuple(
-        Worker(
-            pod,
-            alive.get(pod.name),
-            read_drain(pod.drain),
-            age_seconds(pod, now),
-            blocked=blocking_cause(pod) is not None,
-        )
-        for pod in own
-        if pod.role == ROLE_WORKER and not pod.is_deleting and not pod.has_ended
-    )
+    workers = tuple(_workers(own, head, now))
+    hanging = tuple(pod for pod in own if until_hanging_seconds(pod, now) == 0)
     ended = tuple(pod for pod in own if pod.has_ended and not pod.is_deleting)
     name = head_pod_name(cluster.metadata.name)
     head_pod = next((pod for pod in own if pod.role == ROLE_HEAD and not pod.has_ended), None)
-    replicas = form_replicas(cluster, workers, is_valid=not problems)
+    replicas = form_replicas(cluster, workers, hanging, is_valid=not problems)
     if problems or is_suspended(cluster):
         rollout, scaling = Rollout(), ScalingPlan()
     else:
@@ -121,11 +115,39 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         workers=workers,
         ended=ended,
         leaving=tuple(pod for pod in own if pod.is_deleting and pod.role == ROLE_WORKER),
+        hanging=frozenset(pod.name for pod in hanging),
         scaling=scaling,
         replicas=replicas,
         rollout=rollout,
         refused=refused,
     )
+
+
+def _workers(own: Sequence[PodView], head: HeadView | None, now: datetime) -> Iterator[Worker]:
+    nodes = head.nodes if head else ()
+    alive = {node.pod_name: node for node in nodes if node.alive}
+    dead = {node.pod_name for node in nodes if not node.alive}
+    for pod in own:
+        if pod.role != ROLE_WORKER or pod.is_deleting or pod.has_ended:
+            continue
+        died = head is not None and pod.name not in alive and (pod.name in dead or pod.node_dead_since is not None)
+        since = pod.node_dead_since if died else None
+        yield Worker(
+            pod,
+            alive.get(pod.name),
+            read_drain(pod.drain),
+            age_seconds(pod, now),
+            blocked=blocking_cause(pod) is not None,
+            node_died=died,
+            node_dead_seconds=max(0.0, (now - since) / timedelta(seconds=1)) if since else 0.0,
+        )
+
+
+def until_hanging_seconds(pod: PodView, now: datetime) -> float | None:
+    """Seconds until a pod on its way out counts as hanging there; 0 when it does, None when it is not leaving."""
+    if pod.deleting_since is None:
+        return None
+    return max(0.0, HANG_SECONDS - (now - pod.deleting_since) / timedelta(seconds=1))
 
 
 def is_suspended(cluster: ComputeCluster) -> bool:
@@ -229,7 +251,7 @@ def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iter
 
 def missing_hosts(cluster: ComputeCluster, replica: Replica) -> dict[str, int]:
     """Names and host indexes of pods that are to be made again in a replica that has not run yet."""
-    if replica.ran or replica.is_draining or is_retired(cluster, replica.group):
+    if replica.ran or replica.is_draining or replica.has_lost_a_host or is_retired(cluster, replica.group):
         return {}
     name = cluster.metadata.name
     return {worker_pod_name(name, replica.group, replica.index, host): host for host in replica.missing}
@@ -260,8 +282,8 @@ def _coming(replica: Replica, worker: Worker, known: frozenset[str] | None) -> C
         age = worker.age_seconds
         return ComingNode(pod.name, pod.group, age, cause.reason, cause.words, replica=replica.key)
     if known is not None and pod.name not in known and worker.age_seconds >= JOIN_TIMEOUT_SECONDS:
-        text = f"it has not joined within {JOIN_TIMEOUT_SECONDS:g} s; see `kubectl logs {pod.name}`"
-        return ComingNode(pod.name, pod.group, worker.age_seconds, "NotJoined", text, replica=replica.key)
+        text = not_joined_text(pod)
+        return ComingNode(pod.name, pod.group, worker.age_seconds, Reason.NOT_JOINED, text, replica=replica.key)
     return ComingNode(pod.name, pod.group, worker.age_seconds, replica=replica.key)
 
 
@@ -287,6 +309,23 @@ def _group(cluster: ComputeCluster, group: WorkerGroup) -> Group:
 
 def _resources(group: WorkerGroup) -> ResourceSet:
     return group_resources(group.resources, group.template)
+
+
+def not_joined_text(pod: PodView) -> str:
+    """For people: a pod that the head knows nothing of."""
+    return f"it has not joined within {JOIN_TIMEOUT_SECONDS:g} s; see `kubectl logs {pod.name}`"
+
+
+def hanging_text(pod: PodView) -> str:
+    """For people: what is known of a pod that hangs in Terminating, and what to do."""
+    if pod.has_ended:
+        return f"pod {pod.name} has ended and hangs in Terminating; see its finalizers"
+    node = pod.node_name or "unknown"
+    return (
+        f"pod {pod.name} hangs in Terminating on node {node}, which does not say that it has ended: bring the node "
+        f"back, or delete it (kubectl delete node {node}); if the machine is off for certain, this will do: "
+        f"kubectl delete pod {pod.name} --force --grace-period=0"
+    )
 
 
 def pod_text(pod: PodView) -> str:

@@ -12,8 +12,15 @@ from typing import Any, Final, Literal
 
 from shoal_operator.api.cluster import ComputeClusterStatus, WorkerGroupStatus
 from shoal_operator.domain import conditions
-from shoal_operator.domain.cluster.assessment import Assessment, is_suspended
+from shoal_operator.domain.cluster.assessment import (
+    JOIN_TIMEOUT_SECONDS,
+    Assessment,
+    hanging_text,
+    is_suspended,
+    not_joined_text,
+)
 from shoal_operator.domain.cluster.causes import cause_of
+from shoal_operator.domain.cluster.growth import room_of
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
 from shoal_operator.domain.labels import HEAD_GROUP
@@ -40,6 +47,7 @@ WARNINGS: Final = frozenset(
         Reason.NODE_REFUSED_POD,
         Reason.EVICTED,
         Reason.POD_DISRUPTED,
+        Reason.NOT_JOINED,
         Reason.NODE_LOST,
         Reason.QUOTA_EXCEEDED,
         Reason.ADMISSION_DENIED,
@@ -48,6 +56,7 @@ WARNINGS: Final = frozenset(
         Reason.PRIORITY_CLASS_MISSING,
         Reason.INVALID_TEMPLATE,
         Reason.WRITE_REFUSED,
+        Reason.HEAD_NODE_LOST,
         Reason.HEAD_UNREACHABLE,
         Reason.WORKERS_BLOCKED,
     }
@@ -78,7 +87,29 @@ def group_blockage(assessment: Assessment, group: str) -> Blockage | None:
         return Blockage(refusal.reason, refusal.message)
     waiting = [worker.pod for worker in assessment.workers if worker.node is None and worker.pod.group == group]
     ended = [pod for pod in assessment.ended if pod.group == group]
-    return next((found for pod in (*waiting, *ended) if (found := pod_blockage(pod))), None)
+    found = next((found for pod in (*waiting, *ended) if (found := pod_blockage(pod))), None)
+    return found or _not_joined(assessment, group) or _hanging(assessment, group)
+
+
+def _not_joined(assessment: Assessment, group: str) -> Blockage | None:
+    known = {node.pod_name for node in assessment.head.nodes} if assessment.head else None
+    for worker in assessment.workers:
+        pod = worker.pod
+        is_late = worker.node is None and worker.age_seconds >= JOIN_TIMEOUT_SECONDS
+        if is_late and pod.group == group and known is not None and pod.name not in known:
+            return Blockage(Reason.NOT_JOINED, f"pod {pod.name}: {not_joined_text(pod)}")
+    return None
+
+
+def _hanging(assessment: Assessment, name: str) -> Blockage | None:
+    """So many pods of the group hang in Terminating that no more are made in their place."""
+    group = next((group for group in assessment.cluster.spec.worker_groups if group.name == name), None)
+    wanted = sum(addition.count for addition in assessment.scaling.add if addition.group == name)
+    hanging = [pod for pod in assessment.leaving if pod.group == name and pod.name in assessment.hanging]
+    if group is None or not hanging or not wanted or room_of(assessment, group) >= group.hosts_per_replica:
+        return None
+    text = f"{len(hanging)} pods of an earlier time are not gone: {hanging_text(hanging[0])}"
+    return Blockage(Reason.NODE_LOST, text)
 
 
 def invalid_template(assessment: Assessment) -> Blockage | None:

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shoal_operator.domain import conditions, labels
 from shoal_operator.domain.cluster.assessment import (
     ENDED_POD_RETRY_SECONDS,
+    JOIN_TIMEOUT_SECONDS,
     Assessment,
     age_seconds,
     is_retired,
     pod_text,
+    until_hanging_seconds,
 )
 from shoal_operator.domain.cluster.drains import FORCED, Drain, start_drain
 from shoal_operator.domain.cluster.head_life import wait_seconds
 from shoal_operator.domain.cluster.observed import PodView
-from shoal_operator.domain.cluster.workers import Replica, Worker
+from shoal_operator.domain.cluster.workers import NODE_DEAD_SECONDS, Replica, Worker
 from shoal_operator.domain.head import DrainState, NodeView
 from shoal_operator.domain.plan import DrainNode, EventRecord, HeadCommand, PodAnnotation, PodDeletion
 from shoal_operator.domain.reasons import Action, Reason
@@ -61,6 +63,8 @@ class Changes:
         self._replace_head()
         self._discard()
         self._mark_complete_replicas()
+        self._mark_dead_nodes()
+        self._await_hanging_pods()
         if self.assessment.head is not None:
             self._drain_workers()
             self._cancel_workers()
@@ -102,9 +106,7 @@ class Changes:
         for replica in self.assessment.replicas:
             if replica.has_lost_a_host:
                 self._delete_replica(replica, Reason.HOST_LOST)
-                hosts = ", ".join(map(str, replica.missing))
-                text = f"replica {replica.index} of group `{replica.group}` lost host {hosts} and is replaced"
-                self.events.append(EventRecord("Warning", Reason.HOST_LOST, text, Action.SCALE_UP))
+                self.events.append(EventRecord("Warning", Reason.HOST_LOST, _loss_text(replica), Action.SCALE_UP))
             elif is_retired(self.assessment.cluster, replica.group) and replica.holds_nothing:
                 self._delete_replica(replica, self._retirement(replica))
 
@@ -115,6 +117,24 @@ class Changes:
                     if not worker.pod.replica_ran:
                         note = {labels.REPLICA_RAN: "true"}
                         self.annotations.append(PodAnnotation(worker.pod.name, worker.pod.uid, note))
+
+    def _mark_dead_nodes(self) -> None:
+        """Note since when nodes are dead in pods that live; the time is part of the world, not of a memory."""
+        for replica in self.assessment.replicas:
+            for worker in replica.workers:
+                pod = worker.pod
+                if worker.node_died and pod.node_dead_since is None and not replica.is_draining:
+                    note = {labels.NODE_DEAD: self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+                    self.annotations.append(PodAnnotation(pod.name, pod.uid, note))
+                elif worker.node is not None and pod.node_dead_since is not None:
+                    self.annotations.append(PodAnnotation(pod.name, pod.uid, {labels.NODE_DEAD: None}))
+                elif worker.node_died and worker.node_dead_seconds < NODE_DEAD_SECONDS:
+                    self.wakes.append(NODE_DEAD_SECONDS - worker.node_dead_seconds)
+                elif self.assessment.head and not worker.node and worker.age_seconds < JOIN_TIMEOUT_SECONDS:
+                    self.wakes.append(JOIN_TIMEOUT_SECONDS - worker.age_seconds)
+
+    def _await_hanging_pods(self) -> None:
+        self.wakes += waits_for_hanging(self.assessment, self.now)
 
     def _drain_workers(self) -> None:
         """Carry every drain one step further."""
@@ -207,6 +227,20 @@ class Changes:
 
     def _delete(self, pod: PodView, reason: str) -> None:
         self.deletions.setdefault(pod.name, PodDeletion(pod.name, pod.uid, str(reason)))
+
+
+def waits_for_hanging(assessment: Assessment, now: datetime) -> list[float]:
+    """In how many seconds pods that are on their way out will count as hanging there."""
+    pods = (*assessment.leaving, *([assessment.head_pod] if assessment.head_pod else []))
+    return [wait for pod in pods if (wait := until_hanging_seconds(pod, now))]
+
+
+def _loss_text(replica: Replica) -> str:
+    if replica.hosts == 1:
+        name = replica.workers[0].pod.name
+        return f"the node in pod {name} has been dead for {NODE_DEAD_SECONDS:g} s, and the pod lives: it is replaced"
+    hosts = ", ".join(map(str, sorted({*replica.missing, *replica.dead_hosts})))
+    return f"replica {replica.index} of group `{replica.group}` lost host {hosts} and is replaced"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -64,7 +64,7 @@ class _Growth:
     def additions(self, pods: int) -> Iterator[Manifest]:
         """What the autoscaler asks for, as far as pods on their way out leave room."""
         hosts = self._group.hosts_per_replica
-        for _ in range(min(pods, self._room()) // hosts):
+        for _ in range(min(pods, room_of(self._assessment, self._group)) // hosts):
             yield from self._replica()
 
     def _replica(self, replaces: str = "") -> Iterator[Manifest]:
@@ -84,13 +84,15 @@ class _Growth:
         self._indices.add(index)
         return index
 
-    def _room(self) -> int:
-        """Pods that may be made while others are on their way out, perhaps for ever (a dead node)."""
-        leaving = [pod for pod in self._assessment.leaving if pod.group == self._group.name]
-        strategy = self._cluster.spec.update_strategy.type
-        present = group_hash(self._cluster, self._group)
-        if strategy == "Recreate" and any(is_outdated(pod.template_hash, present) for pod in leaving):
-            return 0
-        most = most_replicas(self._cluster, self._group) * self._group.hosts_per_replica
-        staying = sum(worker.pod.group == self._group.name for worker in self._assessment.workers)
-        return max(0, 2 * most - staying - len(leaving))
+
+def room_of(assessment: Assessment, group: WorkerGroup) -> int:
+    """Pods that may be made in a group while others are on their way out, perhaps for ever (a dead node)."""
+    cluster = assessment.cluster
+    leaving = [pod for pod in assessment.leaving if pod.group == group.name]
+    ending = [pod for pod in leaving if pod.name not in assessment.hanging]
+    strategy, present = cluster.spec.update_strategy.type, group_hash(cluster, group)
+    if strategy == "Recreate" and any(is_outdated(pod.template_hash, present) for pod in ending):
+        return 0
+    most = most_replicas(cluster, group) * group.hosts_per_replica
+    staying = sum(worker.pod.group == group.name for worker in assessment.workers)
+    return max(0, 2 * most - staying - len(leaving))

@@ -58,6 +58,10 @@ class PodView:
     """UID of the outdated pod that it was made to replace."""
     replica_ran: bool = False
     """Whether all hosts of its replica had joined once."""
+    node_name: str = ""
+    """The Kubernetes node that it is bound to; empty before."""
+    node_dead_since: datetime | None = None
+    """When the head was first heard to call the runtime in it dead; None when it does not."""
     head_attempt: int = 1
     """Of a head: how many in a row, it included, were made after one that had soon ended."""
 
@@ -149,6 +153,8 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         host=max(0, _index(pod_labels.get(labels.HOST_INDEX, ""))),
         replaces=notes.get(labels.REPLACES, ""),
         replica_ran=labels.REPLICA_RAN in notes,
+        node_name=(pod.get("spec") or {}).get("nodeName") or "",
+        node_dead_since=timestamp(notes.get(labels.NODE_DEAD)),
         head_attempt=max(1, _index(notes.get(labels.HEAD_ATTEMPT, ""))),
     )
 

@@ -14,7 +14,7 @@ from shoal_operator.api.meta import MESSAGE_MAX
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended
-from shoal_operator.domain.cluster.changes import REQUEUE_SECONDS_MIN, Changes
+from shoal_operator.domain.cluster.changes import REQUEUE_SECONDS_MIN, Changes, waits_for_hanging
 from shoal_operator.domain.cluster.growth import new_workers
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import rollout_events
@@ -50,7 +50,7 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
         return Plan(events=tuple(_invalid_events(assessment)))
     protection = protect(observed)
     if is_suspended(observed.cluster):
-        return replace(_suspend(assessment), delete=protection.delete)
+        return replace(_suspend(assessment, now), delete=protection.delete)
     draft = Changes(assessment, now)
     draft.decide()
     return Plan(
@@ -66,7 +66,7 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
     )
 
 
-def _suspend(assessment: Assessment) -> Plan:
+def _suspend(assessment: Assessment, now: datetime) -> Plan:
     """Give all pods up. That it has begun is in the status first, so that it is finished whatever comes between."""
     suspended = conditions.find(assessment.cluster.status.conditions, ConditionType.SUSPENDED)
     if suspended is None or suspended.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
@@ -74,10 +74,12 @@ def _suspend(assessment: Assessment) -> Plan:
     pods = [worker.pod for worker in assessment.workers] + list(assessment.ended)
     if assessment.head_pod and not assessment.head_pod.is_deleting:
         pods.append(assessment.head_pod)
-    resumes = not assessment.cluster.spec.suspend and not has_pods(assessment)
+    waits = waits_for_hanging(assessment, now)
+    if not assessment.cluster.spec.suspend and not has_pods(assessment):
+        waits.append(REQUEUE_SECONDS_MIN)
     return Plan(
         delete_pods=tuple(PodDeletion(pod.name, pod.uid, Reason.SUSPENDED) for pod in pods),
-        requeue_after_seconds=REQUEUE_SECONDS_MIN if resumes else None,
+        requeue_after_seconds=max(REQUEUE_SECONDS_MIN, min(waits)) if waits else None,
     )
 
 

@@ -25,6 +25,7 @@ from shoal_operator.domain.cluster.assessment import (
     Assessment,
     age_seconds,
     assess,
+    hanging_text,
     has_pods,
     is_suspended,
     missing_hosts,
@@ -235,7 +236,9 @@ def _suspended(assessment: Assessment, was_told: bool) -> Fact | None:
     """The condition Suspended: its reason Suspending keeps a suspension going that has begun."""
     kind, cluster = ConditionType.SUSPENDED, assessment.cluster
     if is_suspended(cluster) and has_pods(assessment):
-        return Fact(kind, FALSE, Reason.SUSPENDING, "pods are being deleted; all go before new ones come")
+        pods = [*assessment.leaving, *([assessment.head_pod] if assessment.head_pod else [])]
+        stuck = next((f"; {hanging_text(pod)}" for pod in pods if pod.name in assessment.hanging), "")
+        return Fact(kind, FALSE, Reason.SUSPENDING, f"pods are being deleted; all go before new ones come{stuck}")
     if cluster.spec.suspend:
         begun = conditions.find(cluster.status.conditions, kind)
         if begun is None or begun.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
@@ -272,6 +275,14 @@ def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Se
 
 
 def _head_ready(assessment: Assessment) -> Fact:
+    pod = assessment.head_pod
+    if pod is None or pod.name not in assessment.hanging:
+        return _head_fact(assessment)
+    text = f"there is no new head before the old one is gone: {hanging_text(pod)}"
+    return Fact(ConditionType.HEAD_READY, FALSE, Reason.HEAD_NODE_LOST, text)
+
+
+def _head_fact(assessment: Assessment) -> Fact:
     kind, pod = ConditionType.HEAD_READY, assessment.head_pod
     name = head_pod_name(assessment.cluster.metadata.name)
     if assessment.problems and pod is None:
@@ -320,6 +331,10 @@ def _head_reachable(observed: ClusterObservation) -> Fact:
         text = f"the head does not answer: {observed.head_problem}"
         return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, text)
     if head is None:
+        # An operator that has just started knows less than the one before: that is no news.
+        before = conditions.find(observed.cluster.status.conditions, kind)
+        if before is not None and before.reason == Reason.HEAD_UNREACHABLE:
+            return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, before.message)
         return Fact(kind, UNKNOWN, Reason.HEAD_NOT_YET_REACHED, "the head has not answered yet")
     if not head.reachable:
         text = f"the head does not answer: {head.unreachable_message or 'connection lost'}"

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.domain.cluster.drains import Drain
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.head import DrainState, NodeView
 from shoal_operator.domain.manifests.template_hash import group_hash, is_outdated
+
+NODE_DEAD_SECONDS: Final = 60.0
+"""A node that is dead in a living pod may come back (its container is started again) for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,10 @@ class Worker:
     age_seconds: float
     blocked: bool = False
     """Whether something keeps its pod from starting until somebody acts."""
+    node_died: bool = False
+    """Whether the head calls its node dead, although the pod lives."""
+    node_dead_seconds: float = 0.0
+    """For how long that has been known; 0 when the node lives."""
 
     @property
     def is_draining(self) -> bool:
@@ -46,6 +54,8 @@ class Replica:
     """By host index; never empty."""
     is_outdated: bool
     """Whether a pod of it was made from something else than the group's present template."""
+    has_hanging_host: bool = False
+    """Whether another pod of it hangs in Terminating: nobody knows when its name will be free."""
 
     @property
     def key(self) -> str:
@@ -80,8 +90,17 @@ class Replica:
 
     @property
     def has_lost_a_host(self) -> bool:
-        """Whether it ran, and a pod of it is gone for another reason than its own end."""
-        return self.ran and bool(self.missing) and not self.is_draining
+        """Whether a host of it is gone for another reason than its own end, so that all of it is replaced.
+
+        Before it ran, a host that is gone is made again instead, if its name is free.
+        """
+        gone = (self.ran and bool(self.missing)) or self.has_hanging_host
+        return (gone or bool(self.dead_hosts)) and not self.is_draining
+
+    @property
+    def dead_hosts(self) -> tuple[int, ...]:
+        """Host indexes of living pods whose nodes have been dead for so long that they will not come back."""
+        return tuple(w.pod.host for w in self.workers if w.node_dead_seconds >= NODE_DEAD_SECONDS)
 
     @property
     def idle_seconds(self) -> float:
@@ -104,16 +123,20 @@ class Replica:
         return frozenset(worker.pod.replaces for worker in self.workers if worker.pod.replaces)
 
 
-def form_replicas(cluster: ComputeCluster, workers: Iterable[Worker], *, is_valid: bool = True) -> tuple[Replica, ...]:
+def form_replicas(
+    cluster: ComputeCluster, workers: Iterable[Worker], hanging: Iterable[PodView] = (), *, is_valid: bool = True
+) -> tuple[Replica, ...]:
     """The replicas of all groups, by group and index. Pods of a removed group stand for themselves.
 
     Args:
         cluster: the object.
         workers: its workers.
+        hanging: pods of it that hang in Terminating.
         is_valid: False when the spec has problems: then no pod counts as outdated.
     """
     groups: Mapping[str, WorkerGroup] = {group.name: group for group in cluster.spec.worker_groups}
     present = {name: group_hash(cluster, group) for name, group in groups.items()} if is_valid else {}
+    broken = {(pod.group, pod.index) for pod in hanging}
     found: dict[tuple[str, int, str], list[Worker]] = {}
     for worker in workers:
         pod = worker.pod
@@ -127,6 +150,7 @@ def form_replicas(cluster: ComputeCluster, workers: Iterable[Worker], *, is_vali
             workers=tuple(sorted(members, key=lambda worker: (worker.pod.host, worker.pod.name))),
             is_outdated=name in present
             and any(is_outdated(worker.pod.template_hash, present[name]) for worker in members),
+            has_hanging_host=not alone and (name, index) in broken,
         )
-        for (name, index, _), members in sorted(found.items())
+        for (name, index, alone), members in sorted(found.items())
     )

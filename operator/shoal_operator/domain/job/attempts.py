@@ -69,7 +69,9 @@ def _next_attempt(start: Progress, observed: JobObservation, now: datetime) -> P
 def _out_of_sight(start: Progress, observed: JobObservation) -> Progress:
     """A submitted program whose head says nothing now: silence is no verdict, what was said stands."""
     waits = before_submission(start, observed)
-    if observed.cluster is None or not conditions.is_true(observed.job.status.conditions, ConditionType.RUNNING):
+    if observed.cluster is None or observed.cluster.spec.suspend:
+        return waits  # its head is being given up: whatever ran there has ended, or is about to
+    if not conditions.is_true(observed.job.status.conditions, ConditionType.RUNNING):
         return waits
     return replace(waits, stage=Stage.RUNNING)
 
@@ -87,8 +89,10 @@ def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservati
     if row.state is JobState.FAILED:
         return _failed_attempt(seen, observed, now, row.reason or Reason.ENTRYPOINT_FAILED, failure_text(row))
     if not head.reachable:
-        text = f"the head does not answer: {head.unreachable_message or 'connection lost'}"
-        return replace(seen, stage=Stage.RUNNING, reason=Reason.HEAD_UNREACHABLE, message=text)
+        # In the words that an operator would find which has just started and never heard this head.
+        reason, text = cluster_block(observed)
+        text = text or f"the head does not answer: {head.unreachable_message or 'connection lost'}"
+        return replace(seen, stage=Stage.RUNNING, reason=reason or Reason.HEAD_UNREACHABLE, message=text)
     reason, text = cluster_block(observed)
     if row.state is JobState.PENDING and row.message:
         words = f"{row.message}; {text}" if text else row.message

@@ -49,7 +49,7 @@ def _program(spec: ComputeJobSpec, path: str) -> Iterator[Problem]:
         try:
             resource_set({name: quantity})
         except ValueError as error:
-            yield Problem(f"{path}.entrypointResources.{name}", f"is wrong: {error}", 'write for example 2 or "0.5"')
+            yield Problem(f"{path}.entrypointResources.{name}", f"is wrong: {error}")
 
 
 def _clusters(spec: ComputeJobSpec, path: str) -> Iterator[Problem]:

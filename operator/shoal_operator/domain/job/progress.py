@@ -12,8 +12,11 @@ from enum import StrEnum
 
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.api.problems import Problem
+from shoal_operator.domain import conditions
 from shoal_operator.domain.head import JobView
 from shoal_operator.domain.job.observed import JobObservation
+from shoal_operator.domain.labels import ROLE_HEAD
+from shoal_operator.domain.reasons import ConditionType
 
 
 class Stage(StrEnum):
@@ -95,6 +98,17 @@ def owns_cluster(observed: JobObservation) -> bool:
         return False
     uid = observed.job.metadata.uid
     return any(owner.controller and owner.uid == uid for owner in observed.cluster.metadata.owner_references)
+
+
+def nothing_can_run(observed: JobObservation) -> bool:
+    """Whether the cluster has gone, or is suspended and has no head any more: no program can be running there."""
+    cluster = observed.cluster
+    if cluster is None:
+        return True
+    suspended = conditions.find(cluster.status.conditions, ConditionType.SUSPENDED)
+    told = suspended is not None and suspended.status == conditions.TRUE
+    has_head = any(pod.role == ROLE_HEAD and not pod.has_ended for pod in observed.pods)
+    return cluster.spec.suspend and told and not has_head
 
 
 def head_answers(observed: JobObservation) -> bool:

@@ -221,6 +221,9 @@ def _head_reachable(observed: JobObservation) -> Fact:
         return Fact(kind, TRUE, Reason.HEAD_ANSWERS, "the head answers")
     if not conditions.is_true(cluster.status.conditions, ConditionType.HEAD_READY):
         return Fact(kind, FALSE, Reason.NO_HEAD, "the cluster has no head that is ready")
+    before = conditions.find(observed.job.status.conditions, kind)
+    if head is None and before is not None and before.reason == Reason.HEAD_UNREACHABLE:
+        return Fact(kind, UNKNOWN, Reason.HEAD_UNREACHABLE, before.message)
     why = head.unreachable_message if head is not None else "not reached yet"
     text = f"the head does not answer ({why}): what the program does is not known, and what was known stands"
     return Fact(kind, UNKNOWN, Reason.HEAD_UNREACHABLE, text)

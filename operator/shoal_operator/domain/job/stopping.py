@@ -1,8 +1,8 @@
 """A stop from its wish to its end: suspend and deadlines.
 
 Invariants: the wish is durable (condition Stopping) before a head hears of it; the outcome is given when the head's
-table shows the end, or when nothing can run any more because the cluster has gone; a head that cannot be seen holds
-the outcome up for a bounded time only, and then the job's own cluster goes first.
+table shows the end, or when nothing can run any more because the cluster has gone or is suspended; a head that cannot
+be seen holds the outcome up for a bounded time only, and then the job's own cluster goes first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain import conditions
 from shoal_operator.domain.head import JobState
 from shoal_operator.domain.job.observed import JobObservation
-from shoal_operator.domain.job.progress import Progress, Stage, head_answers, live_rows, owns_cluster, row_of
+from shoal_operator.domain.job.progress import (
+    Progress,
+    Stage,
+    head_answers,
+    live_rows,
+    nothing_can_run,
+    owns_cluster,
+    row_of,
+)
 from shoal_operator.domain.reasons import ConditionType, Reason
 
 STOP_MARGIN_SECONDS: Final = 60.0
@@ -42,7 +50,7 @@ def continue_stop(start: Progress, observed: JobObservation, now: datetime) -> P
     seen = replace(start, row=row)
     if row is not None and row.state is JobState.SUCCEEDED:
         return replace(seen, stage=Stage.COMPLETE, reason=Reason.SUCCEEDED, message="the program ended with success")
-    if observed.cluster is None or (head_answers(observed) and not live_rows(observed)):
+    if nothing_can_run(observed) or (head_answers(observed) and not live_rows(observed)):
         return _stopped(seen, observed, reason, "")
     left = _deadline(job, now) - now
     if left > timedelta(0):
