@@ -101,6 +101,36 @@ def test_a_problem_is_one_line_at_its_place(text, found):
     assert lines(m=text) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("n" * 63, []),
+        ("n" * 64, ["m.yaml:4: metadata.name: must have at most 63 characters, has 64: choose a shorter name"]),
+        ("Gro\u00df_1", ["m.yaml:4: metadata.name: must not be 'Gro\u00df_1': "]),
+        ('"12"', ["m.yaml:4: metadata.name: must not be '12': "]),
+        ('""', ["m.yaml:"]),
+    ],
+)
+def test_names_that_the_api_server_refuses_are_told(name, found):
+    told = lines(m=CLUSTER.replace("team", name))
+    assert len(told) == len(found)
+    assert all(line.startswith(start) for line, start in zip(told, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("rayClusterSpec: {}", "clusterSpec"), ("shutdownAfterJobFinishes: true", "cleanupPolicy")],
+)
+def test_names_of_kuberay_are_told_with_the_nearest_here(written, meant):
+    [line] = lines(m=f"{GOOD}  {written}\n")
+    assert line.endswith(f"the nearest here is `{meant}`; see docs/kuberay.md")
+
+
+def test_a_wrong_quantity_is_told_with_one_hint():
+    [line] = lines(m=f"{CLUSTER}spec: {{head: {{resources: {{CPU: lots}}}}}}\n")
+    assert line.count("4Gi") == 1
+
+
 def test_documents_are_counted_from_the_start_of_the_file():
     [line] = lines(m=f"{GOOD}---\n{BAD}")
     assert line.startswith("m.yaml:13: spec.entrypont: ")
@@ -160,7 +190,17 @@ def test_the_command(tmp_path):
         "message": "is not a field of ComputeJob",
         "hint": "did you mean `entrypoint`?",
     }
+    done = run("-", text="apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n")
+    assert (done.returncode, done.stderr) == (0, "0 object(s) (1 of other kinds passed over), 0 problem(s)\n")
     done = run(tmp_path / "nothing.yaml")
     assert done.returncode == 2
     assert "cannot read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_program_without_a_command_shows_its_help_and_calls_it_no_error():
+    command = [sys.executable, "-m", "shoal.cli.main"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    text = done.stdout + done.stderr  # click before 8.2 writes it to stdout and ends with 0
+    assert text.startswith("Usage: shoal ")
+    assert "error" not in text

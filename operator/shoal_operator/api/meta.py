@@ -17,6 +17,9 @@ GROUP: Final = "shoal.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 MANAGED_BY_SHOAL: Final = "shoal.dev/operator"
+OBJECT_NAME_MAX: Final = 63
+"""Longest name of an object of ours: Services and labels are named after it, and labels hold no more."""
+OBJECT_NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 MESSAGE_MAX: Final = 1024
 """Longest message of a condition, in characters; longer ones are cut where they are made."""
 

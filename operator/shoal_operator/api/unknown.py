@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -24,6 +24,35 @@ KINDS: dict[str, type[ComputeCluster | ComputeJob | ComputeService]] = {
     "ComputeService": ComputeService,
 }
 """Our kinds by name."""
+KUBERAY_NAMES: Final = {
+    "RayCluster": "ComputeCluster",
+    "RayJob": "ComputeJob",
+    "RayService": "ComputeService",
+    "autoscalerOptions": "autoscaling",
+    "clusterSelector": "clusterRef",
+    "deletionStrategy": "cleanupPolicy",
+    "enableInTreeAutoscaling": "autoscaling",
+    "entrypointNumCpus": "entrypointResources",
+    "entrypointNumGpus": "entrypointResources",
+    "gcsFaultToleranceOptions": "state",
+    "groupName": "name",
+    "headGroupSpec": "head",
+    "headService": "service",
+    "jobId": "submissionId",
+    "networkPolicy": "security",
+    "numOfHosts": "hostsPerReplica",
+    "preRunningDeadlineSeconds": "startDeadlineSeconds",
+    "rayClusterSpec": "clusterSpec",
+    "rayStartParams": "resources",
+    "rayVersion": "image",
+    "runtimeEnvYAML": "source",
+    "shutdownAfterJobFinishes": "cleanupPolicy",
+    "submissionMode": "mode",
+    "tlsOptions": "security",
+    "upgradeStrategy": "updateStrategy",
+    "workerGroupSpecs": "workerGroups",
+}
+"""What people who come from KubeRay write, and the nearest field or kind here; docs/kuberay.md has the whole table."""
 
 
 def unknown_fields(document: Mapping[str, Any]) -> list[Problem]:
@@ -88,5 +117,8 @@ def _descend(annotation: Any, value: Any, path: str, kind: str) -> Iterator[Prob
 
 def _guess(written: str, known: Mapping[str, Any]) -> str:
     names = {name.lower(): name for name in known}
+    same = KUBERAY_NAMES.get(written)
+    if same in known:
+        return f"the nearest here is `{same}`; see docs/kuberay.md"
     close = difflib.get_close_matches(written.lower(), list(names), n=1, cutoff=0.6)
     return f"did you mean `{names[close[0]]}`?" if close else f"known are {', '.join(sorted(known))}"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster, ComputeClusterSpec, WorkerGroup
 from shoal_operator.api.job import ComputeJob, ComputeJobSpec
+from shoal_operator.api.meta import OBJECT_NAME_MAX, OBJECT_NAME_PATTERN
 from shoal_operator.api.problems import Problem
 from shoal_operator.api.tls import TlsSpec
 from shoal_operator.api.unknown import check_types
@@ -33,7 +34,7 @@ def check_document(document: Mapping[str, Any]) -> list[Problem]:
     Returns:
         All faults; the empty list when the operator will act on it.
     """
-    problems = check_types(document)
+    problems = [*_object_name(document), *check_types(document)]
     if problems:
         return problems
     if document["kind"] == "ComputeCluster":
@@ -41,6 +42,20 @@ def check_document(document: Mapping[str, Any]) -> list[Problem]:
     if document["kind"] == "ComputeJob":
         return validate_job(ComputeJob.parse(dict(document)).spec)
     return []
+
+
+def _object_name(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Names of Services, pods and labels are made from the object's name."""
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if name is None:
+        return
+    hint = "write small letters a-z, digits and `-`, beginning with a letter and ending with a letter or digit"
+    if not isinstance(name, str) or not re.fullmatch(OBJECT_NAME_PATTERN, name):
+        yield Problem("metadata.name", f"must not be {name!r}", hint)
+    elif len(name) > OBJECT_NAME_MAX:
+        text = f"must have at most {OBJECT_NAME_MAX} characters, has {len(name)}"
+        yield Problem("metadata.name", text, "choose a shorter name")
 
 
 def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Problem]:
@@ -134,7 +149,7 @@ def _quantities(where: str, quantities: Mapping[str, int | str]) -> Iterator[Pro
         try:
             resource_set({name: quantity})
         except ValueError as error:
-            yield Problem(f"{where}.{name}", f"is wrong: {error}", 'write for example 2, "0.5", "500m" or "4Gi"')
+            yield Problem(f"{where}.{name}", f"is wrong: {error}")
 
 
 def _template(where: str, template: Mapping[str, Any] | None) -> Iterator[Problem]:

@@ -51,6 +51,8 @@ class Report:
 
     objects: int
     findings: tuple[Finding, ...]
+    passed_over: int = 0
+    """Objects of other kinds, of which nothing is said."""
 
 
 def lint(texts: Mapping[str, str]) -> Report:
@@ -77,7 +79,7 @@ def lint(texts: Mapping[str, str]) -> Report:
         if ours:
             problems += _again(name, document, first)
         found += [_placed(name, document, problem) for problem in problems]
-    return Report(count, tuple(sorted(found)))
+    return Report(count, tuple(sorted(found)), passed_over=len(documents) - count)
 
 
 def _again(file: str, document: Document, first: dict[tuple[object, ...], str]) -> list[Problem]:

@@ -43,7 +43,8 @@ def lint(files: tuple[str, ...], form: str) -> None:
     else:
         for finding in report.findings:
             click.echo(str(finding))
-    click.echo(f"{report.objects} object(s), {len(report.findings)} problem(s)", err=True)
+    others = f" ({report.passed_over} of other kinds passed over)" if report.passed_over else ""
+    click.echo(f"{report.objects} object(s){others}, {len(report.findings)} problem(s)", err=True)
     sys.exit(1 if report.findings else 0)
 
 

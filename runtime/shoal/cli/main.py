@@ -66,6 +66,9 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # the message is the help itself
+            click.echo(error.format_message(), err=True)
+            sys.exit(2)
         command = error.ctx.command_path if error.ctx else "shoal"
         show_error(error.format_message(), f"see `{command} --help`")
         sys.exit(2)
