@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.jobs import JobTable
 from shoal.jobs.package_store import PackageStore
 from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
 from shoal.protocol import head_pb2
@@ -188,6 +189,16 @@ def test_kill_9_of_the_launcher_takes_the_driver_and_its_group_along(jobs):
     os.kill(launcher, signal.SIGKILL)
     job = jobs.finished()
     assert (job.state, job.exit_code) == (FAILED, 137)
+
+
+def test_what_forgotten_jobs_left_on_the_disk_goes(jobs):
+    jobs.runner._table = JobTable(max_terminal=2)
+    for number in range(5):
+        jobs.submit("echo output", f"j{number}")
+        jobs.finished(f"j{number}")
+    until(lambda: len(list((jobs.directory / "jobs").iterdir())) == 2)
+    assert jobs.runner.snapshot("j0") is None
+    assert jobs.output("j4") == "output\n"
 
 
 def test_a_vanished_directory_fails_the_job_with_words(jobs, tmp_path):

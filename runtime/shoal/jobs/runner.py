@@ -1,11 +1,12 @@
 """The head's jobs: takes submissions, prepares their directories, runs their drivers, tells their state.
 
 Invariant: a submission id is run at most once by one head process; every job that was taken ends in a
-terminal state, at the latest when the head closes.
+terminal state, at the latest when the head closes; what a job left on the disk goes when the table forgets it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from shoal.protocol import head_pb2
 
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+FORGOTTEN_PREFIX: Final = ".forgotten-"
+"""No submission id begins with a dot."""
 MAX_ENTRYPOINT_LENGTH: Final = 100_000
 CLOSE_SECONDS: Final = 3.0
 WRITE_SECONDS: Final = 30.0
@@ -335,6 +338,14 @@ class JobRunner:
     def _directory(self, submission_id: str) -> Path:
         return self._session_directory / "jobs" / submission_id
 
+    def _set_aside(self, submission_id: str) -> Path:
+        """The directory of a forgotten job under a name that no job has: it is removed without the lock."""
+        directory = self._directory(submission_id)
+        aside = directory.with_name(f"{FORGOTTEN_PREFIX}{submission_id}")
+        with contextlib.suppress(OSError):
+            directory.rename(aside)
+        return aside
+
     def _fetched(self, submission_id: str, directory: str) -> str:
         """A URI becomes a directory with what was in its archive."""
         if "://" not in directory:
@@ -440,7 +451,11 @@ class JobRunner:
             self._unsettled[submission_id] = before
             self._tails_written.pop(submission_id, None)
             self._hooks.journal.job(job)
-            self._hooks.journal.jobs_forgotten(self._table.take_forgotten())
+            forgotten = self._table.take_forgotten()
+            self._hooks.journal.jobs_forgotten(forgotten)
+            aside = [self._set_aside(each) for each in forgotten]
+        for directory in aside:
+            shutil.rmtree(directory, ignore_errors=True)
         self._hooks.journal.when_durable(lambda: self._settled(job, saves=saves))
 
     def _settled(self, job: Job, *, saves: bool) -> None:
