@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from shoal_operator.api.unknown import KUBERAY_NAMES
+
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "kuberay.md"
 SHOWN_BY = "Shown by"
@@ -81,6 +83,17 @@ def test_every_answer_is_shown_by_a_test_that_exists() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert faults(text) == []
     assert len(list(rows(text))) >= ROWS_MIN
+
+
+def test_fields_that_lint_knows_stand_in_the_tables_of_names() -> None:
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    named = [found for line in lines if line.startswith("|") and len(found := cells(line)) == 2]
+    missing = [
+        f"{theirs}: {ours}"
+        for theirs, ours in KUBERAY_NAMES.items()
+        if not any(theirs in left and ours in right for left, right in named)
+    ]
+    assert missing == []
 
 
 HEAD = "| Complaint | Here | Shown by |\n|---|---|---|\n"
