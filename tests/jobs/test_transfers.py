@@ -3,12 +3,14 @@
 import functools
 import http.server
 import os
+import shutil
 import threading
 import time
 import zipfile
 
 import pytest
 
+from shoal.jobs import transfer
 from shoal.jobs.package_store import PackageStore
 from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
 from shoal.jobs.transfers import FETCH_SECONDS, PARALLEL_MAX, Transfers
@@ -126,6 +128,21 @@ def test_program_that_cannot_be_fetched_is_refused_with_words(runner, uri, words
         run(runner, "true", working_directory=uri)
     assert (caught.value.kind, words in str(caught.value)) == ("NotFetched", True)
     assert runner.snapshot("j") is None
+
+
+@pytest.mark.parametrize("limit", ["UNPACKED_BYTES_MAX", "UNPACKED_FILES_MAX"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_holds_too_much_is_not_unpacked(tmp_path, monkeypatch, kind, limit):
+    monkeypatch.setattr(transfer, limit, 1)
+    source, target = tmp_path / "source", tmp_path / "target"
+    for made in (source, target):
+        made.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_bytes(b"x" * 10)
+    packed = shutil.make_archive(str(tmp_path / "packed"), kind, source)
+    with pytest.raises(transfer.TransferError, match="at most"):
+        transfer.fetch(f"file://{packed}", target)
+    assert list(target.iterdir()) == []
 
 
 def test_uploads_that_hang_hold_up_no_fetch(tmp_path):

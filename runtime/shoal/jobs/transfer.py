@@ -23,6 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 HTTP_SECONDS: Final = 60.0
 ARCHIVE_BYTES_MAX: Final = 2 * 1024**3
+UNPACKED_BYTES_MAX: Final = 4 * 1024**3
+UNPACKED_FILES_MAX: Final = 100_000
 _CHUNK: Final = 1024 * 1024
 
 
@@ -61,14 +63,23 @@ def _unpack(archive: Any, url: str, directory: Path) -> None:
     if zipfile.is_zipfile(archive):
         archive.seek(0)
         with zipfile.ZipFile(archive) as opened:
+            _check_size(url, [member.file_size for member in opened.infolist()])
             opened.extractall(directory)  # noqa: S202 - zipfile drops absolute paths and dots by itself
         return
     archive.seek(0)
     try:
         with tarfile.open(fileobj=archive) as opened_tar:
+            _check_size(url, [member.size for member in opened_tar])
             opened_tar.extractall(directory, filter="data")
     except tarfile.TarError as error:
         raise TransferError(f"{url} is neither a zip nor a tar archive: {error}") from error
+
+
+def _check_size(url: str, sizes: list[int]) -> None:
+    """Before anything is written: a small archive can hold very much."""
+    if len(sizes) > UNPACKED_FILES_MAX or sum(sizes) > UNPACKED_BYTES_MAX:
+        most = f"{UNPACKED_FILES_MAX} files and {UNPACKED_BYTES_MAX} bytes"
+        raise TransferError(f"{url} holds {len(sizes)} files of {sum(sizes)} bytes; at most {most} are unpacked")
 
 
 def _open(url: str) -> Any:
