@@ -187,14 +187,23 @@ class ModelServer:
         self.store.remove(key)
 
     def change(self, key: Key, edit: Callable[[Json], None]) -> Json | None:
-        """What a person, a scheduler or a kubelet does to an object; None when it is gone."""
+        """What a person does to an object; None when it is gone."""
         held = self.store.get(key)
         if held is None:
             return None
         new = {**held, "spec": copy.deepcopy(held.get("spec"))}
         edit(new)
-        subresource = "status" if new.get("status") != held.get("status") else None
-        return self._commit(key, held, new, subresource)
+        return self._commit(key, held, new, None)
+
+    def tell_status(self, key: Key, status: Json) -> None:
+        """What a kubelet or a scheduler says of a pod that is there."""
+        held = self._require(key)
+        self._commit(key, held, {**held, "status": status}, "status")
+
+    def bind(self, key: Key, node: str) -> None:
+        """What a scheduler does to a pod that is there."""
+        held = self._require(key)
+        self._commit(key, held, {**held, "spec": {**held["spec"], "nodeName": node}}, None)
 
     def stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")

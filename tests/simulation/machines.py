@@ -199,7 +199,7 @@ class Machines:
         if held is None or held["metadata"]["uid"] != uid:
             return
         if node:
-            self._server.change(key, lambda pod: pod["spec"].update(nodeName=node))
+            self._server.bind(key, node)
         before = held.get("status") or {}
         found = {one["type"]: one for one in before.get("conditions") or ()}
         for type_, (value, why) in {**(conditions or {}), "Ready": (str(ready), "")}.items():
@@ -212,7 +212,7 @@ class Machines:
             status["podIP"] = ip or before["podIP"]
         if reason:
             status |= {"reason": reason, "message": "the node was low on memory"}
-        self._server.change(key, lambda pod: pod.update(status=status))
+        self._server.tell_status(key, status)
 
 
 def _deletion(pod: Json | None) -> str:

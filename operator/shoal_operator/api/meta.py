@@ -8,7 +8,7 @@ here, because the API server prunes them; ``api.unknown`` reports them to people
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -34,6 +34,10 @@ class Model(BaseModel):
         extra="ignore",
         use_attribute_docstrings=True,
     )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: frozen models are shared. Pydantic would copy default values anew for every object that is read."""
+        return self
 
 
 def with_rules(*rules: tuple[str, str]) -> ConfigDict:

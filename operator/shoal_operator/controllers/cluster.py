@@ -17,6 +17,7 @@ from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.controllers.world import Key
+from shoal_operator.domain.cluster.assessment import assess
 from shoal_operator.domain.cluster.blocking import transition_events
 from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.observed import ClusterObservation
@@ -80,13 +81,16 @@ class ClusterController:
         observed, look_again = await self._obstacles.add_to(key, await self._gather(key, cluster))
         now = shell.clock.now()
         began = shell.clock.monotonic()
-        plan = with_certificates(plan_cluster(observed, now, new_token=self._new_token), observed.certificates)
+        assessment = assess(observed, now)
+        plan = plan_cluster(observed, now, new_token=self._new_token, assessment=assessment)
+        plan = with_certificates(plan, observed.certificates)
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
         waits = [plan.requeue_after_seconds]
         if cluster.metadata.deletion_timestamp is None:
-            observed, try_again = self._obstacles.note(key, observed, plan, execution)
-            status = cluster_status(observed, plan, now, refusals=execution.refusals)
+            seen, try_again = self._obstacles.note(key, observed, plan, execution)
+            known = assessment if seen is observed else assess(seen, now)
+            status = cluster_status(seen, plan, now, refusals=execution.refusals, assessment=known)
             if await shell.apply_status(document, status):
                 for event in transition_events(cluster.status, status):
                     shell.record(document, event)

@@ -30,7 +30,13 @@ from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, P
 from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 
-def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Callable[[], str]) -> Plan:
+def plan_cluster(
+    observed: ClusterObservation,
+    now: datetime,
+    *,
+    new_token: Callable[[], str],
+    assessment: Assessment | None = None,
+) -> Plan:
     """Decide.
 
     Args:
@@ -38,12 +44,13 @@ def plan_cluster(observed: ClusterObservation, now: datetime, *, new_token: Call
         now: the current time, timezone-aware.
         new_token: makes the cluster's token; called only when the token Secret is missing. The shell passes
             ``functools.partial(secrets.token_urlsafe, 32)``.
+        assessment: ``assess(observed, now)``, for those who need it more than once.
 
     Returns:
         Everything to do in this pass; the empty plan when the cluster is as it shall be, is being deleted, or
         is managed by another controller.
     """
-    assessment = assess(observed, now)
+    assessment = assessment or assess(observed, now)
     if not assessment.is_ours:
         return Plan()
     if assessment.problems:

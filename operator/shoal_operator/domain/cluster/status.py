@@ -56,7 +56,12 @@ _VERDICTS = {
 
 
 def cluster_status(
-    observed: ClusterObservation, plan: Plan, now: datetime, *, refusals: Sequence[str] = ()
+    observed: ClusterObservation,
+    plan: Plan,
+    now: datetime,
+    *,
+    refusals: Sequence[str] = (),
+    assessment: Assessment | None = None,
 ) -> dict[str, Any]:
     """The whole ``status`` of the cluster as camelCase JSON.
 
@@ -65,11 +70,12 @@ def cluster_status(
         plan: what this pass does; pods it creates count as pending already.
         now: the current time, timezone-aware.
         refusals: what the API server refused of this plan for good (a bad template, a quota), in its words.
+        assessment: ``assess(observed, now)``, for those who need it more than once.
 
     Returns:
         The value of ``status``. Write it only when it differs from what the object has.
     """
-    assessment = assess(observed, now)
+    assessment = assessment or assess(observed, now)
     old = observed.cluster.status
     if not assessment.is_ours:
         return dump(old)
