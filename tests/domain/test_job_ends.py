@@ -12,7 +12,7 @@ import pytest
 from shoal.resources import ResourceSet
 from shoal_operator.domain.cluster.observed import PodReason, PodView
 from shoal_operator.domain.head import DemandView, JobState
-from shoal_operator.domain.job.observed import Rival
+from shoal_operator.domain.job.observed import Rival, read_rival
 
 from .test_job_life import running_on_shared
 from .test_job_plan import MakeWorld, shared, started
@@ -164,6 +164,29 @@ def limited(world: Any, limit: int) -> Any:
     shared(world)
     world.cluster["spec"] = {"jobConcurrency": limit}
     return world
+
+
+@pytest.mark.parametrize(
+    ("conditions", "more", "place"),
+    [
+        ([], {}, "waits"),
+        ([("Running", "False", "ConcurrencyLimit")], {}, "waits"),
+        ([("Running", "False", "Submitting")], {}, "holds"),
+        ([("Running", "False", "SubmissionRefused")], {}, "holds"),
+        ([("Running", "True", "JobRunning")], {}, "holds"),
+        ([("Running", "True", "JobRunning")], {"spec": {"suspend": True}}, "holds"),
+        ([("Running", "False", "WaitingForHead"), ("Stopping", "True", "Suspended")], {}, "holds"),
+        ([("Running", "False", "HeadUnreachable")], {"incarnation": "one"}, "holds"),
+        ([("Running", "False", "Suspended")], {"spec": {"suspend": True}}, "none"),
+        ([("Complete", "True", "Succeeded")], {}, "none"),
+        ([("Running", "False", "Finished"), ("Failed", "True", "HeadLost")], {"incarnation": "one"}, "none"),
+    ],
+)
+def test_what_a_job_takes_of_a_shared_cluster(conditions, more, place):
+    told = [{"type": kind, "status": status, "reason": reason} for kind, status, reason in conditions]
+    status = {"conditions": told, "headIncarnation": more.get("incarnation")}
+    rival = read_rival({"metadata": {"name": "other"}, "spec": more.get("spec", {}), "status": status})
+    assert ("none" if rival is None else "holds" if rival.holds_place else "waits") == place
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shoal_operator.api.job import ComputeJob
-from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
+from shoal_operator.domain import conditions
+from shoal_operator.domain.job.observed import SUBMITTING, JobObservation, cluster_name_of
 from shoal_operator.domain.job.progress import head_answers, live_rows
 from shoal_operator.domain.labels import STOP_PROGRAM
 from shoal_operator.domain.plan import EventRecord, Plan, StopJob
-from shoal_operator.domain.reasons import Action, Reason
+from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 DELETION_MARGIN_SECONDS: Final = 15.0
 """Beyond the grace period: how long a deletion waits for a head to say that the program has stopped."""
@@ -58,4 +59,6 @@ def without_stop(job: ComputeJob) -> tuple[str, ...]:
 
 def _was_submitted(observed: JobObservation) -> bool:
     status = observed.job.status
-    return status.head_incarnation is not None or bool(live_rows(observed)) or status.summary == "Submitting"
+    running = conditions.find(status.conditions, ConditionType.RUNNING)
+    submits = running is not None and running.reason in SUBMITTING
+    return status.head_incarnation is not None or bool(live_rows(observed)) or submits

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain.cluster.observed import PodView, timestamp
 from shoal_operator.domain.head import HeadView
+from shoal_operator.domain.reasons import ConditionType, Reason
+
+SUBMITTING: Final = frozenset({Reason.SUBMITTING, Reason.SUBMISSION_REFUSED})
+"""Reasons of the condition Running while the program is on its way to the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,13 @@ def cluster_name_of(job: ComputeJob) -> str:
 def read_rival(document: dict[str, Any]) -> Rival | None:
     """A ComputeJob as others on its cluster see it; None when it wants no place (ended, suspended, going)."""
     metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))
-    true = {one.get("type") for one in status.get("conditions") or () if one.get("status") == "True"}
-    stopping = "Stopping" in true
-    if true & {"Complete", "Failed"}:
+    given = {one.get("type"): one for one in status.get("conditions") or ()}
+    true = {kind for kind, one in given.items() if one.get("status") == "True"}
+    if true & {ConditionType.COMPLETE, ConditionType.FAILED}:
         return None
-    if not stopping and (spec.get("suspend") or metadata.get("deletionTimestamp")) and "Running" not in true:
+    runs = bool(true & {ConditionType.RUNNING, ConditionType.STOPPING})
+    if not runs and (spec.get("suspend") or metadata.get("deletionTimestamp")):
         return None
-    holds = (
-        stopping or "Running" in true or status.get("summary") == "Submitting" or bool(status.get("headIncarnation"))
-    )
+    submits = (given.get(ConditionType.RUNNING) or {}).get("reason") in SUBMITTING
+    holds = runs or submits or bool(status.get("headIncarnation"))
     return Rival(str(metadata.get("name", "")), timestamp(metadata.get("creationTimestamp")), holds)

@@ -23,7 +23,7 @@ from shoal_operator.domain.job.cleanup import SAVING
 from shoal_operator.domain.job.failure import describe_failure
 from shoal_operator.domain.job.figures import PROGRESS_SECONDS, are_outdated, read_figures
 from shoal_operator.domain.job.judge import judge
-from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
+from shoal_operator.domain.job.observed import SUBMITTING, JobObservation, cluster_name_of
 from shoal_operator.domain.job.progress import Progress, Stage, submission_id
 from shoal_operator.domain.job.waiting import head_address
 from shoal_operator.domain.plan import Plan
@@ -97,8 +97,7 @@ def summarize(merged: Sequence[Condition]) -> str:
     for kind, stage in order:
         if conditions.is_true(merged, kind):
             return stage.value
-    submitting = {Reason.SUBMITTING, Reason.SUBMISSION_REFUSED}
-    if running is not None and not is_running and running.reason in submitting:
+    if running is not None and not is_running and running.reason in SUBMITTING:
         return Stage.SUBMITTING.value
     return Stage.WAITING.value
 
