@@ -150,10 +150,14 @@ def test_driver_that_waits_for_a_worker_is_not_running_and_says_what_it_waits_fo
     world.settle()
     assert world.condition("Running")["status"] == "False"
     assert (world.status["reason"], world.status["message"]) == ("DriverWaits", "waits for a node with CPU 1, GPU 0.5")
+    unmet = {"type": "DemandSatisfied", "status": "False", "reason": "Infeasible", "message": "no group offers GPU"}
+    since = {"lastTransitionTime": "2026-01-02T03:04:05Z"}
+    world.cluster["status"]["conditions"].append(unmet | since)
     world.wait(61)
     world.settle()
     failed = world.condition("Failed")
     assert failed["reason"] == "StartDeadlineExceeded"
+    assert failed["message"].endswith("; it waited because: no group offers GPU")
     assert world.jobs == {} or world.jobs["job-uid-1"].state is JobState.STOPPED
 
 

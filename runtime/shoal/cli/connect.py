@@ -21,22 +21,22 @@ def head_options(command: Callable[..., Any]) -> Callable[..., Any]:
     it is called with ``client``, a ``JobClient`` that is closed after it.
     """
 
-    @click.option(
-        "--address", envvar="SHOAL_ADDRESS", required=True, help="HOST:PORT of the head.  [env: SHOAL_ADDRESS]"
-    )
+    @click.option("--address", envvar="SHOAL_ADDRESS", show_envvar=True, required=True, help="HOST:PORT of the head.")
     @click.option(
         "--token-file",
         envvar="SHOAL_TOKEN_FILE",
+        show_envvar=True,
         required=True,
         type=click.Path(dir_okay=False),
-        help="File that holds the cluster's token.  [env: SHOAL_TOKEN_FILE]",
+        help="File that holds the cluster's token.",
     )
     @click.option(
         "--tls-dir",
         envvar="SHOAL_TLS_DIR",
+        show_envvar=True,
         default="",
         type=click.Path(file_okay=False),
-        help="Directory with ca.crt, tls.crt and tls.key, for a cluster with TLS.  [env: SHOAL_TLS_DIR]",
+        help="Directory with ca.crt, tls.crt and tls.key, for a cluster with TLS.",
     )
     @functools.wraps(command)
     def with_client(address: str, token_file: str, tls_dir: str, **options: Any) -> Any:

@@ -33,13 +33,13 @@ def describe_failure(observed: JobObservation, progress: Progress) -> JobFailure
     return JobFailure(
         exit_code=None if code is None else max(-255, min(255, code)),
         signal=signal,
-        demand_verdict=_verdict(observed),
+        demand_verdict=demand_verdict(observed),
         unmet_demand=tuple(_unmet(observed)),
         pods=tuple(_pod_exits(observed.pods)),
     )
 
 
-def _verdict(observed: JobObservation) -> str | None:
+def demand_verdict(observed: JobObservation) -> str | None:
     """The autoscaler's words about work that waits: the cluster's now, else those that the job said last."""
     status = observed.cluster.status if observed.cluster else None
     found = conditions.find(status.conditions, ConditionType.DEMAND_SATISFIED) if status else None

@@ -14,6 +14,7 @@ from typing import Final
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain import conditions
 from shoal_operator.domain.head import JobState
+from shoal_operator.domain.job.failure import demand_verdict
 from shoal_operator.domain.job.observed import JobObservation
 from shoal_operator.domain.job.progress import (
     Progress,
@@ -88,7 +89,9 @@ def suspended(progress: Progress, observed: JobObservation) -> Progress:
 def _stopped(seen: Progress, observed: JobObservation, reason: str, doubt: str) -> Progress:
     if reason == Reason.SUSPENDED:
         return suspended(seen, observed)
-    text = f"{_why(observed.job, reason)} and was stopped{doubt}"
+    verdict = demand_verdict(observed) if reason == Reason.START_DEADLINE_EXCEEDED else None
+    waited = f"; it waited because: {verdict}" if verdict else ""
+    text = f"{_why(observed.job, reason)} and was stopped{doubt}{waited}"
     return replace(seen, stage=Stage.FAILED, reason=reason, message=text)
 
 

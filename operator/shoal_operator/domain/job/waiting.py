@@ -28,7 +28,7 @@ def before_submission(start: Progress, observed: JobObservation) -> Progress:
     if ahead:
         limit = observed.cluster.spec.job_concurrency if observed.cluster else None
         text = (
-            f"ComputeCluster `{cluster_name_of(observed.job)}` runs at most {limit} jobs at once "
+            f"ComputeCluster `{cluster_name_of(observed.job)}` lets no more than {limit} run at once "
             f"(spec.jobConcurrency); before this one: {ahead}"
         )
         return replace(start, stage=Stage.WAITING, reason=Reason.CONCURRENCY_LIMIT, message=text)
@@ -36,6 +36,8 @@ def before_submission(start: Progress, observed: JobObservation) -> Progress:
     if refusal is not None and refusal.submission_id == submission_id(observed.job, start.attempt):
         stage = Stage.FAILED if refusal.is_final else Stage.SUBMITTING
         text = f"the head did not take the program: {refusal.message}"
+        if not refusal.is_final:
+            text += "; it is asked again, until spec.startDeadlineSeconds where that is set"
         return replace(start, stage=stage, reason=Reason.SUBMISSION_REFUSED, message=text)
     text = "the program is being handed to the head"
     return replace(start, stage=Stage.SUBMITTING, reason=Reason.SUBMITTING, message=text)
