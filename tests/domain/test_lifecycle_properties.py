@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shoal_operator.domain.cluster.rollout import resolve
@@ -159,6 +159,11 @@ class Story:
 
 
 @settings(max_examples=80, deadline=None)
+@example(
+    story=[("resize", 1), ("pass", 1), ("start", None), ("disk", "y")],
+    strategy={"type": "Recreate"},
+    keeps_state=False,
+)
 @given(
     story=steps,
     strategy=st.sampled_from(

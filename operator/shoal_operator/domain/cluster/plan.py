@@ -66,7 +66,7 @@ def plan_cluster(
         create_pods=tuple(_let_in(assessment, (*_missing_head(assessment), *new_workers(observed, assessment)))),
         delete_pods=tuple(draft.deletions.values()),
         delete=(*protection.delete, *_removed_services(observed)),
-        annotate_pods=tuple(draft.annotations),
+        annotate_pods=tuple(mark for mark in draft.annotations if mark.name not in draft.deletions),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
         requeue_after_seconds=draft.requeue_after(),
