@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from shoal.core.jobs import Job, JobSpec
 from shoal.jobs import transfer
 from shoal.jobs.package_store import PackageStore
 from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
@@ -87,6 +88,18 @@ def test_credentials_reach_the_upload_and_nothing_else(runner, tmp_path, monkeyp
     assert saved(runner).output_state == "Saved"
     assert seen.read_text() == "hush\nnone\n"
     assert "SECRET_KEY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "left", [{"state": "SUCCEEDED", "end_time": 2.0, "output_state": "Saving"}, {"state": "RUNNING", "launched": True}]
+)
+def test_output_that_went_with_an_earlier_head_is_not_said_to_be_saved(runner, tmp_path, left):
+    target = tmp_path / "saved"
+    spec = JobSpec("j", "01000000", "true", output_url=f"file://{target}")
+    runner.restore([Job(spec, start_time=1.0, **left)])
+    job = saved(runner)
+    assert (job.output_state, "head that was lost" in job.output_message) == ("Failed", True)
+    assert not target.exists()
 
 
 def archive(path):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from shoal.protocol import head_pb2
 
 SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+OUTPUT_LOST_WORDS: Final = "the output was on the disk of a head that was lost"
 FORGOTTEN_PREFIX: Final = ".forgotten-"
 """No submission id begins with a dot."""
 MAX_ENTRYPOINT_LENGTH: Final = 100_000
@@ -191,6 +192,8 @@ class JobRunner:
 
     def _resume(self, job: Job) -> None:
         spec = job.spec
+        if job.output_state == "Saving":
+            self._saved(job, OUTPUT_LOST_WORDS)
         match fate(job, places=self._placer is not None):
             case "placed":
                 assert self._placer is not None
@@ -467,6 +470,9 @@ class JobRunner:
         self._hooks.changed(True)
         if saves:
             path = self.log_path(spec.submission_id)
+            if job.start_time and not path.exists():
+                self._saved(job, OUTPUT_LOST_WORDS)
+                return
             path.touch(mode=0o600)
             done = functools.partial(self._saved, job)
             self._transfers.save(spec.output_url, path, spec.output_secret_directory, done)
