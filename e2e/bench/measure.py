@@ -158,18 +158,13 @@ async def restart(bench: Bench) -> AsyncIterator[Row]:
     """A new operator process over everything that is there: writes, and until it has looked at every cluster."""
     world = bench.world
     await bench.settled()
-    uids = {
-        pod["metadata"]["uid"] for namespace, name in world.pods.names() if (pod := world.pods.get(namespace, name))
-    }
+    uids = world.pod_uids()
     stop = await bench.operator.stop()
     started = time.monotonic()
     await bench.operator.start()
 
     def caught_up() -> bool:
-        passes = bench.operator.metrics().get("shoal_operator_reconcile_total", [])
-        return sum(value for labels, value in passes if "cluster" in labels["controller"].lower()) >= len(
-            world.clusters
-        )
+        return bench.operator.cluster_passes() >= len(world.clusters)
 
     await world.until("every cluster was looked at", caught_up, WAIT_SECONDS)
     yield (
@@ -177,9 +172,7 @@ async def restart(bench: Bench) -> AsyncIterator[Row]:
         (f"{time.monotonic() - started:.1f} s"),
     )
     await bench.settled()
-    after = {
-        pod["metadata"]["uid"] for namespace, name in world.pods.names() if (pod := world.pods.get(namespace, name))
-    }
+    after = world.pod_uids()
     yield "… writes after the restart", str(bench.operator.writes())
     yield "… pods that changed", str(len(uids ^ after))
     yield "… SIGTERM to end of the old process", f"{stop:.1f} s"
