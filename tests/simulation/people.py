@@ -72,7 +72,7 @@ class People:
         group: Json = {"name": name, "minReplicas": least, "maxReplicas": least + rng.randint(0, 2)}
         if rng.random() < 0.2:
             group["priority"] = rng.randint(0, 2)
-        if rng.random() < 0.15:
+        if rng.random() < 0.25:
             group["hostsPerReplica"] = 2
         return group
 

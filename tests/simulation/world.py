@@ -51,7 +51,7 @@ class World:
         self.history = History(loop.time)
         draw = self.rng.random
         self._overlap = draw() < 0.2
-        self._loses_machine = draw() < 0.15
+        self._loses_machine = draw() < 0.25
         self._election = not self._overlap and draw() < 0.1
         self.faults = self._draw_faults()
         self.server = ModelServer(
