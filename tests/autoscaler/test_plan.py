@@ -174,6 +174,19 @@ def test_pods_that_have_not_joined_go_first_when_demand_vanished() -> None:
     assert [removal.pod_name for removal in plan.cancel] == ["young", "old"]
 
 
+def test_room_of_a_moment_ago_adds_no_node_and_gives_none_up() -> None:
+    """One of two tasks was just placed on ``a``: its node says so already, what waits may still count it."""
+    busy = replace(node("a", free=ResourceSet()), recently_available=res(CPU=2))
+    coming = ComingNode("b", "small", age_seconds=60)
+    waits = (Demand(res(CPU=2), 1),)
+    alone = plan_workers(ScalingRequest(waits, (SMALL,), (busy,)))
+    assert alone.add == ()
+    plan = plan_workers(ScalingRequest(waits, (SMALL,), (busy,), (coming,)))
+    assert plan.add == plan.cancel == ()
+    idle = node("c", idle=60)
+    assert plan_workers(ScalingRequest(waits, (SMALL,), (busy, idle))).drain == ()
+
+
 def test_lowered_maximum_removes_idle_nodes_first_and_then_the_youngest() -> None:
     group = Group("small", res(CPU=2), max_nodes=1, idle_timeout_seconds=1000)
     nodes = (replace(node("a"), age_seconds=9), node("b", idle=1), replace(node("c"), age_seconds=3))

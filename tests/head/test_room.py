@@ -1,4 +1,4 @@
-"""Room that a node gave away a moment ago: it counts still, until the demand that took it has had time to go."""
+"""Room that a node gave away a moment ago: it is told until the demand that took it has had time to go."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_what_is_shown(reports: list[tuple[float, ResourceSet]], at: float, show
     for when, available in reports[1:]:
         room.changed("n", now, available, when)
         now = available
-    assert room.shown("n", now, at) == shown
-    assert room.shown("another", now, at) == now
+    assert room.recent("n", now, at) == (None if shown == now else shown)
+    assert room.recent("another", now, at) is None
 
 
 def test_its_end_is_news_once() -> None:

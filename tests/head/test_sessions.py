@@ -21,8 +21,9 @@ async def test_a_node_joins_and_is_seen(head, channel, FakeAgent, amounts, wait_
         assert [node.address.node_id for node in view.nodes] == ["n1"]
         agent.report(available=3, idle_seconds=0, activity="1 lease")
         seen = await wait_for(lambda s: s.nodes and s.nodes[0].activity == "1 lease")
-        assert seen.nodes[0].available == amounts(CPU=4)  # what it gave away just now counts still
-        seen = await wait_for(lambda s: s.nodes[0].available == amounts(CPU=3))
+        assert seen.nodes[0].available == amounts(CPU=3)
+        assert seen.nodes[0].recently_available == amounts(CPU=4)  # what it gave away just now is told, too
+        seen = await wait_for(lambda s: not s.nodes[0].HasField("recently_available"))
         node = seen.nodes[0]
         assert (node.pod_name, node.group, node.alive) == ("demo-small-0", "small", True)
         assert (node.total, node.available) == (amounts(CPU=4), amounts(CPU=3))

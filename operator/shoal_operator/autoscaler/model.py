@@ -60,6 +60,9 @@ class Node:
     """Takes no work any more, and will be gone."""
     removable: bool = True
     """False for the head: its capacity counts, but it is never drained."""
+    recently_available: ResourceSet | None = None
+    """What was available a moment ago, where that was more. Work may have been placed there that still counts as
+    waiting: so it counts as room when nodes are added, and not when nodes are removed."""
     age_seconds: float = 0.0
     replica: str = ""
     """Which replica of its group the node is part of, in groups of several hosts."""

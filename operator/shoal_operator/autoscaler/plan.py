@@ -40,8 +40,10 @@ def plan_workers(request: ScalingRequest) -> ScalingPlan:
         >>> plan_workers(question).add
         (Addition(group='small', count=3, reason='Demand'),)
     """
-    state = simulate(request)
-    removal = _Removals(request, state)
+    state = simulate(request, recent=True)
+    # What is not needed now may be needed where a moment ago there was still room: removals count without it.
+    is_settled = all(node.recently_available is None for node in request.nodes)
+    removal = _Removals(request, state if is_settled else simulate(request, recent=False))
     cancel = removal.cancel()
     drain = removal.drain()
     for replica in removal.replicas():

@@ -37,9 +37,9 @@ class Simulation:
         return {member for item in self.touched for member in item.members}
 
 
-def simulate(request: ScalingRequest) -> Simulation:
-    """Place all demand of ``request``."""
-    state = _start(request)
+def simulate(request: ScalingRequest, *, recent: bool = False) -> Simulation:
+    """Place all demand of ``request``; with ``recent``, room that nodes had a moment ago counts, too."""
+    state = _start(request, recent=recent)
     _fill_minimum(state, request)
     for demand in sorted(request.demands, key=demand_order):
         _place_demand(state, demand)
@@ -72,7 +72,7 @@ def stuck_groups(coming: tuple[ComingNode, ...]) -> dict[str, ComingNode]:
     return result
 
 
-def _start(request: ScalingRequest) -> Simulation:
+def _start(request: ScalingRequest, *, recent: bool) -> Simulation:
     groups = {group.name: group for group in request.groups}
     present = Counter(node.group for node in request.nodes if node.removable)
     present.update(node.group for node in request.coming)
@@ -80,15 +80,16 @@ def _start(request: ScalingRequest) -> Simulation:
     room = {name: 0 if name in stuck else max(0, group.max_nodes - present[name]) for name, group in groups.items()}
     limit = request.limits.max_nodes
     total_room = sum(room.values()) if limit is None else max(0, limit - sum(present.values()))
-    return Simulation(groups, room, total_room, _joined_bins(request.nodes, groups), _coming_bins(request, groups))
+    joined = _joined_bins(request.nodes, groups, recent=recent)
+    return Simulation(groups, room, total_room, joined, _coming_bins(request, groups))
 
 
-def _joined_bins(nodes: tuple[Node, ...], groups: dict[str, Group]) -> list[Bin]:
+def _joined_bins(nodes: tuple[Node, ...], groups: dict[str, Group], *, recent: bool) -> list[Bin]:
     usable = sorted((n for n in nodes if not n.draining), key=lambda n: (n.idle_seconds, n.pod_name, n.node_id))
     return [
         Bin(
             node.group,
-            node.available,
+            node.recently_available if recent and node.recently_available is not None else node.available,
             1,
             groups[node.group].labels if node.group in groups else (),
             (node.pod_name,),

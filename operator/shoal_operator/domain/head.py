@@ -50,6 +50,8 @@ class NodeView:
     drain_state: DrainState = DrainState.ACTIVE
     activity: str = ""
     address: str = ""
+    recently_available: ResourceSet | None = None
+    """What was available a moment ago, where that was more: work that waits may have been placed there just now."""
 
 
 @dataclass(frozen=True, slots=True)

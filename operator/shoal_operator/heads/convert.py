@@ -85,6 +85,7 @@ def _node(node: head_pb2.NodeSnapshot) -> NodeView:
         group=node.group,
         total=_resources(node.total),
         available=_resources(node.available),
+        recently_available=_resources(node.recently_available) if node.HasField("recently_available") else None,
         alive=node.alive,
         idle_seconds=node.idle_seconds,
         drain_state=_DRAIN_STATES[node.drain_state],

@@ -1,10 +1,11 @@
 """What was free on nodes a moment ago.
 
 The reports of nodes arrive apart: that of a node that just took a task may come before that of the node where the task
-waited, and for a moment the task would seem to wait while nothing is free. So room that went counts a little longer.
+waited, and for a moment the task would seem to wait while nothing is free. So room that went is told a little longer,
+beside the room that there is: who adds nodes counts with it, and who removes nodes must not.
 
-Invariant: what is shown for a node is never less than what it reported last, and that alone once ``REMEMBER_SECONDS``
-have gone by without change.
+Invariant: what is told for a node is more than what it reported last, and nothing once ``REMEMBER_SECONDS`` have gone
+by without change.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ class RecentRoom:
         self._past.setdefault(node_id, []).append((now + self._remember, before))
         return True
 
-    def shown(self, node_id: str, available: ResourceSet, now: float) -> ResourceSet:
-        """What counts as free on a node that has ``available`` now."""
+    def recent(self, node_id: str, available: ResourceSet, now: float) -> ResourceSet | None:
+        """The most that a node with ``available`` had free lately; None where that is no more than it has now."""
         past = [room for until, room in self._past.get(node_id, ()) if until > now]
-        return largest([available, *past]) if past else available
+        most = largest([available, *past]) if past else available
+        return None if most == available else most
 
     def expire(self, now: float) -> bool:
         """Forget what is too old; True when anything shown may differ now."""

@@ -78,8 +78,14 @@ def demand_message(demand: NodeDemand) -> head_pb2.Demand:
     )
 
 
-def node_snapshot(member: Member, room: ResourceSet, starting_actors: int, now: float) -> head_pb2.NodeSnapshot:
-    """What the operator sees of a node: ``room`` counts as free; with an actor on its way to it, it is not idle."""
+def node_snapshot(
+    member: Member, recent: ResourceSet | None, starting_actors: int, now: float
+) -> head_pb2.NodeSnapshot:
+    """What the operator sees of a node.
+
+    ``recent`` is the room that it had a moment ago, where that was more; with an actor on its way to it, it is not
+    idle.
+    """
     status = member.status
     drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
     activity = status.activity
@@ -94,7 +100,8 @@ def node_snapshot(member: Member, room: ResourceSet, starting_actors: int, now: 
         group=member.info.group,
         address=f"{member.info.ip}:{member.info.port}",
         total=to_resources(member.info.total),
-        available=to_resources(room),
+        available=to_resources(status.available),
+        recently_available=None if recent is None else to_resources(recent),
         alive=member.alive,
         idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
         drain_state=_DRAIN_TO[drain],

@@ -150,12 +150,12 @@ class HeadService:
             )
 
     def _node_snapshots(self, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
-        """With ``recent``, room that a node gave away just now counts still: see ``core.room``."""
+        """With ``recent``, also the room that a node gave away just now: see ``core.room``."""
         now = time.monotonic()
         snapshots = []
         for member in self._members:
-            node_id, room = member.info.node_id, member.status.available
-            room = self._room.shown(node_id, room, now) if recent and member.alive else room
+            node_id = member.info.node_id
+            room = self._room.recent(node_id, member.status.available, now) if recent and member.alive else None
             starting = sum(actor.starting for actor in self._actors.on_node(node_id))
             snapshots.append(convert.node_snapshot(member, room, starting, now))
         return snapshots

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoal/protocol/head.proto\x12\x11shoal.protocol.v1\"w\n\tResources\x12:\n\x07\x61mounts\x18\x01 \x03(\x0b\x32).shoal.protocol.v1.Resources.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xe0\x01\n\x06\x44\x65mand\x12+\n\x05shape\x18\x01 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x44\n\x0elabel_selector\x18\x03 \x03(\x0b\x32,.shoal.protocol.v1.Demand.LabelSelectorEntry\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x03(\t\x1a\x34\n\x12LabelSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x02\n\x0cNodeSnapshot\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08pod_name\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12+\n\x05total\x18\x05 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12/\n\tavailable\x18\x06 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\r\n\x05\x61live\x18\x07 \x01(\x08\x12\x14\n\x0cidle_seconds\x18\x08 \x01(\x01\x12\x32\n\x0b\x64rain_state\x18\t \x01(\x0e\x32\x1d.shoal.protocol.v1.DrainState\x12\x10\n\x08\x61\x63tivity\x18\n \x01(\t\"\xec\x02\n\x0bJobSnapshot\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.shoal.protocol.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x15\n\rhas_exit_code\x18\x06 \x01(\x08\x12\x1a\n\x12start_time_seconds\x18\x07 \x01(\x01\x12\x18\n\x10\x65nd_time_seconds\x18\x08 \x01(\x01\x12\x13\n\x0boutput_tail\x18\t \x01(\t\x12\x16\n\x0etasks_finished\x18\n \x01(\x03\x12\x14\n\x0ctasks_failed\x18\x0b \x01(\x03\x12\x17\n\x0ftasks_submitted\x18\x0c \x01(\x03\x12\x14\n\x0coutput_state\x18\r \x01(\t\x12\x16\n\x0eoutput_message\x18\x0e \x01(\t\x12\x0f\n\x07node_id\x18\x0f \x01(\t\"\xec\x01\n\x0cHeadSnapshot\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12.\n\x05nodes\x18\x04 \x03(\x0b\x32\x1f.shoal.protocol.v1.NodeSnapshot\x12*\n\x07\x64\x65mands\x18\x05 \x03(\x0b\x32\x19.shoal.protocol.v1.Demand\x12,\n\x04jobs\x18\x06 \x03(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\x12\x12\n\ncluster_id\x18\x07 \x01(\t\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\"\xc9\x03\n\x10SubmitJobRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12\x14\n\x0crun_in_place\x18\x04 \x01(\x08\x12I\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x34.shoal.protocol.v1.SubmitJobRequest.EnvironmentEntry\x12\x43\n\x08metadata\x18\x06 \x03(\x0b\x32\x31.shoal.protocol.v1.SubmitJobRequest.MetadataEntry\x12/\n\tresources\x18\x07 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\x12\n\noutput_url\x18\x08 \x01(\t\x12\x1f\n\x17output_secret_directory\x18\t \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x0eSubmitJobReply\x12+\n\x03job\x18\x01 \x01(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"N\n\x0eStopJobRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rgrace_seconds\x18\x03 \x01(\x01\"\x1d\n\x0cStopJobReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"\x11\n\x0fListJobsRequest\"=\n\rListJobsReply\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\"M\n\x14ReadJobOutputRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\")\n\tJobOutput\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"c\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x03 \x01(\x01\x12\x14\n\x0conly_if_idle\x18\x04 \x01(\x08\"3\n\x0e\x44rainNodeReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t*t\n\nDrainState\x12\x1b\n\x17\x44RAIN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RAIN_STATE_ACTIVE\x10\x01\x12\x18\n\x14\x44RAIN_STATE_DRAINING\x10\x02\x12\x17\n\x13\x44RAIN_STATE_DRAINED\x10\x03*\x99\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x15\n\x11JOB_STATE_STOPPED\x10\x05\x32\xf8\x03\n\x04Head\x12K\n\x05Watch\x12\x1f.shoal.protocol.v1.WatchRequest\x1a\x1f.shoal.protocol.v1.HeadSnapshot0\x01\x12S\n\tSubmitJob\x12#.shoal.protocol.v1.SubmitJobRequest\x1a!.shoal.protocol.v1.SubmitJobReply\x12M\n\x07StopJob\x12!.shoal.protocol.v1.StopJobRequest\x1a\x1f.shoal.protocol.v1.StopJobReply\x12P\n\x08ListJobs\x12\".shoal.protocol.v1.ListJobsRequest\x1a .shoal.protocol.v1.ListJobsReply\x12X\n\rReadJobOutput\x12\'.shoal.protocol.v1.ReadJobOutputRequest\x1a\x1c.shoal.protocol.v1.JobOutput0\x01\x12S\n\tDrainNode\x12#.shoal.protocol.v1.DrainNodeRequest\x1a!.shoal.protocol.v1.DrainNodeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoal/protocol/head.proto\x12\x11shoal.protocol.v1\"w\n\tResources\x12:\n\x07\x61mounts\x18\x01 \x03(\x0b\x32).shoal.protocol.v1.Resources.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xe0\x01\n\x06\x44\x65mand\x12+\n\x05shape\x18\x01 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x44\n\x0elabel_selector\x18\x03 \x03(\x0b\x32,.shoal.protocol.v1.Demand.LabelSelectorEntry\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x03(\t\x1a\x34\n\x12LabelSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd4\x02\n\x0cNodeSnapshot\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08pod_name\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12+\n\x05total\x18\x05 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12/\n\tavailable\x18\x06 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\r\n\x05\x61live\x18\x07 \x01(\x08\x12\x14\n\x0cidle_seconds\x18\x08 \x01(\x01\x12\x32\n\x0b\x64rain_state\x18\t \x01(\x0e\x32\x1d.shoal.protocol.v1.DrainState\x12\x10\n\x08\x61\x63tivity\x18\n \x01(\t\x12\x38\n\x12recently_available\x18\x0b \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\"\xec\x02\n\x0bJobSnapshot\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.shoal.protocol.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x15\n\rhas_exit_code\x18\x06 \x01(\x08\x12\x1a\n\x12start_time_seconds\x18\x07 \x01(\x01\x12\x18\n\x10\x65nd_time_seconds\x18\x08 \x01(\x01\x12\x13\n\x0boutput_tail\x18\t \x01(\t\x12\x16\n\x0etasks_finished\x18\n \x01(\x03\x12\x14\n\x0ctasks_failed\x18\x0b \x01(\x03\x12\x17\n\x0ftasks_submitted\x18\x0c \x01(\x03\x12\x14\n\x0coutput_state\x18\r \x01(\t\x12\x16\n\x0eoutput_message\x18\x0e \x01(\t\x12\x0f\n\x07node_id\x18\x0f \x01(\t\"\xec\x01\n\x0cHeadSnapshot\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12.\n\x05nodes\x18\x04 \x03(\x0b\x32\x1f.shoal.protocol.v1.NodeSnapshot\x12*\n\x07\x64\x65mands\x18\x05 \x03(\x0b\x32\x19.shoal.protocol.v1.Demand\x12,\n\x04jobs\x18\x06 \x03(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\x12\x12\n\ncluster_id\x18\x07 \x01(\t\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\"\xc9\x03\n\x10SubmitJobRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x12\n\nentrypoint\x18\x02 \x01(\t\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12\x14\n\x0crun_in_place\x18\x04 \x01(\x08\x12I\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x34.shoal.protocol.v1.SubmitJobRequest.EnvironmentEntry\x12\x43\n\x08metadata\x18\x06 \x03(\x0b\x32\x31.shoal.protocol.v1.SubmitJobRequest.MetadataEntry\x12/\n\tresources\x18\x07 \x01(\x0b\x32\x1c.shoal.protocol.v1.Resources\x12\x12\n\noutput_url\x18\x08 \x01(\t\x12\x1f\n\x17output_secret_directory\x18\t \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x0eSubmitJobReply\x12+\n\x03job\x18\x01 \x01(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"N\n\x0eStopJobRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rgrace_seconds\x18\x03 \x01(\x01\"\x1d\n\x0cStopJobReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"\x11\n\x0fListJobsRequest\"=\n\rListJobsReply\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x1e.shoal.protocol.v1.JobSnapshot\"M\n\x14ReadJobOutputRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\")\n\tJobOutput\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"c\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x61\x64line_seconds\x18\x03 \x01(\x01\x12\x14\n\x0conly_if_idle\x18\x04 \x01(\x08\"3\n\x0e\x44rainNodeReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t*t\n\nDrainState\x12\x1b\n\x17\x44RAIN_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RAIN_STATE_ACTIVE\x10\x01\x12\x18\n\x14\x44RAIN_STATE_DRAINING\x10\x02\x12\x17\n\x13\x44RAIN_STATE_DRAINED\x10\x03*\x99\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x15\n\x11JOB_STATE_STOPPED\x10\x05\x32\xf8\x03\n\x04Head\x12K\n\x05Watch\x12\x1f.shoal.protocol.v1.WatchRequest\x1a\x1f.shoal.protocol.v1.HeadSnapshot0\x01\x12S\n\tSubmitJob\x12#.shoal.protocol.v1.SubmitJobRequest\x1a!.shoal.protocol.v1.SubmitJobReply\x12M\n\x07StopJob\x12!.shoal.protocol.v1.StopJobRequest\x1a\x1f.shoal.protocol.v1.StopJobReply\x12P\n\x08ListJobs\x12\".shoal.protocol.v1.ListJobsRequest\x1a .shoal.protocol.v1.ListJobsReply\x12X\n\rReadJobOutput\x12\'.shoal.protocol.v1.ReadJobOutputRequest\x1a\x1c.shoal.protocol.v1.JobOutput0\x01\x12S\n\tDrainNode\x12#.shoal.protocol.v1.DrainNodeRequest\x1a!.shoal.protocol.v1.DrainNodeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITJOBREQUEST_ENVIRONMENTENTRY']._serialized_options = b'8\001'
   _globals['_SUBMITJOBREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_SUBMITJOBREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_DRAINSTATE']._serialized_start=2328
-  _globals['_DRAINSTATE']._serialized_end=2444
-  _globals['_JOBSTATE']._serialized_start=2447
-  _globals['_JOBSTATE']._serialized_end=2600
+  _globals['_DRAINSTATE']._serialized_start=2386
+  _globals['_DRAINSTATE']._serialized_end=2502
+  _globals['_JOBSTATE']._serialized_start=2505
+  _globals['_JOBSTATE']._serialized_end=2658
   _globals['_RESOURCES']._serialized_start=48
   _globals['_RESOURCES']._serialized_end=167
   _globals['_RESOURCES_AMOUNTSENTRY']._serialized_start=121
@@ -52,37 +52,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEMAND_LABELSELECTORENTRY']._serialized_start=342
   _globals['_DEMAND_LABELSELECTORENTRY']._serialized_end=394
   _globals['_NODESNAPSHOT']._serialized_start=397
-  _globals['_NODESNAPSHOT']._serialized_end=679
-  _globals['_JOBSNAPSHOT']._serialized_start=682
-  _globals['_JOBSNAPSHOT']._serialized_end=1046
-  _globals['_HEADSNAPSHOT']._serialized_start=1049
-  _globals['_HEADSNAPSHOT']._serialized_end=1285
-  _globals['_WATCHREQUEST']._serialized_start=1287
-  _globals['_WATCHREQUEST']._serialized_end=1317
-  _globals['_SUBMITJOBREQUEST']._serialized_start=1320
-  _globals['_SUBMITJOBREQUEST']._serialized_end=1777
-  _globals['_SUBMITJOBREQUEST_ENVIRONMENTENTRY']._serialized_start=1678
-  _globals['_SUBMITJOBREQUEST_ENVIRONMENTENTRY']._serialized_end=1728
-  _globals['_SUBMITJOBREQUEST_METADATAENTRY']._serialized_start=1730
-  _globals['_SUBMITJOBREQUEST_METADATAENTRY']._serialized_end=1777
-  _globals['_SUBMITJOBREPLY']._serialized_start=1779
-  _globals['_SUBMITJOBREPLY']._serialized_end=1857
-  _globals['_STOPJOBREQUEST']._serialized_start=1859
-  _globals['_STOPJOBREQUEST']._serialized_end=1937
-  _globals['_STOPJOBREPLY']._serialized_start=1939
-  _globals['_STOPJOBREPLY']._serialized_end=1968
-  _globals['_LISTJOBSREQUEST']._serialized_start=1970
-  _globals['_LISTJOBSREQUEST']._serialized_end=1987
-  _globals['_LISTJOBSREPLY']._serialized_start=1989
-  _globals['_LISTJOBSREPLY']._serialized_end=2050
-  _globals['_READJOBOUTPUTREQUEST']._serialized_start=2052
-  _globals['_READJOBOUTPUTREQUEST']._serialized_end=2129
-  _globals['_JOBOUTPUT']._serialized_start=2131
-  _globals['_JOBOUTPUT']._serialized_end=2172
-  _globals['_DRAINNODEREQUEST']._serialized_start=2174
-  _globals['_DRAINNODEREQUEST']._serialized_end=2273
-  _globals['_DRAINNODEREPLY']._serialized_start=2275
-  _globals['_DRAINNODEREPLY']._serialized_end=2326
-  _globals['_HEAD']._serialized_start=2603
-  _globals['_HEAD']._serialized_end=3107
+  _globals['_NODESNAPSHOT']._serialized_end=737
+  _globals['_JOBSNAPSHOT']._serialized_start=740
+  _globals['_JOBSNAPSHOT']._serialized_end=1104
+  _globals['_HEADSNAPSHOT']._serialized_start=1107
+  _globals['_HEADSNAPSHOT']._serialized_end=1343
+  _globals['_WATCHREQUEST']._serialized_start=1345
+  _globals['_WATCHREQUEST']._serialized_end=1375
+  _globals['_SUBMITJOBREQUEST']._serialized_start=1378
+  _globals['_SUBMITJOBREQUEST']._serialized_end=1835
+  _globals['_SUBMITJOBREQUEST_ENVIRONMENTENTRY']._serialized_start=1736
+  _globals['_SUBMITJOBREQUEST_ENVIRONMENTENTRY']._serialized_end=1786
+  _globals['_SUBMITJOBREQUEST_METADATAENTRY']._serialized_start=1788
+  _globals['_SUBMITJOBREQUEST_METADATAENTRY']._serialized_end=1835
+  _globals['_SUBMITJOBREPLY']._serialized_start=1837
+  _globals['_SUBMITJOBREPLY']._serialized_end=1915
+  _globals['_STOPJOBREQUEST']._serialized_start=1917
+  _globals['_STOPJOBREQUEST']._serialized_end=1995
+  _globals['_STOPJOBREPLY']._serialized_start=1997
+  _globals['_STOPJOBREPLY']._serialized_end=2026
+  _globals['_LISTJOBSREQUEST']._serialized_start=2028
+  _globals['_LISTJOBSREQUEST']._serialized_end=2045
+  _globals['_LISTJOBSREPLY']._serialized_start=2047
+  _globals['_LISTJOBSREPLY']._serialized_end=2108
+  _globals['_READJOBOUTPUTREQUEST']._serialized_start=2110
+  _globals['_READJOBOUTPUTREQUEST']._serialized_end=2187
+  _globals['_JOBOUTPUT']._serialized_start=2189
+  _globals['_JOBOUTPUT']._serialized_end=2230
+  _globals['_DRAINNODEREQUEST']._serialized_start=2232
+  _globals['_DRAINNODEREQUEST']._serialized_end=2331
+  _globals['_DRAINNODEREPLY']._serialized_start=2333
+  _globals['_DRAINNODEREPLY']._serialized_end=2384
+  _globals['_HEAD']._serialized_start=2661
+  _globals['_HEAD']._serialized_end=3165
 # @@protoc_insertion_point(module_scope)

@@ -68,7 +68,7 @@ class Demand(_message.Message):
     def __init__(self, shape: _Optional[_Union[Resources, _Mapping]] = ..., count: _Optional[int] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodeSnapshot(_message.Message):
-    __slots__ = ("node_id", "pod_name", "group", "address", "total", "available", "alive", "idle_seconds", "drain_state", "activity")
+    __slots__ = ("node_id", "pod_name", "group", "address", "total", "available", "alive", "idle_seconds", "drain_state", "activity", "recently_available")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     POD_NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,7 @@ class NodeSnapshot(_message.Message):
     IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_STATE_FIELD_NUMBER: _ClassVar[int]
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
+    RECENTLY_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     pod_name: str
     group: str
@@ -89,7 +90,8 @@ class NodeSnapshot(_message.Message):
     idle_seconds: float
     drain_state: DrainState
     activity: str
-    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ...) -> None: ...
+    recently_available: Resources
+    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ..., recently_available: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
 
 class JobSnapshot(_message.Message):
     __slots__ = ("submission_id", "state", "reason", "message", "exit_code", "has_exit_code", "start_time_seconds", "end_time_seconds", "output_tail", "tasks_finished", "tasks_failed", "tasks_submitted", "output_state", "output_message", "node_id")

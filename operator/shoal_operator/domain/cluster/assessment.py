@@ -206,7 +206,15 @@ def _request(
     seen = [(item, one) for item in replicas for one in item.workers if one.pod.name not in hidden]
     nodes = [_node(cluster, replica, worker, worker.node, waited) for replica, worker in seen if worker.node]
     nodes += [
-        Node(n.node_id, n.pod_name, HEAD_GROUP, n.total, n.available, removable=False)
+        Node(
+            n.node_id,
+            n.pod_name,
+            HEAD_GROUP,
+            n.total,
+            n.available,
+            removable=False,
+            recently_available=n.recently_available,
+        )
         for n in (head.nodes if head else ())
         if n.alive and n.group == HEAD_GROUP
     ]
@@ -267,6 +275,7 @@ def _node(cluster: ComputeCluster, replica: Replica, worker: Worker, node: NodeV
         group=worker.pod.group,
         total=node.total,
         available=node.available,
+        recently_available=node.recently_available,
         idle_seconds=node.idle_seconds + waited if node.idle_seconds > 0 else 0.0,
         draining=leaves or node.drain_state is not DrainState.ACTIVE,
         age_seconds=worker.age_seconds,
