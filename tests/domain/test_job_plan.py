@@ -171,6 +171,25 @@ def test_refused_submission_is_explained(job_world: MakeWorld, is_final: bool, f
     assert job_status(other, plan_job(other, world.now), world.now)["reason"] == "Submitting"
 
 
+def test_program_that_cannot_be_fetched_is_asked_for_a_few_times_and_then_the_attempt_has_failed(
+    job_world: MakeWorld,
+) -> None:
+    world = job_world(backoffLimit=1)
+    world.settle()
+    world.start_head()
+    refusal = SubmissionRefusal("job-uid-1", "ABORTED: connection reset", is_final=False, fetches_failed=7)
+    observed = replace(world.observe(), refusal=refusal)
+    status: Any = job_status(observed, plan_job(observed, world.now), world.now)
+    assert (status["summary"], "try 7 of 8" in status["message"]) == ("Submitting", True)
+    observed = replace(observed, refusal=replace(refusal, fetches_failed=8))
+    plan = plan_job(observed, world.now)
+    status = job_status(observed, plan, world.now)
+    assert (status["reason"], status["attempt"], status["failedAttempts"]) == ("Retrying", 2, 1)
+    assert "connection reset" in status["message"]
+    assert [event.reason for event in plan.events] == ["Retrying"]
+    assert plan.head_commands == ()
+
+
 def test_deleted_cluster_is_made_again_and_counts_as_a_lost_head(job_world: MakeWorld) -> None:
     world = started(job_world(backoffLimit=1))
     world.cluster, world.head_ready, world.jobs = None, False, {}

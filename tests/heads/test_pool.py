@@ -166,6 +166,24 @@ async def test_a_refused_command_is_told_and_tried_again_after_a_pause(pool, hea
     assert len(pool.failures) == 1
 
 
+async def test_tries_to_fetch_a_program_are_counted(pool, head):
+    heads = await connected(pool, head)
+    head.refusal = grpc.StatusCode.ABORTED
+
+    async def tried(count):
+        heads.submit(KEY, SUBMIT)
+        await asyncio.sleep(0)
+        return len(pool.failures) >= count
+
+    for count in (1, 2, 3):
+        deadline = asyncio.get_running_loop().time() + 10
+        while not await tried(count):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+    assert [failure.fetches_failed for failure in pool.failures] == [1, 2, 3]
+    assert not pool.failures[-1].is_final
+
+
 async def test_a_dropped_head_gets_no_command_and_its_link_ends(pool, head):
     heads = await connected(pool, head)
     heads.drop(KEY)

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+import urllib.error
 import zipfile
 
 import pytest
@@ -139,7 +140,7 @@ def test_program_is_fetched_from_a_uri(runner, tmp_path, scheme, server):
 def test_program_that_cannot_be_fetched_is_refused_with_words(runner, uri, words):
     with pytest.raises(SubmitError) as caught:
         run(runner, "true", working_directory=uri)
-    assert (caught.value.kind, words in str(caught.value)) == ("NotFetched", True)
+    assert (caught.value.kind, words in str(caught.value)) == ("NoSource", True)
     assert runner.snapshot("j") is None
 
 
@@ -167,7 +168,7 @@ def test_uploads_that_hang_hold_up_no_fetch(tmp_path):
         transfers.save(f"file://{tmp_path}/target-{number}", fifo, "", ends.append)
     until(lambda: len(transfers._children) == PARALLEL_MAX)
     began = time.monotonic()
-    assert transfers.fetch(f"file://{archive(tmp_path / 'program.zip')}", program) == ""
+    assert transfers.fetch(f"file://{archive(tmp_path / 'program.zip')}", program) is None
     assert time.monotonic() - began < FETCH_SECONDS
     assert (program / "main.py").exists()
     transfers.close()
@@ -183,3 +184,36 @@ def test_closing_ends_a_transfer_under_way(tmp_path):
     transfers.close()
     assert len(ends) == 1
     assert ends[0]
+
+
+def test_an_archive_that_the_server_does_not_have_is_not_there_and_no_credentials_are_shown(runner, server):
+    uri = server.replace("//", "//me:hush@") + "/missing.zip?signature=hush"
+    with pytest.raises(SubmitError) as caught:
+        run(runner, "true", working_directory=uri)
+    words = str(caught.value)
+    assert caught.value.kind == "NoSource"
+    assert f"{server}/missing.zip" in words
+    assert "correct the URI" in words
+    assert "hush" not in words
+
+
+def test_a_server_that_is_not_reached_may_be_reached_later(runner):
+    with pytest.raises(SubmitError) as caught:
+        run(runner, "true", working_directory="http://127.0.0.1:1/program.zip")
+    assert caught.value.kind == "NotFetched"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_final"),
+    [
+        (FileNotFoundError("x"), True),
+        (PermissionError("x"), True),
+        (urllib.error.HTTPError("u", 403, "Forbidden", None, None), True),
+        (urllib.error.HTTPError("u", 429, "Too Many Requests", None, None), False),
+        (urllib.error.HTTPError("u", 503, "Unavailable", None, None), False),
+        (ConnectionResetError("x"), False),
+        (TimeoutError("x"), False),
+    ],
+)
+def test_what_another_try_cannot_change_is_final(error, is_final):
+    assert transfer.is_final(error) is is_final

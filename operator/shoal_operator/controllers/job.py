@@ -90,7 +90,8 @@ def _last_refusal(shell: Executor, key: Key, job: ComputeJob) -> SubmissionRefus
     """The job's last submission that the head did not take, while no later one was taken."""
     for failure in shell.heads.failures(key):
         if isinstance(failure.command, SubmitJob) and failure.command.submission_id.startswith(f"{job.metadata.uid}-"):
-            return SubmissionRefusal(failure.command.submission_id, failure.message, failure.is_final)
+            identity, tries = failure.command.submission_id, failure.fetches_failed
+            return SubmissionRefusal(identity, failure.message, failure.is_final, tries)
     return None
 
 

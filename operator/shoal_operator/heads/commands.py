@@ -49,6 +49,7 @@ class CommandFailure:
         message: why it failed, for people.
         is_final: the head refused the command itself: sending it again changes nothing.
         is_repeated: the same words as to the last try: it was told already.
+        fetches_failed: how often running the head could not fetch the program of a submission.
     """
 
     key: HeadKey
@@ -56,6 +57,7 @@ class CommandFailure:
     message: str
     is_final: bool
     is_repeated: bool = False
+    fetches_failed: int = 0
 
 
 @dataclass
@@ -158,6 +160,8 @@ class CommandRunner:
             progress.not_before = now + RETRY.delay(progress.failures, self._rng)
             progress.failures += 1
             before = progress.last_failure
+            if failure.fetches_failed and before is not None:
+                failure = dataclasses.replace(failure, fetches_failed=before.fetches_failed + 1)
             progress.last_failure = failure
             is_repeated = before is not None and before.message == failure.message
             self._on_failed(dataclasses.replace(failure, is_repeated=is_repeated))
@@ -172,7 +176,9 @@ class CommandRunner:
         except grpc.aio.AioRpcError as error:
             is_final = error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
             message = f"{error.code().name}: {str(error.details())[:500]}"
-            return CommandFailure(key, command, message, is_final)
+            # The head says ABORTED of one thing only: a program that it could not fetch, for now.
+            fetches_failed = 1 if error.code() is grpc.StatusCode.ABORTED else 0
+            return CommandFailure(key, command, message, is_final, fetches_failed=fetches_failed)
         except grpc.aio.UsageError:
             return CommandFailure(key, command, "the connection to the head was closed", is_final=False)
         return None

@@ -26,7 +26,8 @@ READ_BYTES: Final = 256 * 1024
 _SUBMIT_STATUS: Final = {
     "Invalid": grpc.StatusCode.INVALID_ARGUMENT,
     "Unreadable": grpc.StatusCode.FAILED_PRECONDITION,
-    "NotFetched": grpc.StatusCode.UNAVAILABLE,
+    "NoSource": grpc.StatusCode.FAILED_PRECONDITION,
+    "NotFetched": grpc.StatusCode.ABORTED,
     "TooLarge": grpc.StatusCode.FAILED_PRECONDITION,
     "Full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "Closing": grpc.StatusCode.UNAVAILABLE,

@@ -27,6 +27,7 @@ from shoal.jobs.environment import driver_environment
 from shoal.jobs.journal import HEAD_LOST, HEAD_LOST_WORDS, JobJournal, NoJournal, fate
 from shoal.jobs.package_store import PackageError, PackageStore
 from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
+from shoal.jobs.transfer import shown
 from shoal.jobs.transfers import Transfers
 from shoal.resources import ResourceSet
 
@@ -53,7 +54,7 @@ MOUNTS: Final = {
 
 
 class SubmitError(ValueError):
-    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NotFetched, Full, Closing, Unwritten."""
+    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NoSource, NotFetched, Full, Closing, Unwritten."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -357,9 +358,12 @@ class JobRunner:
         target = own / "source"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(mode=0o700, parents=True)
-        words = self._transfers.fetch(directory, target)
-        if words:
-            raise SubmitError("NotFetched", f"the program at {directory} could not be fetched: {words}")
+        fault = self._transfers.fetch(directory, target)
+        if fault is not None and fault.is_final:
+            words = f"the program at {shown(directory)} cannot be fetched: {fault.words}"
+            raise SubmitError("NoSource", f"{words}; correct the URI, or put an archive there that the head may read")
+        if fault is not None:
+            raise SubmitError("NotFetched", f"the program at {shown(directory)} could not be fetched: {fault.words}")
         return str(target)
 
     def _pack(self, directory: str) -> tuple[str, bytes]:

@@ -13,13 +13,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from shoal.jobs import transfer
 
 PARALLEL_MAX: Final = 4
 SAVE_SECONDS: Final = 240.0
 FETCH_SECONDS: Final = 25.0
 SECRET_BYTES_MAX: Final = 65_536
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a transfer failed.
+
+    Attributes:
+        words: for people.
+        is_final: another try would end alike.
+    """
+
+    words: str
+    is_final: bool = False
 
 
 class Transfers:
@@ -38,8 +54,8 @@ class Transfers:
 
         def work() -> None:
             with self._saves:
-                words = self._run(["save", url, str(file)], _secret_environment(secret_directory), SAVE_SECONDS)
-            done(words)
+                fault = self._run(["save", url, str(file)], _secret_environment(secret_directory), SAVE_SECONDS)
+            done(fault.words if fault else "")
             with self._lock:
                 self._threads.discard(threading.current_thread())
 
@@ -48,11 +64,11 @@ class Transfers:
             self._threads.add(thread)
         thread.start()
 
-    def fetch(self, url: str, directory: Path) -> str:
-        """Unpack an archive into a directory, and wait for it; returns words when it failed."""
+    def fetch(self, url: str, directory: Path) -> Fault | None:
+        """Unpack an archive into a directory, and wait for it; returns why it failed, if it did."""
         began = time.monotonic()
         if not self._fetches.acquire(timeout=FETCH_SECONDS):
-            return f"{PARALLEL_MAX} other fetches took longer than {FETCH_SECONDS:g} s"
+            return Fault(f"{PARALLEL_MAX} other fetches took longer than {FETCH_SECONDS:g} s")
         try:
             left = max(1.0, FETCH_SECONDS - (time.monotonic() - began))
             return self._run(["fetch", url, str(directory)], {}, left)
@@ -69,11 +85,11 @@ class Transfers:
         for thread in threads:
             thread.join(5.0)
 
-    def _run(self, arguments: list[str], secrets: dict[str, str], seconds: float) -> str:
+    def _run(self, arguments: list[str], secrets: dict[str, str], seconds: float) -> Fault | None:
         command = [sys.executable, "-P", "-m", "shoal.jobs.transfer", *arguments]
         with self._lock:
             if self._closed:
-                return "the head is shutting down"
+                return Fault("the head is shutting down")
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -89,7 +105,7 @@ class Transfers:
                 self._children.discard(child)
 
 
-def _outcome(child: subprocess.Popen[bytes], seconds: float) -> str:
+def _outcome(child: subprocess.Popen[bytes], seconds: float) -> Fault | None:
     assert child.stdin is not None
     assert child.stderr is not None
     try:
@@ -97,14 +113,15 @@ def _outcome(child: subprocess.Popen[bytes], seconds: float) -> str:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-        return f"it took longer than {seconds:.0f} s"
+        return Fault(f"it took longer than {seconds:.0f} s")
     finally:
         child.stdin.close()
         words = child.stderr.read(4096).decode(errors="replace").strip().splitlines()
         child.stderr.close()
     if child.returncode == 0:
-        return ""
-    return words[-1][:500] if words else f"the transfer ended with code {child.returncode}"
+        return None
+    text = words[-1][:500] if words else f"the transfer ended with code {child.returncode}"
+    return Fault(text, is_final=child.returncode == transfer.FINAL)
 
 
 def _secret_environment(directory: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from shoal_operator.domain import conditions
 from shoal_operator.domain.head import HeadView, JobState, JobView
 from shoal_operator.domain.job.observed import JobObservation
 from shoal_operator.domain.job.progress import Progress, Stage, owns_cluster, row_of
-from shoal_operator.domain.job.waiting import before_submission, cluster_block
+from shoal_operator.domain.job.waiting import FETCH_TRIES_MAX, before_submission, cluster_block
 from shoal_operator.domain.reasons import ConditionType, Reason
 
 RETRY_BASE_SECONDS: Final = 10.0
@@ -63,7 +63,12 @@ def _next_attempt(start: Progress, observed: JobObservation, now: datetime) -> P
                 message=_retry_text(start, observed),
                 wake_seconds=left / timedelta(seconds=1),
             )
-    return before_submission(start, observed)
+    waits = before_submission(start, observed)
+    refusal = observed.refusal
+    refused = waits.stage is Stage.SUBMITTING and waits.reason == Reason.SUBMISSION_REFUSED
+    if refused and refusal is not None and refusal.fetches_failed >= FETCH_TRIES_MAX:
+        return _failed_attempt(start, observed, now, Reason.SUBMISSION_REFUSED, f"{waits.message}{_RAISE_LIMIT}")
+    return waits
 
 
 def _out_of_sight(start: Progress, observed: JobObservation) -> Progress:

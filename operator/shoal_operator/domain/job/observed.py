@@ -27,6 +27,8 @@ class SubmissionRefusal:
     message: str
     is_final: bool
     """True: the head refuses this program whenever it is asked (no such directory, ...); the job fails."""
+    fetches_failed: int = 0
+    """How often running the head could not fetch the program (an error of the network, a slow store)."""
 
 
 @dataclass(frozen=True, slots=True)

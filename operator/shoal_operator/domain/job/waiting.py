@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing import Final
+
 from shoal_operator.domain import conditions
 from shoal_operator.domain.job.concurrency import who_goes_first
 from shoal_operator.domain.job.observed import JobObservation, cluster_name_of
@@ -15,6 +17,9 @@ from shoal_operator.domain.job.progress import Progress, Stage, owns_cluster, su
 from shoal_operator.domain.names import head_service_name
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.engines.shoal import CONTROL_PORT
+
+FETCH_TRIES_MAX: Final = 8
+"""Tries of the head to fetch a program, 20 s apart altogether; then the attempt has failed."""
 
 
 def before_submission(start: Progress, observed: JobObservation) -> Progress:
@@ -36,7 +41,9 @@ def before_submission(start: Progress, observed: JobObservation) -> Progress:
     if refusal is not None and refusal.submission_id == submission_id(observed.job, start.attempt):
         stage = Stage.FAILED if refusal.is_final else Stage.SUBMITTING
         text = f"the head did not take the program: {refusal.message}"
-        if not refusal.is_final:
+        if refusal.fetches_failed:
+            text += f"; try {refusal.fetches_failed} of {FETCH_TRIES_MAX}"
+        elif not refusal.is_final:
             text += "; it is asked again, until spec.startDeadlineSeconds where that is set"
         return replace(start, stage=stage, reason=Reason.SUBMISSION_REFUSED, message=text)
     text = "the program is being handed to the head"
