@@ -112,8 +112,12 @@ class People:
 
     def _edit_job(self) -> None:
         job = self._pick("computejobs")
-        if job is not None:
-            self._change(job, self._suspend)
+        if job is None:
+            return
+        self._change(job, self._suspend)
+        cluster = self._server.get("computeclusters", (job["spec"].get("clusterRef") or {}).get("name", ""))
+        if cluster is not None and self._rng.random() < 0.5:
+            self._change(cluster, self._suspend)
 
     def _change(self, document: Json, edit: Any) -> None:
         plural = f"{document['kind'].lower()}s"

@@ -108,7 +108,7 @@ class World:
     # -- trouble --------------------------------------------------------------------------------------------
 
     async def _faulty_days(self) -> None:
-        rng, end = self.rng, self._loop.time() + self.rng.uniform(8.0, 40.0)
+        rng, end = self.rng, self._loop.time() + self.rng.uniform(8.0, 36.0)
         self.people.begin()
         for _ in range(2 if self._election else 1):
             self.processes.start()

@@ -64,7 +64,11 @@ def merge(
 
 def find(conditions: Sequence[Condition], kind: ConditionType) -> Condition | None:
     """The condition of that type."""
-    return next((condition for condition in conditions if condition.type == kind.value), None)
+    wanted = kind.value
+    for condition in conditions:
+        if condition.type == wanted:
+            return condition
+    return None
 
 
 def is_true(conditions: Sequence[Condition], kind: ConditionType) -> bool:
