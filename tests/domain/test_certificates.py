@@ -22,6 +22,7 @@ from shoal_operator.domain.cluster.certificates import (
     with_certificate_facts,
     with_certificates,
 )
+from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.conditions import Fact
 from shoal_operator.domain.manifests.certificates import build_certificate_request
 from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
@@ -162,3 +163,12 @@ def test_a_cluster_without_tls_has_no_word_of_it_unless_it_had() -> None:
     document = {"metadata": {"name": "demo", "namespace": "ns", "uid": "u"}, "status": {"conditions": [stamped]}}
     had = ComputeCluster.parse(document)
     assert with_certificate_facts(had, FACTS, UNENCRYPTED)[-1].reason == "NotEncrypted"
+
+
+def test_the_planner_itself_withholds_the_pods(cluster_world: Any) -> None:
+    world = cluster_world(workerGroups=[{"name": "a", "minReplicas": 1}])
+    observed = world.observe()
+    assert plan_cluster(observed, world.now, new_token=world.new_token).create_pods
+    plan = plan_cluster(replace(observed, certificates=WAITING), world.now, new_token=world.new_token)
+    assert plan.create_pods == ()
+    assert plan.requeue_after_seconds == WAITING.next_check_seconds

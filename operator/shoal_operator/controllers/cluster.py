@@ -19,7 +19,6 @@ from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.assessment import assess
 from shoal_operator.domain.cluster.blocking import transition_events
-from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
@@ -83,7 +82,6 @@ class ClusterController:
         began = shell.clock.monotonic()
         assessment = assess(observed, now)
         plan = plan_cluster(observed, now, new_token=self._new_token, assessment=assessment)
-        plan = with_certificates(plan, observed.certificates)
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
         waits = [plan.requeue_after_seconds]

@@ -14,6 +14,7 @@ from shoal_operator.api.meta import MESSAGE_MAX
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended
+from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.changes import REQUEUE_SECONDS_MIN, Changes, waits_for_hanging
 from shoal_operator.domain.cluster.growth import new_workers
 from shoal_operator.domain.cluster.observed import ClusterObservation
@@ -51,6 +52,11 @@ def plan_cluster(
         is managed by another controller.
     """
     assessment = assessment or assess(observed, now)
+    return with_certificates(_decide(observed, assessment, now, new_token), observed.certificates)
+
+
+def _decide(observed: ClusterObservation, assessment: Assessment, now: datetime, new_token: Callable[[], str]) -> Plan:
+    """The plan as it is where certificates are no matter."""
     if not assessment.is_ours:
         return Plan()
     if assessment.problems:
