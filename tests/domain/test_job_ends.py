@@ -5,6 +5,7 @@ A number in a name is the row of the peer's state machine that the test answers;
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from shoal_operator.domain.cluster.observed import PodReason, PodView
 from shoal_operator.domain.head import DemandView, JobState
 from shoal_operator.domain.job.observed import Rival, read_rival
 
+from .conftest import START
 from .test_job_life import running_on_shared
 from .test_job_plan import MakeWorld, shared, started
 
@@ -100,7 +102,51 @@ def test_output_that_never_arrives_holds_the_cluster_for_a_bounded_time(job_worl
     assert world.cluster is None
 
 
+def test_the_head_is_not_reachable_after_its_cluster_was_deleted(job_world: MakeWorld) -> None:
+    world = end_with(started(job_world()), "Complete")
+    assert world.cluster is None
+    world.settle()
+    reachable = world.condition("HeadReachable")
+    assert (reachable["status"], reachable["reason"]) == ("False", "ClusterDeleted")
+
+
 # Post-mortem (P25)
+
+
+def dead_worker(*, deleting: bool = False) -> PodView:
+    why = (PodReason("Error", "exit code 137", "shoal", "terminated"),)
+    pod = PodView("census-a-0", "1", "a", "worker", 0, "", "Failed", ready=False, reasons=why)
+    return replace(pod, deleting_since=START) if deleting else pod
+
+
+def test_the_end_of_a_lost_nodes_pod_is_added_and_the_cluster_waits_for_it(job_world: MakeWorld) -> None:
+    world = started(job_world())
+    world.row(state=JobState.FAILED, reason="NodeLost", message="the node is lost")
+    world.settle()
+    assert not world.status["failure"].get("pods")
+    assert world.cluster is not None, "its pods would go with it"
+    world.wait(1)
+    world.pods = (dead_worker(),)
+    world.settle()
+    assert [pod["reason"] for pod in world.status["failure"]["pods"]] == ["Error"]
+    assert world.cluster is None
+    world.pods = ()
+    world.settle()
+    assert world.status["failure"]["pods"], "it stays"
+
+
+def test_a_lost_nodes_pod_is_waited_for_a_few_seconds_and_deleted_pods_are_no_cause(job_world: MakeWorld) -> None:
+    world = started(job_world())
+    world.row(state=JobState.FAILED, reason="NodeLost", message="the node is lost")
+    world.settle()
+    world.pods = (dead_worker(deleting=True),)
+    world.settle()
+    world.wait(6)
+    world.settle()
+    assert world.cluster is None
+    world.pods = (dead_worker(),)
+    world.settle()
+    assert not world.status["failure"].get("pods")
 
 
 def test_p25_what_is_known_about_a_failure_stays_on_the_job(job_world: MakeWorld) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.actor_placement import Candidate
+from shoal.core.jobs import JobSpec, JobTable
 from shoal.core.placed_drivers import PlacedDrivers
 from shoal.head.service import HeadService
 from shoal.jobs.client import JobClient
@@ -215,3 +216,13 @@ def test_command_line_asks_for_resources_and_says_what_is_wrong_with_them(cluste
         run = shoal(cluster, "submit", "--resources", wrong, "--", "true")
         assert (run.returncode, "--resources needs" in run.stderr) == (2, True), run.stderr
     added.stop()
+
+
+def test_a_driver_that_never_started_has_no_exit_code():
+    table = JobTable()
+    table.submit(JobSpec("waits", "01000000", "true"))
+    table.stop_requested("waits", "StartDeadlineExceeded")
+    table.exited("waits", 143, 5.0)
+    job = table.get("waits")
+    assert (job.state, job.exit_code) == ("STOPPED", None)
+    assert "had not started" in job.message

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """The head's pod hangs in Terminating on a node that does not answer; there is no other one before it is gone."""
     HEAD_ANSWERS = "HeadAnswers"
     HEAD_UNREACHABLE = "HeadUnreachable"
+    CLUSTER_DELETED = "ClusterDeleted"
+    """The cluster that a job ran on has gone, and its head with it."""
     HEAD_NOT_YET_REACHED = "HeadNotYetReached"
     NO_DEMAND_KNOWN = "NoDemandKnown"
     NOTHING_WAITS = "NothingWaits"

@@ -157,8 +157,10 @@ class JobTable:
         if job is None:
             return False
         if job.stop_reason:
-            words = f"stopped on request ({job.stop_reason}); the entrypoint ended with code {exit_code}"
-            return self._finish(submission_id, "STOPPED", _condition(job.stop_reason), words, exit_code, now)
+            code = exit_code if job.start_time else None  # what never ran has no exit code
+            how = "it had not started" if code is None else f"the entrypoint ended with code {code}"
+            words = f"stopped on request ({job.stop_reason}); {how}"
+            return self._finish(submission_id, "STOPPED", _condition(job.stop_reason), words, code, now)
         if exit_code == 0:
             return self._finish(submission_id, "SUCCEEDED", "EntrypointSucceeded", "", 0, now)
         reason = "EntrypointNotFound" if exit_code == NOT_FOUND else "EntrypointFailed"

@@ -54,7 +54,10 @@ MOUNTS: Final = {
 
 
 class SubmitError(ValueError):
-    """A submission was refused. ``kind``: Invalid, Unreadable, TooLarge, NoSource, NotFetched, Full, Closing, Unwritten."""
+    """A submission was refused.
+
+    ``kind``: Invalid, Unreadable, TooLarge, NoSource, NotFetched, Full, Closing, Unwritten.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -13,10 +13,12 @@ from typing import Final
 
 from shoal_operator.api.job import CleanupAction, ComputeJob
 from shoal_operator.domain.head import JobView
+from shoal_operator.domain.job.failure import LATE_SECONDS, seconds_for_late_words
 from shoal_operator.domain.job.progress import Progress, Stage
 
 OUTPUT_SECONDS_MAX: Final = 300.0
 """How long the cluster waits for the output's upload before it goes all the same."""
+LOOK_SECONDS: Final = 1.0
 SAVING: Final = "Saving"
 """What the head's row says while the output is on its way."""
 _WEIGHT: Final[dict[CleanupAction, int]] = {"KeepCluster": 0, "DeleteWorkers": 1, "DeleteCluster": 2, "DeleteJob": 3}
@@ -39,11 +41,15 @@ def due_cleanup(job: ComputeJob, progress: Progress, row: JobView | None, now: d
         row: the head's row of its last attempt, while the head is there.
         now: the current time.
     """
-    passed = (now - (job.status.completion_time or now)) / timedelta(seconds=1)
-    hold = _output_hold(row)
+    ended = job.status.completion_time or now
+    passed = (now - ended) / timedelta(seconds=1)
+    is_incomplete = seconds_for_late_words(job, ended, now) > 0
+    hold = max(_output_hold(row), LATE_SECONDS if is_incomplete else 0.0)
     times = [(action, max(after, hold)) for action, after in _timeline(job, progress)]
     due = [action for action, after in times if passed >= after]
     waits = [after - passed for action, after in times if passed < after]
+    if is_incomplete:
+        waits.append(LOOK_SECONDS)  # a pod's end by itself brings no pass over the job
     most = max(due, key=_WEIGHT.__getitem__, default=None)
     return Cleanup(most if most != "KeepCluster" else None, min(waits, default=None))
 

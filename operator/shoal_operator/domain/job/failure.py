@@ -1,16 +1,17 @@
 """What is known about a failed attempt, kept on the job: it stays when the cluster and its pods have gone.
 
 Invariant: bounded in every part (five shapes of demand, five pods, texts cut), and taken from what was observed in
-the very pass that calls the attempt failed.
+the very pass that calls the attempt failed; only the pods' ends may be added, once, within ``LATE_SECONDS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from shoal.resources import describe
-from shoal_operator.api.job import JobFailure, PodExit, UnmetDemand
+from shoal_operator.api.job import ComputeJob, JobFailure, PodExit, UnmetDemand
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.job.observed import JobObservation
@@ -18,6 +19,8 @@ from shoal_operator.domain.job.progress import Progress
 from shoal_operator.domain.reasons import ConditionType, Reason
 
 ENTRIES_MAX: Final = 5
+LATE_SECONDS: Final = 5.0
+"""A pod's end may be heard of so much later than the head's word that the node is lost."""
 SHAPE_MAX: Final = 512
 SIGNAL_BASE: Final = 128
 SIGNAL_MAX: Final = 64
@@ -37,6 +40,28 @@ def describe_failure(observed: JobObservation, progress: Progress) -> JobFailure
         unmet_demand=tuple(_unmet(observed)),
         pods=tuple(_pod_exits(observed.pods)),
     )
+
+
+def completed(observed: JobObservation, failure: JobFailure | None, failed_at: datetime | None, now: datetime) -> Any:
+    """``failure`` with the pods that are heard to have ended badly since, while that may be news."""
+    if failure is None or failed_at is None or seconds_for_late_words(observed.job, failed_at, now) <= 0:
+        return failure
+    return failure.model_copy(update={"pods": tuple(_pod_exits(_ended(observed.pods)))})
+
+
+def seconds_for_late_words(job: ComputeJob, failed_at: datetime, now: datetime) -> float:
+    """How much longer the end of a lost node's pod may be heard of; 0 when there is nothing to wait for."""
+    failure, condition = job.status.failure, conditions.find(job.status.conditions, ConditionType.FAILED)
+    is_final = condition is not None and condition.status == conditions.TRUE
+    is_lost = Reason.NODE_LOST in (condition.reason if is_final and condition else job.status.message or "")
+    if failure is None or failure.pods or not is_lost:
+        return 0.0
+    return max(0.0, LATE_SECONDS - (now - failed_at) / timedelta(seconds=1))
+
+
+def _ended(pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
+    """Without those that are deleted now: their end is no cause."""
+    return tuple(pod for pod in pods if pod.has_ended and not pod.is_deleting)
 
 
 def demand_verdict(observed: JobObservation) -> str | None:

@@ -20,7 +20,7 @@ from shoal_operator.domain.cluster.status import dump
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
 from shoal_operator.domain.head import JobView
 from shoal_operator.domain.job.cleanup import SAVING
-from shoal_operator.domain.job.failure import describe_failure
+from shoal_operator.domain.job.failure import completed, describe_failure
 from shoal_operator.domain.job.figures import PROGRESS_SECONDS, are_outdated, read_figures
 from shoal_operator.domain.job.judge import judge
 from shoal_operator.domain.job.observed import SUBMITTING, JobObservation, cluster_name_of
@@ -77,7 +77,7 @@ def job_status(
         last_failure_time=progress.last_failure_time,
         start_time=progress.start_time,
         completion_time=conditions.whole_second(now) if progress.stage.is_final else None,
-        failure=_failure(observed, progress),
+        failure=_failure(observed, progress, now),
     )
     return dump(status.model_copy(update=_running_figures(observed, progress, now)))
 
@@ -136,18 +136,28 @@ def output_fact(job: ComputeJob, row: JobView | None) -> Fact | None:
 
 
 def _recorded_status(observed: JobObservation, progress: Progress, now: datetime) -> dict[str, Any]:
-    """A final status stays as it is; only the word on the saved output may still come."""
-    old, fact = observed.job.status, output_fact(observed.job, progress.row)
-    if fact is None:
-        return dump(old)
-    generation = old.observed_generation
-    return dump(old.model_copy(update={"conditions": conditions.merge(old.conditions, [fact], now, generation)}))
+    """A final status stays as it is; what may still come: the saved output, the cluster's end, a lost pod's."""
+    old = observed.job.status
+    failure = completed(observed, old.failure, old.completion_time, now)
+    facts = [fact for fact in (output_fact(observed.job, progress.row), _cluster_deleted(observed)) if fact]
+    merged = conditions.merge(old.conditions, facts, now, old.observed_generation) if facts else old.conditions
+    return dump(old.model_copy(update={"conditions": merged, "failure": failure}))
 
 
-def _failure(observed: JobObservation, progress: Progress) -> Any:
+def _cluster_deleted(observed: JobObservation) -> Fact | None:
+    """After the end: no head answers any more once the cluster is gone (a new one of that name is another)."""
+    kind = ConditionType.HEAD_REACHABLE
+    before = conditions.find(observed.job.status.conditions, kind)
+    if observed.cluster is not None or before is None or before.status == FALSE:
+        return None
+    text = f"ComputeCluster `{cluster_name_of(observed.job)}` was deleted, and its head with it"
+    return Fact(kind, FALSE, Reason.CLUSTER_DELETED, text)
+
+
+def _failure(observed: JobObservation, progress: Progress, now: datetime) -> Any:
     if progress.has_failed_attempt or progress.stage is Stage.FAILED:
         return describe_failure(observed, progress)
-    return observed.job.status.failure
+    return completed(observed, observed.job.status.failure, progress.last_failure_time, now)
 
 
 def _running_figures(observed: JobObservation, progress: Progress, now: datetime) -> dict[str, Any]:

@@ -7,7 +7,6 @@ admitted to a shared cluster changes nothing there.
 from __future__ import annotations
 
 from dataclasses import replace
-
 from typing import Final
 
 from shoal_operator.domain import conditions
