@@ -232,7 +232,7 @@ class Operator:
 
     def _build_controllers(self, new_token: Callable[[], str]) -> tuple[Controller[Key], ...]:
         def executor(expectations: Expectations[Key]) -> Executor:
-            parts = (self.client, self.world, self._heads, self._tokens, self._events)
+            parts = (self.client, self.world, self._heads, self._tokens, self._certificates, self._events)
             return Executor(*parts, expectations, self._clock, self.metrics)
 
         def controller(name: str, reconcile: Reconcile, queue: WorkQueue[Key]) -> Controller[Key]:
@@ -249,7 +249,7 @@ class Operator:
 
         place = OperatorPlace(self._settings.pod_namespace, dict(self._settings.pod_labels))
         work = executor(self._wiring.cluster_expectations)
-        clusters = ClusterController(work, new_token, place, certificates=self._certificates, obstacles=self._obstacles)
+        clusters = ClusterController(work, new_token, place, obstacles=self._obstacles)
         jobs = JobController(executor(self._wiring.job_expectations))
         return (
             controller("computecluster", clusters.reconcile, self._clusters),

@@ -36,7 +36,8 @@ async def test_a_plan_for_an_earlier_pod_spares_the_one_that_has_its_name_now(wo
     async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster())
         await until(world.api.pod_names, lambda names: len(names) == 4)
-        parts = (operator.client, operator.world, operator._heads, operator._tokens, operator._events)
+        secrets = (operator._tokens, operator._certificates)
+        parts = (operator.client, operator.world, operator._heads, *secrets, operator._events)
         executor = Executor(*parts, Expectations(), operator._clock)
         before = [pod["metadata"]["uid"] for pod in await world.api.pods()]
         outcome = await executor.execute(plan, await world.api.cluster())

@@ -107,6 +107,15 @@ def client_of(world):
     return ApiClient(access, monotonic=time.monotonic, metrics=Metrics())
 
 
+async def keep(certificates, cluster):
+    """What a pass does. Returns what there is after it, and why a certificate was issued."""
+    view = await certificates.look(cluster)
+    if not view.due:
+        return view, ""
+    is_issued, after = await certificates.issue(cluster)
+    return after, view.due if is_issued else ""
+
+
 async def make(world, spec):
     return ComputeCluster.parse(await world.api.create("computeclusters", a_cluster(**spec)))
 
@@ -114,36 +123,52 @@ async def make(world, spec):
 async def test_a_certificate_is_renewed_at_two_thirds_of_its_life(world, kept):
     clock, certificates = kept
     cluster = await make(world, ENCRYPTED)
-    view = await certificates.keep(cluster)
-    assert (view.is_ready, view.issued) == (True, "there is no certificate yet")
+    view, issued = await keep(certificates, cluster)
+    assert (view.is_ready, issued) == (True, "there is no certificate yet")
     first = content(await world.api.secret("demo-tls"))
     clock.move(days=59)
-    view = await certificates.keep(cluster)
-    assert (view.is_ready, view.issued) == (True, "")
+    view, issued = await keep(certificates, cluster)
+    assert (view.is_ready, issued) == (True, "")
     assert view.next_check_seconds == pytest.approx(86_400, abs=1000)
     assert content(await world.api.secret("demo-tls")) == first
     clock.move(days=1, minutes=1)
-    view = await certificates.keep(cluster)
-    assert "two thirds" in view.issued
+    assert "two thirds" in (await keep(certificates, cluster))[1]
     second = content(await world.api.secret("demo-tls"))
     assert second["ca.crt"] == first["ca.crt"]
     assert second["tls.key"] != first["tls.key"]
-    assert (await certificates.keep(cluster)).issued == ""
+    assert (await keep(certificates, cluster))[1] == ""
     read = await certificates.read("default", "demo-tls", cluster.metadata.uid, fresh=False)
     assert read.certificate_pem == second["tls.crt"]
+
+
+async def test_looking_writes_nothing_and_an_old_certificate_serves_until_the_new_one(world, kept):
+    clock, certificates = kept
+    cluster = await make(world, ENCRYPTED)
+    world.recorder.requests.clear()
+    view = await certificates.look(cluster)
+    assert (view.is_ready, view.due) == (False, "there is no certificate yet")
+    assert world.recorder.writes() == []
+    await certificates.issue(cluster)
+    clock.move(days=61)
+    world.recorder.requests.clear()
+    view = await certificates.look(cluster)
+    assert (view.is_ready, bool(view.due)) == (True, True)
+    clock.move(days=30)
+    assert not (await certificates.look(cluster)).is_ready
+    assert world.recorder.writes() == []
 
 
 async def test_answers_are_kept_for_a_while_and_only_for_the_same_cluster(world, kept):
     clock, certificates = kept
     cluster = await make(world, ENCRYPTED)
-    await certificates.keep(cluster)
+    await keep(certificates, cluster)
     world.recorder.requests.clear()
     for _ in range(5):
-        await certificates.keep(cluster)
+        await keep(certificates, cluster)
         await certificates.read("default", "demo-tls", cluster.metadata.uid, fresh=False)
     assert world.recorder.requests == []
     clock.move(seconds=KEEP_SECONDS)
-    await certificates.keep(cluster)
+    await keep(certificates, cluster)
     assert [(method, path) for method, path, _ in world.recorder.requests] == [("GET", f"{SECRETS}/demo-tls")]
     await certificates.read("default", "demo-tls", "another uid", fresh=False)
     assert len(world.recorder.requests) == 2
@@ -152,15 +177,15 @@ async def test_answers_are_kept_for_a_while_and_only_for_the_same_cluster(world,
 async def test_secrets_of_an_earlier_cluster_are_neither_used_nor_taken(world, kept):
     _, certificates = kept
     cluster = await make(world, ENCRYPTED)
-    await certificates.keep(cluster)
+    await keep(certificates, cluster)
     again = cluster.model_copy(update={"metadata": cluster.metadata.model_copy(update={"uid": "another"})})
     before = await world.api.secret("demo-tls")
-    view = await certificates.keep(again)
+    view, _ = await keep(certificates, again)
     assert not view.is_ready
     assert "belongs to something else" in view.message
     assert await world.api.secret("demo-tls") == before
     await world.api.delete(f"{SECRETS}/demo-tls")
-    view = await certificates.keep(again)
+    view, _ = await keep(certificates, again)
     assert "demo-ca belongs to something else" in view.message
     assert await world.api.secret("demo-tls") is None
 
@@ -168,11 +193,11 @@ async def test_secrets_of_an_earlier_cluster_are_neither_used_nor_taken(world, k
 async def test_an_unusable_authority_is_said_and_not_replaced(world, kept):
     _, certificates = kept
     cluster = await make(world, ENCRYPTED)
-    await certificates.keep(cluster)
+    await keep(certificates, cluster)
     await world.api.patch(f"{SECRETS}/demo-ca", {"data": {"tls.key": base64.b64encode(b"nothing").decode()}})
     await world.api.delete(f"{SECRETS}/demo-tls")
     certificates.forget("default", "demo")
-    view = await certificates.keep(cluster)
+    view, _ = await keep(certificates, cluster)
     assert not view.is_ready
     assert "default/demo-ca is unusable" in view.message
     assert content(await world.api.secret("demo-ca"))["tls.key"] == b"nothing"
@@ -185,7 +210,7 @@ async def test_two_operators_at_once_make_one_authority(world, kept):
     cluster = await make(world, ENCRYPTED)
     async with client_of(world) as client:
         other = ClusterCertificates(client, clock)
-        await asyncio.gather(certificates.keep(cluster), other.keep(cluster))
+        await asyncio.gather(keep(certificates, cluster), keep(other, cluster))
     authority = content(await world.api.secret("demo-ca"))
     assert content(await world.api.secret("demo-tls"))["ca.crt"] == authority["tls.crt"]
 
@@ -239,9 +264,9 @@ async def test_cert_manager_is_asked_and_waited_for(world):
 async def test_without_cert_manager_the_object_says_so(world, kept):
     _, certificates = kept
     cluster = await make(world, ISSUED)
-    view = await certificates.keep(cluster)
+    view, _ = await keep(certificates, cluster)
     assert "no kind Certificate: install cert-manager" in view.message
-    waits = [(await certificates.keep(cluster)).next_check_seconds for _ in range(8)]
+    waits = [(await keep(certificates, cluster))[0].next_check_seconds for _ in range(8)]
     assert waits == sorted(waits)
     assert waits[-1] == 30
 
@@ -259,7 +284,7 @@ async def test_an_answer_that_pods_cannot_use_is_not_mounted(world, kept, names,
     await define_certificates(world)
     cluster = await make(world, ISSUED)
     await answer(world, new_authority("corporate", datetime.now(UTC)), names, **changes)
-    view = await certificates.keep(cluster)
+    view, _ = await keep(certificates, cluster)
     assert not view.is_ready
     assert words in view.message
 
@@ -270,7 +295,7 @@ async def test_a_certificate_of_that_name_that_is_somebody_elses_is_left_alone_a
     metadata = {"name": "demo-tls", "namespace": "default"}
     theirs = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": metadata}
     await world.api.create("certificates", {**theirs, "spec": {"secretName": "web", "dnsNames": ["example.com"]}})
-    view = await certificates.keep(await make(world, ISSUED))
+    view, _ = await keep(certificates, await make(world, ISSUED))
     assert (view.is_ready, view.reason) == (False, "WriteRefused")
     assert "spec.secretName" in view.message
     assert (await world.api.call("GET", f"{CERTIFICATES}/demo-tls"))["spec"]["secretName"] == "web"
@@ -281,13 +306,13 @@ async def test_another_issuer_is_asked_at_once(world, kept):
     await define_certificates(world)
     cluster = await make(world, ISSUED)
     await answer(world, new_authority("corporate", datetime.now(UTC)))
-    assert (await certificates.keep(cluster)).is_ready
+    assert (await keep(certificates, cluster))[0].is_ready
     world.recorder.requests.clear()
-    assert (await certificates.keep(cluster)).is_ready
+    assert (await keep(certificates, cluster))[0].is_ready
     assert world.recorder.requests == []
     path = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
     changed = await world.api.patch(path, {"spec": {"security": {"tls": {"issuerRef": {"name": "new-ca"}}}}})
-    assert (await certificates.keep(ComputeCluster.parse(changed))).is_ready
+    assert (await keep(certificates, ComputeCluster.parse(changed)))[0].is_ready
     assert (await world.api.call("GET", f"{CERTIFICATES}/demo-tls"))["spec"]["issuerRef"]["name"] == "new-ca"
 
 

@@ -129,11 +129,13 @@ def test_no_pod_is_made_before_its_certificate() -> None:
     assert kept.create_pods == ()
     assert kept.apply == plan.apply
     assert kept.requeue_after_seconds == 4.0
-    ready = CertificatesView(is_needed=True, is_ready=True, issued="there was none", next_check_seconds=60.0)
+    assert kept.issue_certificate == ""
+    ready = CertificatesView(is_needed=True, is_ready=True, due="it ends soon", next_check_seconds=60.0)
     with_pods = with_certificates(plan, ready)
     assert with_pods.create_pods == plan.create_pods
     assert with_pods.requeue_after_seconds == 9.0
-    assert [event.reason for event in with_pods.events] == ["CertificateIssued"]
+    assert with_pods.issue_certificate == "it ends soon"
+    assert not with_pods.is_empty
     assert with_certificates(plan, UNENCRYPTED) is plan
 
 

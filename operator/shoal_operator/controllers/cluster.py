@@ -1,18 +1,19 @@
 """ComputeCluster: gather -> plan -> execute -> status.
 
-Invariant: one pass reads the stores and the last view of the head, never the head itself; of the API server it asks for
-no more than the cluster's two Secrets by name and a dry run of new templates; it writes the status at most once.
+Invariant: one pass looks before it decides and writes only what its plan says. It reads the stores and the last view of
+the head, never the head itself; of the API server it asks for no more than the cluster's two Secrets (and the
+Certificate of one) by name and a dry run of new templates; it writes the status at most once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import InvalidObjectError
 from shoal_operator.control.controller import Result
-from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.obstacles import Obstacles
@@ -33,7 +34,6 @@ class ClusterController:
         executor: does what plans say; has the stores, the heads and the tokens.
         new_token: makes a cluster's token.
         operator: where the operator's own pods are.
-        certificates: keeps those of clusters with TLS.
         obstacles: knows what keeps pods from running and stands in no store.
     """
 
@@ -43,12 +43,10 @@ class ClusterController:
         new_token: Callable[[], str],
         operator: OperatorPlace = ELSEWHERE,
         *,
-        certificates: ClusterCertificates,
         obstacles: Obstacles,
     ) -> None:
         self._obstacles = obstacles
         self._executor = executor
-        self._certificates = certificates
         self._new_token = new_token
         self._operator = operator
 
@@ -85,8 +83,12 @@ class ClusterController:
         shell.metrics.observe_decision(shell.clock.monotonic() - began)
         execution = await shell.execute(plan, document)
         waits = [plan.requeue_after_seconds]
+        if execution.certificates is not None:
+            waits.append(execution.certificates.next_check_seconds)
         if cluster.metadata.deletion_timestamp is None:
             seen, try_again = self._obstacles.note(key, observed, plan, execution)
+            if execution.certificates is not None:
+                seen = replace(seen, certificates=execution.certificates)
             known = assessment if seen is observed else assess(seen, now)
             status = cluster_status(seen, plan, now, refusals=execution.refusals, assessment=known)
             if await shell.apply_status(document, status):
@@ -110,7 +112,7 @@ class ClusterController:
             budgets=shell.world.budgets_of(key),
             claims=shell.world.claims_of(key),
             operator=self._operator,
-            certificates=await self._certificates.keep(cluster),
+            certificates=await shell.certificates.look(cluster),
             head_problem=shell.heads.problem(key),
         )
 
@@ -118,5 +120,5 @@ class ClusterController:
         self._executor.heads.drop(key)
         self._executor.expectations.forget(key)
         self._executor.tokens.forget(key[0], token_secret_name(key[1]))
-        self._certificates.forget(*key)
+        self._executor.certificates.forget(*key)
         self._obstacles.forget(key)

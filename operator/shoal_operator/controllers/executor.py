@@ -16,13 +16,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeGuard
 
+from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.control.clock import Clock
 from shoal_operator.control.expectations import Expectations
 from shoal_operator.control.passes import note_uid
 from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slow_start
+from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import Key, World
 from shoal_operator.domain import labels
+from shoal_operator.domain.cluster.certificates import CertificatesView, issued_event
 from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
 from shoal_operator.domain.refusals import Refusal, explain_refusal
 from shoal_operator.heads.pool import HeadPool
@@ -74,11 +77,13 @@ class Execution:
         retry: something was not as expected: look again after the key's back-off.
         refusals: what the server refuses for good, in its words.
         refused: the groups of which it refuses pods; the others are not held up by that.
+        certificates: what there is of them since one was to be issued; None: none was.
     """
 
     retry: bool = False
     refusals: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    certificates: CertificatesView | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Executor:
     world: World
     heads: HeadPool
     tokens: ClusterTokens
+    certificates: ClusterCertificates
     events: EventSink
     expectations: Expectations[Key]
     clock: Clock
@@ -131,6 +137,8 @@ class _Execution:
         self._settle(await in_parallel(plan.annotate_pods, self._annotate_pod))
         for manifest in plan.create:
             await self._create_once(manifest)
+        if plan.issue_certificate:
+            await self._issue_certificate(plan.issue_certificate)
         for manifest in plan.apply:
             await self._apply(manifest)
         await self._create_pods(plan.create_pods)
@@ -198,6 +206,12 @@ class _Execution:
             return
         if created.get("kind") == "Secret":
             self._shell.tokens.note(created, self._root["metadata"]["uid"])
+
+    async def _issue_certificate(self, reason: str) -> None:
+        is_issued, view = await self._shell.certificates.issue(ComputeCluster.parse(self._root))
+        self.outcome.certificates = view
+        if is_issued:
+            self._shell.record(self._root, issued_event(reason))
 
     async def _apply(self, manifest: Manifest) -> None:
         placed = self._placed(manifest)

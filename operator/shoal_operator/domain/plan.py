@@ -3,9 +3,9 @@
 Invariant: a plan says everything and does nothing. Carrying out a plan and planning again in the world that
 it leads to gives the empty plan. All objects are in the namespace of the root object.
 
-Order of execution: ``finalizers``, ``delete_pods``, ``annotate_pods``, ``create``, ``apply``, ``create_pods``,
-``delete``, ``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears of it, in
-a later pass.
+Order of execution: ``finalizers``, ``delete_pods``, ``annotate_pods``, ``create``, ``issue_certificate``, ``apply``,
+``create_pods``, ``delete``, ``head_commands``, ``events``. An intent (annotation) is thus durable before a head hears
+of it, in a later pass.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Plan:
     """Server-side apply each; by force only over an object that is known to be ours."""
     create: tuple[Manifest, ...] = ()
     """POST each once (the token Secret); AlreadyExists counts as done. May hold secrets: never log."""
+    issue_certificate: str = ""
+    """Why the cluster's pods need another certificate, for people; empty: they need none. Keys are in no plan."""
     annotate_pods: tuple[PodAnnotation, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
     head_commands: tuple[HeadCommand, ...] = ()
@@ -131,6 +133,7 @@ class Plan:
             or self.delete_pods
             or self.apply
             or self.create
+            or self.issue_certificate
             or self.annotate_pods
             or self.delete
             or self.head_commands

@@ -75,6 +75,11 @@ def decide_renewal(leaf: LeafView | None, names: Sequence[str], now: datetime) -
     return Renewal(is_due=False, next_check_seconds=min((due - now) / timedelta(seconds=1), RECHECK_SECONDS_MAX))
 
 
+def is_usable(leaf: LeafView, now: datetime) -> bool:
+    """Whether pods can be verified by this certificate, due or not."""
+    return leaf.not_after > now and SERVER_NAME in leaf.names
+
+
 @dataclass(frozen=True, slots=True)
 class CertificatesView:
     """What there is of a cluster's certificates, for plan and status."""
@@ -85,8 +90,8 @@ class CertificatesView:
     """Whether there is a certificate that pods can use."""
     reason: Reason = Reason.CERTIFICATES_ISSUED
     message: str = ""
-    issued: str = ""
-    """Why a certificate was issued in this very pass; empty when none was."""
+    due: str = ""
+    """Why a new one has to be issued, or asked for; empty when none has to be."""
     next_check_seconds: float | None = None
 
 
@@ -94,16 +99,19 @@ UNENCRYPTED: Final = CertificatesView(is_needed=False, is_ready=True)
 
 
 def with_certificates(plan: Plan, view: CertificatesView) -> Plan:
-    """``plan``, but no pod is made that would wait for its certificate, and time brings the next look."""
+    """``plan``, but no pod is made that would wait for its certificate, what is due is issued, and time is minded."""
     if not view.is_needed:
         return plan
-    events = plan.events
-    if view.issued:
-        text = f"issued a certificate for the cluster's pods: {view.issued}"
-        events = (*events, EventRecord("Normal", Reason.CERTIFICATE_ISSUED, text, Action.ISSUE_CERTIFICATE))
     checks = [item for item in (plan.requeue_after_seconds, view.next_check_seconds) if item is not None]
     pods = plan.create_pods if view.is_ready else ()
-    return replace(plan, create_pods=pods, events=events, requeue_after_seconds=min(checks, default=None))
+    wake = min(checks, default=None)
+    return replace(plan, create_pods=pods, issue_certificate=view.due, requeue_after_seconds=wake)
+
+
+def issued_event(reason: str) -> EventRecord:
+    """To be told once a certificate was issued for ``reason``, the plan's."""
+    text = f"issued a certificate for the cluster's pods: {reason}"
+    return EventRecord("Normal", Reason.CERTIFICATE_ISSUED, text, Action.ISSUE_CERTIFICATE)
 
 
 def with_certificate_facts(cluster: ComputeCluster, facts: Sequence[Fact], view: CertificatesView) -> list[Fact]:
