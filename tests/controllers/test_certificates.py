@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import gc
 import logging
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from shoal.protocol.tls import Certificates
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.controllers.authority import Leaf, issue_leaf, new_authority, read_leaf
-from shoal_operator.controllers.certificates import KEEP_SECONDS, CertificatesError, ClusterCertificates
+from shoal_operator.controllers.certificates import CertificatesError, ClusterCertificates
+from shoal_operator.controllers.secrets import KEEP_SECONDS, SecretReader
 from shoal_operator.kube import rbac
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.kube.client import ApiClient
@@ -172,6 +175,21 @@ async def test_answers_are_kept_for_a_while_and_only_for_the_same_cluster(world,
     assert [(method, path) for method, path, _ in world.recorder.requests] == [("GET", f"{SECRETS}/demo-tls")]
     await certificates.read("default", "demo-tls", "another uid", fresh=False)
     assert len(world.recorder.requests) == 2
+
+
+async def test_what_has_had_its_time_leaves_the_memory_when_another_secret_is_asked_for(world):
+    clock = MovingClock()
+    metadata = {"name": "old", "namespace": "default"}
+    made = await world.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+    async with client_of(world) as client:
+        secrets = SecretReader(client, clock, dict)
+        old = weakref.ref(secrets.keep(made, "uid"))
+        clock.move(seconds=KEEP_SECONDS - 1)
+        assert secrets.recall(("default", "old"), "uid") is old()
+        clock.move(seconds=1)
+        assert await secrets.read(("default", "missing"), "uid") is None
+        gc.collect()
+        assert old() is None
 
 
 async def test_secrets_of_an_earlier_cluster_are_neither_used_nor_taken(world, kept):

@@ -1,19 +1,19 @@
 """The certificates of clusters with TLS: looks at them by name, and issues them or asks cert-manager to.
 
-Invariants: Secrets are read by name, never listed or watched, and kept at most ``KEEP_SECONDS``; an authority is made
+Invariants: Secrets are read by name and kept for a while (``secrets.py``); an authority is made
 once and never overwritten; what somebody else made under a name of ours stays theirs; ``look`` and ``read`` write
 nothing, and ``issue`` is called where a plan says so; a key is in no log, no plan and no message.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.control.clock import Clock
+from shoal_operator.controllers.secrets import Key, SecretReader, decode, owner_uid
 from shoal_operator.domain.cluster.certificates import (
     RECHECK_SECONDS_MAX,
     SERVER_NAME,
@@ -53,10 +53,6 @@ if TYPE_CHECKING:
     from shoal_operator.controllers.authority import Authority
 
 Json = dict[str, Any]
-Key = tuple[str, str]
-"""Namespace and name of the Secret that pods mount."""
-
-KEEP_SECONDS: Final = 600.0
 AT_ONCE_SECONDS: Final = 0.2
 """Until the next pass, when there is a certificate at last that pods wait for."""
 WAIT_SECONDS_MIN: Final = 1.0
@@ -69,16 +65,13 @@ class CertificatesError(Exception):
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What the Secret of one cluster object says."""
+class _Content:
+    """What is in the Secret that pods mount."""
 
-    cluster_uid: str
-    until: float
     certificates: Certificates | None
     leaf: LeafView | None
     problem: str
-    """Why there is no leaf, when the Secret is there."""
-    owner_uid: str
+    """Why there is no leaf."""
 
 
 class ClusterCertificates:
@@ -92,7 +85,7 @@ class ClusterCertificates:
     def __init__(self, client: ApiClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._known: dict[Key, _Known] = {}
+        self._secrets = SecretReader(client, clock, _parse)
         self._waits: dict[Key, int] = {}
         self._requested: dict[Key, str] = {}  # hash of the Certificate that was seen or applied last
 
@@ -134,16 +127,16 @@ class ClusterCertificates:
             CertificatesError: the Secret is missing, or holds none that can be used.
             ApiError: the API server did not answer.
         """
-        known = await self._secret((namespace, name), cluster_uid, fresh=fresh)
-        if known is None or known.certificates is None:
+        known = await self._secrets.read((namespace, name), cluster_uid, fresh=fresh)
+        if known is None or known.content.certificates is None:
             where = f"the Secret {namespace}/{name} (the cluster's certificate)"
-            raise CertificatesError(f"{where} is missing" if known is None else f"{where}: {known.problem}")
-        return known.certificates
+            raise CertificatesError(f"{where} is missing" if known is None else f"{where}: {known.content.problem}")
+        return known.content.certificates
 
     def forget(self, namespace: str, cluster: str) -> None:
         """The cluster is gone, or has no TLS any more."""
         key = (namespace, tls_secret_name(cluster))
-        self._known.pop(key, None)
+        self._secrets.forget(key)
         self._waits.pop(key, None)
         self._requested.pop(key, None)
 
@@ -151,22 +144,22 @@ class ClusterCertificates:
 
     async def _look_at_own(self, cluster: ComputeCluster) -> CertificatesView:
         key, now = _key(cluster), self._clock.now()
-        known = await self._secret(key, cluster.metadata.uid)
+        known = await self._secrets.read(key, cluster.metadata.uid)
         if known is not None and known.owner_uid != cluster.metadata.uid:
-            self._known.pop(key, None)
+            self._secrets.forget(key)
             return _not_ours(*key)
-        leaf = known.leaf if known else None
+        leaf = known.content.leaf if known else None
         renewal = decide_renewal(leaf, certificate_names(cluster), now)
         if leaf is not None and is_usable(leaf, now):
-            return replace(_ready(known, renewal.next_check_seconds), due=renewal.reason)
+            return replace(_ready(leaf, renewal.next_check_seconds), due=renewal.reason)
         view = _not_ready(Reason.WAITING_FOR_CERTIFICATE, f"issuing a certificate: {renewal.reason}", None)
         return replace(view, due=renewal.reason)
 
     async def _issue_own(self, cluster: ComputeCluster) -> tuple[bool, CertificatesView]:
-        from shoal_operator.controllers.authority import CertificateError, issue_leaf
+        from shoal_operator.controllers.authority import CertificateError, issue_leaf, read_leaf
 
         key, now = _key(cluster), self._clock.now()
-        known = await self._secret(key, cluster.metadata.uid)
+        known = await self._secrets.read(key, cluster.metadata.uid)
         if known is not None and known.owner_uid != cluster.metadata.uid:
             return False, _not_ours(*key)
         authority = await self._authority(cluster)
@@ -181,7 +174,8 @@ class ClusterCertificates:
             return False, _not_ready(Reason.CERTIFICATE_UNUSABLE, text, REFUSED_RETRY_SECONDS)
         parts = (leaf.authority_pem, leaf.certificate_pem, leaf.key_pem)
         secret = await self._client.apply(build_tls_secret(cluster, *parts), force=known is not None)
-        return True, _ready(self._remember(key, cluster.metadata.uid, secret), AT_ONCE_SECONDS)
+        self._secrets.keep(secret, cluster.metadata.uid)
+        return True, _ready(read_leaf(leaf), AT_ONCE_SECONDS)
 
     async def _authority(self, cluster: ComputeCluster) -> Authority | None:
         """The cluster's authority, made when there is none; None while the name is taken."""
@@ -197,10 +191,10 @@ class ClusterCertificates:
                 secret = await self._client.create(manifest)
             except AlreadyExistsError:  # of another operator, a moment ago: there is one authority, and it is that one
                 secret = await self._client.get(SECRETS, namespace, name)
-        if _owner_uid(secret) != cluster.metadata.uid:
+        if owner_uid(secret) != cluster.metadata.uid:
             return None
-        content = _content(secret)
-        return Authority(content[CERTIFICATE_KEY], content[PRIVATE_KEY])
+        content = decode(secret)
+        return Authority(content.get(CERTIFICATE_KEY, b""), content.get(PRIVATE_KEY, b""))
 
     # cert-manager
 
@@ -208,27 +202,27 @@ class ClusterCertificates:
         key = _key(cluster)
         if cluster.spec.security.tls.issuer_ref is None:
             return _not_ready(Reason.WAITING_FOR_CERTIFICATE, "spec.security.tls.issuerRef is missing", None)
-        known = self._valid(key, cluster.metadata.uid)
+        known = self._secrets.recall(key, cluster.metadata.uid)
         wanted, due = applied_hash(build_certificate_request(cluster)), ""
-        if known is None or known.leaf is None or self._requested.get(key) != wanted:
+        if known is None or known.content.leaf is None or self._requested.get(key) != wanted:
             found = await self._certificate(key)
             if _applied(found) == wanted:
                 self._requested[key] = wanted
             else:
                 due = "what cert-manager was asked for is not what the cluster needs"
-            known = await self._secret(key, cluster.metadata.uid, fresh=True)
-            if (known is None or known.leaf is None) and due:
+            known = await self._secrets.read(key, cluster.metadata.uid, fresh=True)
+            if (known is None or known.content.leaf is None) and due:
                 return replace(_not_ready(Reason.WAITING_FOR_CERTIFICATE, due, None), due=due)
-            if known is None or known.leaf is None:
-                return self._waiting(key, _words(found), known.problem if known else "")
+            if known is None or known.content.leaf is None:
+                return self._waiting(key, _words(found), known.content.problem if known else "")
         self._waits.pop(key, None)
-        left = (known.leaf.not_after - self._clock.now()).total_seconds() if known.leaf else 0.0
-        if known.leaf is None or not is_usable(known.leaf, self._clock.now()):
-            self._known.pop(key, None)
+        left = (known.content.leaf.not_after - self._clock.now()).total_seconds()
+        if not is_usable(known.content.leaf, self._clock.now()):
+            self._secrets.forget(key)
             fault = "has expired" if left <= 0 else f"is not made out for {SERVER_NAME}"
             text = f"the certificate in Secret {key[1]} {fault}; see `kubectl describe certificate {key[1]}`"
             return replace(_not_ready(Reason.CERTIFICATE_UNUSABLE, text, WAIT_SECONDS_MAX), due=due)
-        return replace(_ready(known, min(RECHECK_SECONDS_MAX, left)), due=due)
+        return replace(_ready(known.content.leaf, min(RECHECK_SECONDS_MAX, left)), due=due)
 
     async def _request(self, cluster: ComputeCluster) -> CertificatesView:
         """Apply the Certificate: by force only over one that is known to be ours."""
@@ -249,46 +243,22 @@ class ClusterCertificates:
             return {}
 
     def _waiting(self, key: Key, words: str, problem: str) -> CertificatesView:
-        self._known.pop(key, None)
+        self._secrets.forget(key)
         count = self._waits[key] = min(self._waits.get(key, -1) + 1, 10)
         text = f"waiting for the Secret {key[1]}{f' ({problem})' if problem else ''}; {words}"
         seconds = min(WAIT_SECONDS_MAX, WAIT_SECONDS_MIN * 2**count)
         return _not_ready(Reason.WAITING_FOR_CERTIFICATE, text, seconds)
 
-    # The Secret
 
-    async def _secret(self, key: Key, cluster_uid: str, *, fresh: bool = False) -> _Known | None:
-        known = None if fresh else self._valid(key, cluster_uid)
-        if known is not None:
-            return known
-        try:
-            secret = await self._client.get(SECRETS, *key)
-        except NotFoundError:
-            self._known.pop(key, None)
-            return None
-        return self._remember(key, cluster_uid, secret)
+def _parse(data: Mapping[str, bytes]) -> _Content:
+    from shoal.protocol.tls import Certificates
+    from shoal_operator.controllers.authority import CertificateError, Leaf, read_leaf
 
-    def _valid(self, key: Key, cluster_uid: str) -> _Known | None:
-        known = self._known.get(key)
-        if known is None or known.cluster_uid != cluster_uid or self._clock.monotonic() >= known.until:
-            return None
-        return known
-
-    def _remember(self, key: Key, cluster_uid: str, secret: Json) -> _Known:
-        from shoal.protocol.tls import Certificates
-        from shoal_operator.controllers.authority import CertificateError, Leaf, read_leaf
-
-        content = _content(secret)
-        parts = (content[AUTHORITY_KEY], content[CERTIFICATE_KEY], content[PRIVATE_KEY])
-        leaf, problem, certificates = None, "", None
-        try:
-            leaf = read_leaf(Leaf(*parts))
-            certificates = Certificates(*parts)
-        except CertificateError as error:
-            problem = str(error)
-        until = self._clock.monotonic() + KEEP_SECONDS
-        known = self._known[key] = _Known(cluster_uid, until, certificates, leaf, problem, _owner_uid(secret))
-        return known
+    parts = (data.get(AUTHORITY_KEY, b""), data.get(CERTIFICATE_KEY, b""), data.get(PRIVATE_KEY, b""))
+    try:
+        return _Content(Certificates(*parts), read_leaf(Leaf(*parts)), "")
+    except CertificateError as error:
+        return _Content(None, None, str(error))
 
 
 def _key(cluster: ComputeCluster) -> Key:
@@ -308,25 +278,8 @@ def _words(certificate: Json) -> str:
     return f"cert-manager says: {ready['message']}" if ready.get("message") else "cert-manager has not answered yet"
 
 
-def _content(secret: Json) -> dict[str, bytes]:
-    data = secret.get("data") or {}
-    content = {}
-    for name in (AUTHORITY_KEY, CERTIFICATE_KEY, PRIVATE_KEY):
-        try:
-            content[name] = base64.b64decode(data.get(name) or "", validate=True)
-        except binascii.Error:
-            content[name] = b""
-    return content
-
-
-def _owner_uid(secret: Json) -> str:
-    owners = secret["metadata"].get("ownerReferences") or ()
-    return next((str(owner.get("uid")) for owner in owners if owner.get("controller")), "")
-
-
-def _ready(known: _Known | None, next_check_seconds: float | None) -> CertificatesView:
-    end = f"; the certificate ends {known.leaf.not_after:%Y-%m-%d}" if known is not None and known.leaf else ""
-    text = f"what goes over the network is encrypted{end}"
+def _ready(leaf: LeafView, next_check_seconds: float | None) -> CertificatesView:
+    text = f"what goes over the network is encrypted; the certificate ends {leaf.not_after:%Y-%m-%d}"
     return CertificatesView(is_needed=True, is_ready=True, message=text, next_check_seconds=next_check_seconds)
 
 

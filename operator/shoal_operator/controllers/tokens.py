@@ -1,55 +1,33 @@
-"""The clusters' tokens: read one by one with GET, kept by cluster, never listed, never watched, never logged.
+"""The clusters' tokens.
 
-Invariant: an answer belongs to one cluster object (by uid) and is at most ``KEEP_SECONDS`` old; whoever
+Invariant: a token is never logged, and is used for the cluster object that it was read for (``secrets.py``); whoever
 doubts it (a head that refuses the token) asks for a fresh one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from shoal_operator.control.clock import Clock
+from shoal_operator.controllers.secrets import SecretReader
 from shoal_operator.domain.names import TOKEN_KEY
 from shoal_operator.kube.client import ApiClient
-from shoal_operator.kube.errors import NotFoundError
-from shoal_operator.kube.resources import SECRETS
-
-KEEP_SECONDS: Final = 600.0
 
 
 class TokenError(Exception):
     """There is no usable token; the text says where and what to do."""
 
 
-@dataclass(frozen=True)
-class _Known:
-    cluster_uid: str
-    token: bytes = field(repr=False)
-    until: float
-
-
 class ClusterTokens:
     """Tokens by namespace and Secret name."""
 
     def __init__(self, client: ApiClient, clock: Clock) -> None:
-        self._client = client
-        self._clock = clock
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._secrets = SecretReader(client, clock, _token)
 
     async def exists(self, namespace: str, name: str, cluster_uid: str) -> bool:
         """Whether that Secret is there, with a token in it or not."""
-        known = self._known.get((namespace, name))
-        if known is not None and self._is_valid(known, cluster_uid):
-            return True
-        try:
-            self._keep(await self._client.get(SECRETS, namespace, name), cluster_uid)
-        except NotFoundError:
-            self._known.pop((namespace, name), None)
-            return False
-        return True
+        return await self._secrets.read((namespace, name), cluster_uid) is not None
 
     async def read(self, namespace: str, name: str, cluster_uid: str, *, fresh: bool) -> bytes:
         """The token.
@@ -58,37 +36,21 @@ class ClusterTokens:
             TokenError: the Secret is missing or holds none.
             ApiError: the API server did not answer.
         """
-        known = self._known.get((namespace, name))
-        if fresh or known is None or not self._is_valid(known, cluster_uid):
-            try:
-                secret = await self._client.get(SECRETS, namespace, name)
-            except NotFoundError:
-                raise TokenError(f"the Secret {namespace}/{name} (the cluster's token) is missing") from None
-            known = self._keep(secret, cluster_uid)
-        if not known.token:
+        known = await self._secrets.read((namespace, name), cluster_uid, fresh=fresh)
+        if known is None:
+            raise TokenError(f"the Secret {namespace}/{name} (the cluster's token) is missing")
+        if not known.content:
             raise TokenError(f"the Secret {namespace}/{name} has no key {TOKEN_KEY!r} with a token in base64")
-        return known.token
+        return known.content
 
     def note(self, secret: dict[str, Any], cluster_uid: str) -> None:
         """The Secret that was just created."""
-        self._keep(secret, cluster_uid)
+        self._secrets.keep(secret, cluster_uid)
 
     def forget(self, namespace: str, name: str) -> None:
         """The cluster is gone."""
-        self._known.pop((namespace, name), None)
-
-    def _is_valid(self, known: _Known, cluster_uid: str) -> bool:
-        return known.cluster_uid == cluster_uid and self._clock.monotonic() < known.until
-
-    def _keep(self, secret: dict[str, Any], cluster_uid: str) -> _Known:
-        metadata = secret["metadata"]
-        until = self._clock.monotonic() + KEEP_SECONDS
-        known = self._known[metadata["namespace"], metadata["name"]] = _Known(cluster_uid, _token(secret), until)
-        return known
+        self._secrets.forget((namespace, name))
 
 
-def _token(secret: dict[str, Any]) -> bytes:
-    try:
-        return base64.b64decode((secret.get("data") or {}).get(TOKEN_KEY) or "", validate=True).strip()
-    except binascii.Error:
-        return b""
+def _token(data: Mapping[str, bytes]) -> bytes:
+    return data.get(TOKEN_KEY, b"").strip()
