@@ -39,7 +39,7 @@ CASES: list[tuple[str, list[Json], list[Json]]] = [
         [{"source": {"uri": "https://host/program.zip"}}, {"source": {"path": "/a"}}],
         [{"source": {"uri": "s3://bucket/p.zip", "path": "/a"}}, {"source": {}}],
     ),
-    ("entrypoint is required", [LIVE], [{"entrypoint": ""}]),
+    ("entrypoint is required", [LIVE, {"entrypoint": " true"}], [{"entrypoint": ""}, {"entrypoint": " \t\n"}]),
     ("entrypoint must be absent", [LIVE], [{**LIVE, "entrypoint": "true"}]),
     (
         "submissionId is for spec.mode Interactive only",
@@ -148,6 +148,8 @@ def test_rule_of_updates(words: str, before: Json, accepted: Json, refused: Json
         ({"startDeadlineSeconds": -1}, "spec.startDeadlineSeconds"),
         ({"ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished"),
         ({"entrypointResources": {"CPU": "many"}}, "spec.entrypointResources.CPU"),
+        ({"entrypointResources": {"CPU": -1}}, "spec.entrypointResources.CPU"),
+        ({"entrypointResources": {"CPU": "-1"}}, "spec.entrypointResources.CPU"),
     ],
 )
 def test_negative_numbers_and_wrong_texts_are_refused(spec: Json, path: str) -> None:

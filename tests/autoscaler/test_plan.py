@@ -97,6 +97,11 @@ def test_infeasible_names_each_failing_dimension() -> None:
     assert plan.unmet[0].message == "a task needs 8 CPU, 1 GPU, group `small` offers at most 2 CPU and no GPU"
 
 
+def test_suspended_group_is_said_to_be_suspended() -> None:
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=8), 1),), (replace(SMALL, suspended=True, max_nodes=0),)))
+    assert plan.unmet[0].message == "a task needs 8 CPU, group `small` (suspended) offers at most 2"
+
+
 def test_full_group_is_a_limit_and_not_infeasible() -> None:
     full = tuple(node(f"a{i}", free=res()) for i in range(4))
     plan = plan_workers(ScalingRequest((Demand(res(CPU=1), 5),), (SMALL, BIG, BIG), full))

@@ -83,8 +83,15 @@ def test_a_template_that_is_not_taken_takes_nothing_down(cluster_world: MakeWorl
     groups, status = look(world, fault)
     assert groups == []
     assert condition(status, "InvalidSpec") == ("True", "InvalidTemplate")
-    assert condition(status, "Ready") == ("False", "InvalidTemplate")
+    assert condition(status, "Ready") == ("True", "AllReady"), "everything runs on, from the earlier template"
+    assert condition(status, "UpToDate") == ("False", "RolloutStuck")
+    assert status["reason"] == "InvalidTemplate"
+    assert "demo-first-0" not in str(status["conditions"]), "that one runs"
     assert status["workers"]["ready"] == 2
+    before = ComputeClusterStatus.model_validate(status)
+    assert list(transition_events(before, status)) == []
+    other = {**status, "message": "another fault"}
+    assert [event.reason for event in transition_events(before, other)] == ["InvalidTemplate"]
     world.spec["updateStrategy"] = {"type": "Recreate"}
     observed = replace(world.observe(), refusals=(fault,))
     assert plan_cluster(observed, world.now, new_token=world.new_token).delete_pods == ()

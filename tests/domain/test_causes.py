@@ -14,6 +14,7 @@ from shoal_operator.domain.cluster.causes import cause_of
 from shoal_operator.domain.cluster.notices import PODS_MAX, read_notices, silent_pods
 from shoal_operator.domain.cluster.observed import PodView, pod_view
 from shoal_operator.domain.cluster.pod_reasons import PodReason
+from shoal_operator.domain.pod_quantities import with_place
 from shoal_operator.domain.refusals import explain_refusal
 
 PODS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "fixtures" / "pods.json").read_text())
@@ -205,3 +206,11 @@ def test_a_refusal_of_the_api_server_is_named(code: int, words: str, reason: str
     refusal = explain_refusal("small", "demo-small-0", code, words)
     assert refusal.reason == reason
     assert words in refusal.message
+
+
+def test_a_wrong_quantity_is_named_with_its_place() -> None:
+    containers = [{"name": "side"}, {"name": "shoal", "resources": {"limits": {"memory": "4Gi", "cpu": "lots"}}}]
+    words = with_place("quantities must match the regular expression '...'", {"spec": {"containers": containers}})
+    assert "spec.containers[1].resources.limits.cpu is `lots`" in words
+    assert "regular expression" in words
+    assert with_place("something else", {"spec": {"containers": containers}}) == "something else"

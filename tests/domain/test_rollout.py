@@ -64,9 +64,10 @@ def test_a_new_pod_comes_before_an_old_one_goes(cluster_world: MakeWorld) -> Non
     assert world.reconcile().is_empty, "nothing more until the new one has joined"
     condition = world.condition("UpToDate")
     assert (condition["status"], condition["reason"]) == ("False", "RollingOut")
-    assert "1 of 4 workers of group `a` run the present template" in condition["message"]
+    assert "0 of 4 workers of group `a` run the present template, 1 starting" in condition["message"]
     world.start_pods()
     (note,) = world.reconcile().annotate_pods
+    assert "1 of 4 workers of group `a` run the present template" in world.condition("UpToDate")["message"]
     assert '"PodOutdated"' in note.annotations["shoal.dev/drain"]
     (command,) = world.reconcile().head_commands
     assert (command.pod_name, command.only_if_idle) == (note.name, False)
@@ -327,3 +328,12 @@ def test_every_update_ends_within_its_bounds(
     assert most <= size + resolve(surge, size, up=True)
     assert fewest >= size - max(resolve(unavailable, size, up=False), int(resolve(surge, size, up=True) == 0))
     assert len(made_from(world, "new")) == len(world.workers()) == size
+
+
+def test_what_waits_for_its_deletion_says_so_in_event_and_status(cluster_world: MakeWorld) -> None:
+    world = running(cluster_world, updateStrategy={"type": "OnDelete"})
+    change(world)
+    world.settle()
+    assert world.events[-1].reason == "WaitingForDeletion"
+    assert world.status["reason"] == "WaitingForDeletion"
+    assert "delete the pods" in world.status["message"]

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from shoal.cli.status import render
 from shoal.head.control import ControlPlane, ControlPortError
 from shoal.head.service import HeadService
 from shoal.jobs.client import JobClient, JobClientError
@@ -149,3 +150,9 @@ def test_two_heads_on_one_port_of_two_addresses(head, tmp_path):
     finally:
         plane.close()
         other.close()
+
+
+def test_a_node_that_offers_nothing_is_not_said_to_have_nothing_free_of_nothing():
+    text = render(head_pb2.HeadSnapshot(nodes=[head_pb2.NodeSnapshot(node_id="01", pod_name="demo-head", alive=True)]))
+    assert "offers no resources" in text
+    assert "nothing free of nothing" not in text

@@ -226,3 +226,22 @@ def test_a_driver_that_never_started_has_no_exit_code():
     job = table.get("waits")
     assert (job.state, job.exit_code) == ("STOPPED", None)
     assert "had not started" in job.message
+
+
+def test_a_waiting_driver_is_known_by_the_name_of_its_job(tmp_path):
+    packages = PackageStore(tmp_path / "head")
+    service = HeadService(packages)
+    service.attach_jobs(JobRunner(tmp_path, "", packages, service.job_hooks(), None, service.drivers))
+    try:
+        for submission_id, metadata in (("uid-1", {"shoal.dev/job": "ns/census"}), ("mine", {})):
+            service.jobs.submit(
+                head_pb2.SubmitJobRequest(
+                    submission_id=submission_id,
+                    entrypoint="true",
+                    resources=head_pb2.Resources(amounts={"CPU": 640_000}),
+                    metadata=metadata,
+                )
+            )
+        assert [demand.examples for demand in service.drivers.demands()] == [("census",), ("mine",)]
+    finally:
+        service.close()

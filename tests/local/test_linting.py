@@ -204,3 +204,30 @@ def test_the_program_without_a_command_shows_its_help_and_calls_it_no_error():
     text = done.stdout + done.stderr  # click before 8.2 writes it to stdout and ends with 0
     assert text.startswith("Usage: ")
     assert "error:" not in text
+
+
+def test_pod_templates_are_looked_into():
+    template = {
+        "spec": {
+            "tolerationz": [],
+            "containers": [
+                {"name": "shoal", "imagePullPolicie": "Never"},
+                {"name": "side", "resources": {"requests": {"cpu": "lots", "memory": "1Gi"}}},
+            ],
+        }
+    }
+    cluster = f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      template: {json.dumps(template)}\n"
+    where = "m.yaml:8: spec.workerGroups[0].template.spec"
+    assert sorted(lines(m=cluster)) == sorted(
+        [
+            f"{where}.tolerationz: is not a field of a pod template: did you mean `tolerations`?",
+            (
+                f"{where}.containers[0].imagePullPolicie: is not a field of a pod template: "
+                "did you mean `imagePullPolicy`?"
+            ),
+            (
+                f"{where}.containers[1].resources.requests.cpu: is `lots`, which is no quantity: "
+                "write a number such as 2, 500m or 4Gi"
+            ),
+        ]
+    )

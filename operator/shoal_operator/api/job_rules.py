@@ -48,7 +48,7 @@ JOB_RULES: Final = (
         "spec.clusterRef must not change; delete the job and create it again",
     ),
     (
-        "self.mode == 'Interactive' || size(self.entrypoint) > 0",
+        "self.mode == 'Interactive' || self.entrypoint.matches('[^ \\\\t\\\\n\\\\r]')",
         "spec.entrypoint is required, but with spec.mode Interactive",
     ),
     (

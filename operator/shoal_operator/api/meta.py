@@ -62,11 +62,12 @@ Quantity = Annotated[
         json_schema_extra={
             "x-kubernetes-int-or-string": True,
             "maxLength": 32,
-            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+            "minimum": 0,
+            "pattern": r"^[+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
         }
     ),
 ]
-"""A Kubernetes quantity: 2, "0.5", "500m", "4Gi"."""
+"""A Kubernetes quantity: 2, "0.5", "500m", "4Gi"; not less than 0."""
 
 ResourceName = Annotated[str, Field(min_length=1, max_length=128)]
 ResourceMap = Annotated[dict[ResourceName, Quantity], Field(max_length=32)]

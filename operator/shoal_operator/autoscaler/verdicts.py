@@ -51,8 +51,9 @@ def _refusal(demand: Demand, group: Group, stuck: ComingNode | None, request: Sc
         return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` has no label {absent}")
     lacking = demand.shape.lacks(group.resources)
     if lacking:
+        suspended = " (suspended)" if group.suspended else ""
         offer = _offer(lacking, group.resources, len(demand.shape))
-        return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` offers {offer}")
+        return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}`{suspended} offers {offer}")
     if stuck is not None:
         detail = f": {stuck.blocked_message}" if stuck.blocked_message else ""
         message = f"pod {stuck.pod_name} of group `{group.name}` does not start: {stuck.blocked_reason}{detail}"

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from shoal_operator.domain.labels import HEAD_GROUP, TEMPLATE_HASH
 from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
 from shoal_operator.domain.names import head_pod_name, worker_pod_name
+from shoal_operator.domain.pod_quantities import with_place
 from shoal_operator.domain.refusals import Refusal, explain_refusal, is_about_template
 from shoal_operator.domain.validation import validate_cluster
 from shoal_operator.kube import errors
@@ -35,6 +37,8 @@ VERDICTS_MAX: Final = 4_096
 """Templates that are remembered; the least recently used ones are forgotten."""
 UNDECIDED_SECONDS: Final = 30.0
 """A template of which the server said nothing (a quota refused the pod first) is asked about again after this."""
+
+_ABOUT_A_POD: Final = re.compile(r'^Pod "[^"]*" is invalid: ')
 
 Json = dict[str, Any]
 
@@ -106,7 +110,7 @@ class TemplateChecks:
         except errors.ApiError as error:
             refusal = explain_refusal(template.group, template.pod_name, error.code, error.message)
             if isinstance(error, errors.InvalidError) and is_about_template(refusal):
-                self._keep(template, _Verdict(error.message))
+                self._keep(template, _Verdict(_words(error.message, pod)))
             else:
                 self._keep(template, _Verdict("", self._clock.monotonic() + UNDECIDED_SECONDS))
         else:
@@ -117,6 +121,11 @@ class TemplateChecks:
         self._verdicts.move_to_end(template.identity)
         while len(self._verdicts) > VERDICTS_MAX:
             self._verdicts.popitem(last=False)
+
+
+def _words(message: str, pod: Json) -> str:
+    """What the server said, without the name of a pod that was never there, and with the place where it left it out."""
+    return with_place(_ABOUT_A_POD.sub("", message), pod)
 
 
 def _templates(cluster: ComputeCluster) -> Iterator[_Template]:

@@ -75,11 +75,18 @@ def lint(texts: Mapping[str, str]) -> Report:
         ours = _is_ours(document.body)
         count += ours
         problems = check_document(document.body) if ours else []
-        problems = problems or misgivings(document.body, clusters)
+        problems = problems or [*misgivings(document.body, clusters), *(_templates(document.body) if ours else ())]
         if ours:
             problems += _again(name, document, first)
         found += [_placed(name, document, problem) for problem in problems]
     return Report(count, tuple(sorted(found)), passed_over=len(documents) - count)
+
+
+def _templates(body: Mapping[str, Any]) -> list[Problem]:
+    # Late: most manifests have no template, and the table of Kubernetes' fields is large.
+    from shoal_operator.local.template_lint import template_problems
+
+    return list(template_problems(body))
 
 
 def _again(file: str, document: Document, first: dict[tuple[object, ...], str]) -> list[Problem]:

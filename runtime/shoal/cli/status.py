@@ -34,7 +34,8 @@ def render(snapshot: head_pb2.HeadSnapshot) -> str:
         drain = head_pb2.DrainState.Name(node.drain_state).removeprefix("DRAIN_STATE_").lower()
         state = node.activity or (f"idle for {node.idle_seconds:.0f} s" if node.idle_seconds else "busy")
         words = [node.pod_name or node.node_id[:8], node.address]
-        words.append(f"{describe(node.available.amounts)} free of {describe(node.total.amounts)}")
+        total, free = describe(node.total.amounts), describe(node.available.amounts)
+        words.append(f"{free} free of {total}" if any(node.total.amounts.values()) else "offers no resources")
         lines.append("  " + "  ".join([*words, state if drain == "active" else f"{drain}: {state}"]))
     lines.append(f"waiting: {sum(d.count for d in snapshot.demands) or 'nothing'}")
     for demand in snapshot.demands:

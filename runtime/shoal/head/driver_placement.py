@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shoal.core.actor_placement import Candidate
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from shoal.jobs.runner import JobRunner
 
 NODE_LOST: Final = "NodeLost"
+JOB_KEY: Final = "job"
+"""Key of a submission's metadata, below a domain: namespace and name of the job object that it is an attempt of."""
 
 
 class _Wait(NamedTuple):
@@ -87,8 +90,13 @@ class DriverPlacement:
     # Called by the head, with the lock
 
     def demands(self) -> list[NodeDemand]:
-        """What waiting drivers need."""
-        return self._table.demands()
+        """What waiting drivers need; people know a driver by the job that it was submitted for."""
+        return [replace(demand, examples=tuple(map(self._name, demand.examples))) for demand in self._table.demands()]
+
+    def _name(self, submission_id: str) -> str:
+        spec = self._specs.get(submission_id)
+        found = [value for key, value in spec.metadata.items() if key.partition("/")[2] == JOB_KEY] if spec else []
+        return (found[0] if found else submission_id).rpartition("/")[2]
 
     def is_waiting(self) -> bool:
         """Whether any driver has no node."""

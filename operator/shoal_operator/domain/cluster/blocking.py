@@ -147,7 +147,9 @@ def transition_events(before: ComputeClusterStatus, after: Mapping[str, Any]) ->
         after: the status that is about to be written.
     """
     reason, message = str(after.get("reason") or ""), str(after.get("message") or "")
-    if reason and reason != before.reason:
+    # One template is corrected to be wrong in another way: that is news under the same reason.
+    other_fault = reason == Reason.INVALID_TEMPLATE and message != (before.message or "")
+    if reason and (reason != before.reason or other_fault):
         type_: Literal["Normal", "Warning"] | None = None
         if reason in WARNINGS:
             type_ = "Warning"

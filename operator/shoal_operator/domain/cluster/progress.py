@@ -33,8 +33,7 @@ def up_to_date(assessment: Assessment) -> Fact:
         return Fact(kind, FALSE, Reason.ROLLOUT_STUCK, f"{text}; {trouble}")
     refusal = next((assessment.refused[item.group] for item in open_groups if item.group in assessment.refused), None)
     if refusal is not None:
-        trouble = f"the update stops there: pod {refusal.pod_name} is not let in: {refusal.words}"
-        return Fact(kind, FALSE, Reason.ROLLOUT_STUCK, f"{text}; {trouble}")
+        return Fact(kind, FALSE, Reason.ROLLOUT_STUCK, f"{text}; the update stops there: {refusal.message}")
     if open_groups and assessment.head is None:
         return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, f"{text}; workers are drained only while the head answers")
     if not open_groups and rollout.head_waits_for:
@@ -51,7 +50,9 @@ def rollout_events(assessment: Assessment) -> Iterator[EventRecord]:
     if fact.reason == Reason.ROLLOUT_STUCK:
         yield EventRecord("Warning", Reason.ROLLOUT_STUCK, conditions.shorten(fact.message), Action.UPDATE)
     elif before.status == TRUE:
-        yield EventRecord("Normal", Reason.ROLLING_OUT, conditions.shorten(fact.message), Action.UPDATE)
+        waits = fact.reason == Reason.WAITING_FOR_DELETION
+        reason = Reason.WAITING_FOR_DELETION if waits else Reason.ROLLING_OUT
+        yield EventRecord("Normal", reason, conditions.shorten(fact.message), Action.UPDATE)
 
 
 def outdated_pods(assessment: Assessment, group: str) -> int:
@@ -61,9 +62,12 @@ def outdated_pods(assessment: Assessment, group: str) -> int:
 
 def _texts(assessment: Assessment, open_groups: list[GroupRollout]) -> Iterator[str]:
     for group in open_groups:
-        total = sum(len(item.workers) for item in assessment.replicas if item.group == group.group)
-        present = total - outdated_pods(assessment, group.group)
-        yield f"{present} of {total} workers of group `{group.group}` run the present template"
+        replicas = [item for item in assessment.replicas if item.group == group.group]
+        total = sum(len(item.workers) for item in replicas)
+        fresh = [worker for item in replicas if not item.is_outdated for worker in item.workers]
+        running = sum(worker.node is not None or worker.pod.ready for worker in fresh)
+        starting = f", {len(fresh) - running} starting" if running < len(fresh) else ""
+        yield f"{running} of {total} workers of group `{group.group}` run the present template{starting}"
     rollout = assessment.rollout
     if rollout.head_is_outdated:
         yield f"the head runs an earlier template{f': {rollout.head_waits_for}' if rollout.head_waits_for else ''}"

@@ -169,7 +169,9 @@ def first_blocking(facts: Sequence[Condition]) -> Condition | None:
     if workers and workers.status == FALSE and workers.reason != Reason.WAITING_FOR_WORKERS:
         return workers
     demand = conditions.find(facts, ConditionType.DEMAND_SATISFIED)
-    return demand if demand and demand.status == FALSE else None
+    if demand and demand.status == FALSE:
+        return demand
+    return update if update and update.reason == Reason.WAITING_FOR_DELETION else None
 
 
 def _refused(fact: Fact, message: str) -> Fact:
@@ -261,9 +263,21 @@ def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Se
         return Fact(kind, FALSE, Reason.INVALID_SPEC, text)
     if is_suspended(assessment.cluster):
         return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
-    template = invalid_template(assessment)
-    if template is not None:
+    fact, template = _ready_by_pods(assessment, head_ready, reachable, groups), invalid_template(assessment)
+    if template is not None and (fact.status != TRUE or _has_no_pod_of_refused(assessment, groups)):
         return Fact(kind, FALSE, template.reason, template.message)
+    return fact
+
+
+def _has_no_pod_of_refused(assessment: Assessment, groups: Sequence[WorkerGroupStatus]) -> bool:
+    """Whether a refused group has no worker of an earlier template: what runs goes on without the new one."""
+    return any(group.name in assessment.refused and not group.ready for group in groups)
+
+
+def _ready_by_pods(
+    assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]
+) -> Fact:
+    kind = ConditionType.READY
     for fact in (head_ready, reachable):
         if fact.status != TRUE:
             return Fact(kind, FALSE, fact.reason, fact.message)
