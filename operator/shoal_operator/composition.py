@@ -48,6 +48,7 @@ from shoal_operator.wiring import Wiring
 if TYPE_CHECKING:
     import grpc.aio
 
+    from shoal.protocol.tls import Certificates
     from shoal_operator.handlers import KopfThread
     from shoal_operator.heads.commands import CommandFailure
 
@@ -59,13 +60,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a simulation replaces: what time it is, and what carries requests to the API server."""
+    """What a simulation replaces: what time it is, and what carries requests to the API server and to heads."""
 
     clock: Clock
     open_client: Callable[..., ApiClient]
+    open_channel: Callable[[str, bytes, Certificates | None], grpc.aio.Channel]
+    """To a head's ``host:port``, with its cluster's token, and its certificates where it has TLS."""
 
 
-MACHINE: Final = Surroundings(SystemClock(), ApiClient)
+def _open_channel(target: str, token: bytes, certificates: Certificates | None) -> grpc.aio.Channel:
+    from shoal.protocol.auth import aio_channel  # gRPC is loaded when there is a head to speak to
+
+    return aio_channel(target, token, certificates)
+
+
+MACHINE: Final = Surroundings(SystemClock(), ApiClient, _open_channel)
 
 
 class Operator:
@@ -97,6 +106,7 @@ class Operator:
         self._settings = settings
         self._rng = rng
         self._die = die
+        self._surroundings = surroundings
         self._clock = surroundings.clock
         self.metrics = Metrics()
         self.world = World()
@@ -271,12 +281,10 @@ class Operator:
         )
 
     async def _open_channel(self, address: HeadAddress, namespace: str, fresh: bool) -> grpc.aio.Channel:
-        from shoal.protocol.auth import aio_channel
-
         token = await self._tokens.read(namespace, address.token_secret, address.cluster_uid, fresh=fresh)
         uid, name = address.cluster_uid, address.tls_secret
         certificates = await self._certificates.read(namespace, name, uid, fresh=fresh) if name else None
-        return aio_channel(address.target, token, certificates)
+        return self._surroundings.open_channel(address.target, token, certificates)
 
     def _on_head_news(self, key: Key, news: News) -> None:
         if News.CLUSTER in news:

@@ -13,7 +13,6 @@ from tests.simulation.network import ORIGIN, Faults, SimulatedClient, Wire
 from tests.simulation.virtual_time import SimulatedClock
 
 from shoal_operator.composition import Operator, Surroundings
-from shoal_operator.heads.address import HeadAddress
 from shoal_operator.kube.access import ApiAccess
 from shoal_operator.settings import Settings
 
@@ -23,27 +22,20 @@ if TYPE_CHECKING:
     from tests.simulation.invariants import Invariants
 
 
-class SimulatedOperator(Operator):
-    """The operator with everything it has, but for what carries its words."""
+def surroundings_of(wire: Wire, model_heads: ModelHeads, clock: SimulatedClock) -> Surroundings:
+    """Of one operator process: it has everything, but for what carries its words."""
+    loop = asyncio.get_running_loop()
 
-    def __init__(
-        self, wire: Wire, model_heads: ModelHeads, clock: SimulatedClock, *arguments: Any, **options: Any
-    ) -> None:
-        surroundings = Surroundings(clock, functools.partial(SimulatedClient, wire))
-        super().__init__(*arguments, surroundings=surroundings, **options)
-        self._wire = wire
-        self._model_heads = model_heads
+    def open_channel(target: str, *_: object) -> Any:
+        return Channel(model_heads, target, lambda: wire.dead or wire.stalled_until > loop.time())
 
-    async def _open_channel(self, address: HeadAddress, namespace: str, fresh: bool) -> Any:
-        await self._tokens.read(namespace, address.token_secret, address.cluster_uid, fresh=fresh)
-        wire, loop = self._wire, asyncio.get_running_loop()
-        return Channel(self._model_heads, address.target, lambda: wire.dead or wire.stalled_until > loop.time())
+    return Surroundings(clock, functools.partial(SimulatedClient, wire), open_channel)
 
 
 class Process:
     """One operator process."""
 
-    def __init__(self, name: str, wire: Wire, operator: SimulatedOperator, clock: SimulatedClock) -> None:
+    def __init__(self, name: str, wire: Wire, operator: Operator, clock: SimulatedClock) -> None:
         self.name = name
         self.wire = wire
         self.clock = clock
@@ -100,16 +92,14 @@ class Processes:
         wire.before_deletion = lambda wire, path: self._invariants.before_deletion(wire, path, clock.now())
         settings = Settings(leader_election=self._leader_election, workers=4)
         tokens = itertools.count(1)
-        operator = SimulatedOperator(
-            wire,
-            self._heads,
-            clock,
+        operator = Operator(
             settings,
             ApiAccess(server=ORIGIN),
             identity=name,
             rng=rng,
             new_token=lambda: f"token-{number}-{next(tokens)}",
             die=lambda reason: self._die(name, reason),
+            surroundings=surroundings_of(wire, self._heads, clock),
         )
         process = Process(name, wire, operator, clock)
         process.task.add_done_callback(functools.partial(self._ended, process))
