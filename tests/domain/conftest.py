@@ -271,7 +271,7 @@ class JobWorld:
         observed = self.observe()
         plan = plan_job(observed, self.now)
         if not self.loses_status:
-            self.status = job_status(observed, plan, self.now)
+            self.status = job_status(observed, self.now)
         self.carry_out(plan)
         return plan
 

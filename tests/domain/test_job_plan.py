@@ -163,12 +163,12 @@ def test_refused_submission_is_explained(job_world: MakeWorld, is_final: bool, f
     world.start_head()
     refusal = SubmissionRefusal("job-uid-1", "there is no directory /nowhere", is_final)
     observed = replace(world.observe(), refusal=refusal)
-    status: Any = job_status(observed, plan_job(observed, world.now), world.now)
+    status: Any = job_status(observed, world.now)
     assert (status["summary"], status["reason"]) == (summary, "SubmissionRefused")
     assert "there is no directory /nowhere" in status["message"]
     assert next(c for c in status["conditions"] if c["type"] == "Failed")["status"] == failed
     other = replace(observed, refusal=replace(refusal, submission_id="job-uid-7"))
-    assert job_status(other, plan_job(other, world.now), world.now)["reason"] == "Submitting"
+    assert job_status(other, world.now)["reason"] == "Submitting"
 
 
 def test_program_that_cannot_be_fetched_is_asked_for_a_few_times_and_then_the_attempt_has_failed(
@@ -179,11 +179,11 @@ def test_program_that_cannot_be_fetched_is_asked_for_a_few_times_and_then_the_at
     world.start_head()
     refusal = SubmissionRefusal("job-uid-1", "ABORTED: connection reset", is_final=False, fetches_failed=7)
     observed = replace(world.observe(), refusal=refusal)
-    status: Any = job_status(observed, plan_job(observed, world.now), world.now)
+    status: Any = job_status(observed, world.now)
     assert (status["summary"], "try 7 of 8" in status["message"]) == ("Submitting", True)
     observed = replace(observed, refusal=replace(refusal, fetches_failed=8))
     plan = plan_job(observed, world.now)
-    status = job_status(observed, plan, world.now)
+    status = job_status(observed, world.now)
     assert (status["reason"], status["attempt"], status["failedAttempts"]) == ("Retrying", 2, 1)
     assert "connection reset" in status["message"]
     assert [event.reason for event in plan.events] == ["Retrying"]

@@ -35,6 +35,7 @@ from shoal_operator.domain.manifests.certificates import (
 )
 from shoal_operator.domain.manifests.owners import applied_hash
 from shoal_operator.domain.names import authority_secret_name, tls_secret_name
+from shoal_operator.domain.plan import REQUEUE_SECONDS_MIN
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.errors import (
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from shoal_operator.controllers.authority import Authority
 
 Json = dict[str, Any]
-AT_ONCE_SECONDS: Final = 0.2
-"""Until the next pass, when there is a certificate at last that pods wait for."""
 WAIT_SECONDS_MIN: Final = 1.0
 WAIT_SECONDS_MAX: Final = 30.0
 """While cert-manager has not answered: its Secret cannot be watched, so it is looked for, ever more rarely."""
@@ -175,7 +174,7 @@ class ClusterCertificates:
         parts = (leaf.authority_pem, leaf.certificate_pem, leaf.key_pem)
         secret = await self._client.apply(build_tls_secret(cluster, *parts), force=known is not None)
         self._secrets.keep(secret, cluster.metadata.uid)
-        return True, _ready(read_leaf(leaf), AT_ONCE_SECONDS)
+        return True, _ready(read_leaf(leaf), REQUEUE_SECONDS_MIN)
 
     async def _authority(self, cluster: ComputeCluster) -> Authority | None:
         """The cluster's authority, made when there is none; None while the name is taken."""

@@ -74,7 +74,7 @@ class JobController:
             if job.status.message != conditions.shorten(refusal):
                 shell.record(document, EventRecord("Warning", Reason.WRITE_REFUSED, refusal, Action.PLAN))
         if job.metadata.deletion_timestamp is None:
-            await shell.apply_status(document, job_status(observed, plan, now, refusals=execution.refusals))
+            await shell.apply_status(document, job_status(observed, now, refusals=execution.refusals))
         return Result(retry_seconds(execution, plan.requeue_after_seconds), retry=execution.retry)
 
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from shoal.resources import ResourceSet
 
 Manifest: TypeAlias = dict[str, Any]
+
+REQUEUE_SECONDS_MIN: Final = 0.2
+"""A wait that is about to end is not cut finer than this."""
 
 
 @dataclass(frozen=True, slots=True)

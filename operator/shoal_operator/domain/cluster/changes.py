@@ -28,12 +28,18 @@ from shoal_operator.domain.cluster.head_life import wait_seconds
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.cluster.workers import NODE_DEAD_SECONDS, Replica, Worker
 from shoal_operator.domain.head import DrainState, NodeView
-from shoal_operator.domain.plan import DrainNode, EventRecord, HeadCommand, PodAnnotation, PodDeletion
+from shoal_operator.domain.plan import (
+    REQUEUE_SECONDS_MIN,
+    DrainNode,
+    EventRecord,
+    HeadCommand,
+    PodAnnotation,
+    PodDeletion,
+)
 from shoal_operator.domain.reasons import Action, Reason
 
 DRAIN_RETRY_SECONDS: Final = 2.0
 """A node that was asked to drain and has not answered by its state is asked again after this time."""
-REQUEUE_SECONDS_MIN: Final = 0.2
 
 _WORDS: Final = {
     Reason.IDLE: "idle workers",

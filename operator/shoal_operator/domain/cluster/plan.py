@@ -15,7 +15,7 @@ from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended
 from shoal_operator.domain.cluster.certificates import with_certificates
-from shoal_operator.domain.cluster.changes import REQUEUE_SECONDS_MIN, Changes, waits_for_hanging
+from shoal_operator.domain.cluster.changes import Changes, waits_for_hanging
 from shoal_operator.domain.cluster.growth import new_workers
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import rollout_events
@@ -27,7 +27,7 @@ from shoal_operator.domain.manifests.pods import build_head_pod
 from shoal_operator.domain.manifests.secrets import build_token_secret
 from shoal_operator.domain.manifests.services import build_services
 from shoal_operator.domain.names import token_secret_name
-from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodDeletion
+from shoal_operator.domain.plan import REQUEUE_SECONDS_MIN, EventRecord, Manifest, ObjectRef, Plan, PodDeletion
 from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 

@@ -32,12 +32,11 @@ from shoal_operator.domain.job.submission import submit_command
 from shoal_operator.domain.labels import APPLIED_HASH, STOP_PROGRAM
 from shoal_operator.domain.manifests.clusters import build_job_cluster, without_workers
 from shoal_operator.domain.manifests.owners import applied_hash
-from shoal_operator.domain.plan import EventRecord, HeadCommand, Manifest, ObjectRef, Plan, StopJob
+from shoal_operator.domain.plan import REQUEUE_SECONDS_MIN, EventRecord, HeadCommand, Manifest, ObjectRef, Plan, StopJob
 from shoal_operator.domain.reasons import Action, ConditionType, Reason
 
 SUBMIT_RETRY_SECONDS: Final = 5.0
 """A submission that has not shown up in the head's table is repeated after this time."""
-REQUEUE_SECONDS_MIN: Final = 0.2
 
 
 def plan_job(observed: JobObservation, now: datetime) -> Plan:

@@ -26,13 +26,11 @@ from shoal_operator.domain.job.judge import judge
 from shoal_operator.domain.job.observed import SUBMITTING, JobObservation, cluster_name_of
 from shoal_operator.domain.job.progress import Progress, Stage, submission_id
 from shoal_operator.domain.job.waiting import head_address
-from shoal_operator.domain.plan import Plan
 from shoal_operator.domain.reasons import ConditionType, Reason
 
 
 def job_status(
     observed: JobObservation,
-    plan: Plan,  # noqa: ARG001 - one shape
     now: datetime,
     *,
     refusals: Sequence[str] = (),
@@ -40,10 +38,9 @@ def job_status(
     """The whole ``status`` of the job as camelCase JSON.
 
     Args:
-        observed: the world that ``plan`` was made from.
-        plan: what this pass does.
+        observed: the world that this pass's plan was made from.
         now: the current time, timezone-aware.
-        refusals: what the API server refused of this plan for good (the job's cluster), in its words.
+        refusals: what the API server refused of that plan for good (the job's cluster), in its words.
 
     Returns:
         The value of ``status``. Write it only when it differs from what the object has.
