@@ -26,8 +26,9 @@ from shoal_operator.controllers.executor import Executor
 from shoal_operator.controllers.job import JobController
 from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.controllers.tokens import ClusterTokens
-from shoal_operator.controllers.world import Key, World
+from shoal_operator.controllers.world import World
 from shoal_operator.domain.manifests.network import OperatorPlace
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.exposure import Exposure, health_pages
 from shoal_operator.heads.address import HeadAddress

@@ -10,8 +10,9 @@ from itertools import chain
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.control.controller import Controller
-from shoal_operator.controllers.world import Key, World
+from shoal_operator.controllers.world import World
 from shoal_operator.domain.head import HeadView
+from shoal_operator.domain.names import Key
 from shoal_operator.heads.pool import HeadPool
 from shoal_operator.kube.informer import Informer
 from shoal_operator.kube.store import Change, ChangeType, Store

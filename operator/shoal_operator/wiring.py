@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from shoal_operator.control.expectations import Expectations
 from shoal_operator.control.workqueue import WorkQueue
-from shoal_operator.controllers.world import Key, World, cluster_key_of
+from shoal_operator.controllers.world import World, cluster_key_of
 from shoal_operator.domain.job.observed import read_rival
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.heads.pool import News
 from shoal_operator.kube.resources import COMPUTE_CLUSTERS, Resource

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.control.clock import Clock
-from shoal_operator.controllers.secrets import Key, SecretReader, decode, owner_uid
+from shoal_operator.controllers.secrets import SecretReader, decode, owner_uid
 from shoal_operator.domain.cluster.certificates import (
     RECHECK_SECONDS_MAX,
     SERVER_NAME,
@@ -34,7 +34,7 @@ from shoal_operator.domain.manifests.certificates import (
     build_tls_secret,
 )
 from shoal_operator.domain.manifests.owners import applied_hash
-from shoal_operator.domain.names import authority_secret_name, tls_secret_name
+from shoal_operator.domain.names import Key, authority_secret_name, tls_secret_name
 from shoal_operator.domain.plan import REQUEUE_SECONDS_MIN
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.kube.client import ApiClient

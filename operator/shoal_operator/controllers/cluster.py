@@ -17,14 +17,13 @@ from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.obstacles import Obstacles
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.assessment import assess
 from shoal_operator.domain.cluster.blocking import transition_events
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
-from shoal_operator.domain.names import token_secret_name
+from shoal_operator.domain.names import Key, token_secret_name
 
 
 class ClusterController:

@@ -23,9 +23,10 @@ from shoal_operator.control.passes import note_uid
 from shoal_operator.control.slow_start import SlowStartOutcome, in_parallel, slow_start
 from shoal_operator.controllers.certificates import ClusterCertificates
 from shoal_operator.controllers.tokens import ClusterTokens
-from shoal_operator.controllers.world import Key, World
+from shoal_operator.controllers.world import World
 from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.certificates import CertificatesView, issued_event
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
 from shoal_operator.domain.refusals import Refusal, explain_refusal
 from shoal_operator.heads.pool import HeadPool

@@ -11,9 +11,8 @@ from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.controllers.executor import Executor
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain.labels import ROLE_HEAD
-from shoal_operator.domain.names import head_service_name, tls_secret_name
+from shoal_operator.domain.names import Key, head_service_name, tls_secret_name
 
 SETTLE_SECONDS: Final = 10.0
 """Look again at the latest after this time; the first word of the link wakes the key much earlier."""

@@ -13,7 +13,6 @@ from shoal_operator.api.problems import InvalidObjectError
 from shoal_operator.control.controller import Result
 from shoal_operator.controllers.executor import Executor, Json, retry_seconds
 from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain import conditions
 from shoal_operator.domain.job.observed import (
     JobObservation,
@@ -24,6 +23,7 @@ from shoal_operator.domain.job.observed import (
 )
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import invalid_job_status, job_status
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import EventRecord, SubmitJob
 from shoal_operator.domain.reasons import Action, Reason
 

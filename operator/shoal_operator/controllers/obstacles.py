@@ -15,9 +15,9 @@ from shoal_operator.controllers.executor import Execution
 from shoal_operator.controllers.pod_notices import PodNotices
 from shoal_operator.controllers.refusals import Refusals
 from shoal_operator.controllers.templates import TemplateChecks
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.labels import GROUP
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import Plan
 from shoal_operator.kube.client import ApiClient
 

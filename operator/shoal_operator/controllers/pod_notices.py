@@ -19,10 +19,10 @@ from typing import Final
 
 from shoal_operator.control.backoff import BackoffPolicy
 from shoal_operator.control.clock import Clock
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.notices import read_notices, silent_pods
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.cluster.pod_reasons import PodReason
+from shoal_operator.domain.names import Key
 from shoal_operator.kube import errors
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.resources import EVENTS

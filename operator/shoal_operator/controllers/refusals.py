@@ -16,7 +16,7 @@ from typing import Final
 
 from shoal_operator.control.backoff import BackoffPolicy
 from shoal_operator.control.clock import Clock
-from shoal_operator.controllers.world import Key
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.refusals import Refusal, is_about_template
 
 RETRY: Final = BackoffPolicy(base_seconds=2.0, cap_seconds=30.0)

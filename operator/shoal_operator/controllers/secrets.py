@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from shoal_operator.control.clock import Clock
+from shoal_operator.domain.names import Key
 from shoal_operator.kube.client import ApiClient
 from shoal_operator.kube.errors import NotFoundError
 from shoal_operator.kube.resources import SECRETS
 
 Json = dict[str, Any]
-Key = tuple[str, str]
-"""Namespace and name of a Secret."""
 Content = TypeVar("Content")
 
 KEEP_SECONDS: Final = 600.0

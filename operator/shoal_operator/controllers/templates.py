@@ -20,13 +20,12 @@ from typing import Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.control.clock import Clock
-from shoal_operator.controllers.world import Key
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.hashing import stable_hash
 from shoal_operator.domain.labels import HEAD_GROUP, TEMPLATE_HASH
 from shoal_operator.domain.manifests.pods import build_head_pod, worker_builder
 from shoal_operator.domain.manifests.template_hash import group_hash, head_hash
-from shoal_operator.domain.names import head_pod_name, worker_pod_name
+from shoal_operator.domain.names import Key, head_pod_name, worker_pod_name
 from shoal_operator.domain.pod_quantities import with_place
 from shoal_operator.domain.refusals import Refusal, explain_refusal, is_about_template
 from shoal_operator.domain.validation import validate_cluster

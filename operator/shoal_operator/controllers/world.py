@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.observed import ChildView, PodView, child_view, pod_view
-from shoal_operator.domain.names import token_secret_name
+from shoal_operator.domain.names import Key, token_secret_name
 from shoal_operator.engines.shoal import CONTROL_PORT
 from shoal_operator.heads.address import HeadAddress
 from shoal_operator.kube.resources import (
@@ -27,8 +27,6 @@ from shoal_operator.kube.resources import (
 from shoal_operator.kube.store import Store
 
 Json = dict[str, Any]
-Key = tuple[str, str]
-"""Namespace and name of a root object."""
 
 CHILD_SELECTOR: Final = labels.CLUSTER
 """Label selector of the informers for children: whatever belongs to a cluster."""

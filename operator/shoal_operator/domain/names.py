@@ -5,9 +5,12 @@ Invariant: the same parts give the same name; two long names that differ stay di
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from shoal_operator.domain.hashing import HASH_LENGTH, stable_hash
+
+Key: TypeAlias = tuple[str, str]
+"""Namespace and name of an object; of which kind, its place says."""
 
 NAME_MAX: Final = 63
 CLASH_LENGTH: Final = 6

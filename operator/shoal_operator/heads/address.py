@@ -1,4 +1,4 @@
-"""Which head: the key of its cluster, and where it listens.
+"""Where a head listens, and whose it is.
 
 Invariant: an address names one cluster object (by uid); another object is another address.
 """
@@ -6,9 +6,6 @@ Invariant: an address names one cluster object (by uid); another object is anoth
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-HeadKey = tuple[str, str]
-"""Namespace and name of a ComputeCluster."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ import grpc.aio
 
 from shoal.protocol import head_pb2
 from shoal_operator.control.backoff import BackoffPolicy
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import DrainNode, HeadCommand, StopJob, SubmitJob
-from shoal_operator.heads.address import HeadKey
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class CommandFailure:
         fetches_failed: how often running the head could not fetch the program of a submission.
     """
 
-    key: HeadKey
+    key: Key
     command: HeadCommand
     message: str
     is_final: bool
@@ -81,9 +81,9 @@ class CommandRunner:
 
     def __init__(
         self,
-        stub_of: Callable[[HeadKey], Any | None],
+        stub_of: Callable[[Key], Any | None],
         *,
-        on_settled: Callable[[HeadKey], None],
+        on_settled: Callable[[Key], None],
         on_failed: Callable[[CommandFailure], None],
         rng: random.Random,
     ) -> None:
@@ -92,9 +92,9 @@ class CommandRunner:
         self._on_failed = on_failed
         self._rng = rng
         self._slots = asyncio.Semaphore(PARALLEL_MAX)
-        self._progress: dict[tuple[HeadKey, str], _Progress] = {}
+        self._progress: dict[tuple[Key, str], _Progress] = {}
 
-    def submit(self, key: HeadKey, command: HeadCommand, incarnation: str) -> None:
+    def submit(self, key: Key, command: HeadCommand, incarnation: str) -> None:
         """Send the command soon, unless that was done a moment ago. Returns at once.
 
         Args:
@@ -117,13 +117,13 @@ class CommandRunner:
             return
         progress.task = loop.create_task(self._run(identity, progress, command), name=f"head command {identity[1]}")
 
-    def failures(self, key: HeadKey) -> tuple[CommandFailure, ...]:
+    def failures(self, key: Key) -> tuple[CommandFailure, ...]:
         """What was not taken and has not been taken since, the newest first."""
         mine = [progress for (owner, _), progress in self._progress.items() if owner == key]
         mine.sort(key=lambda progress: progress.not_before, reverse=True)
         return tuple(progress.last_failure for progress in mine if progress.last_failure is not None)
 
-    def forget(self, key: HeadKey) -> None:
+    def forget(self, key: Key) -> None:
         """The cluster is gone: stop what is under way for it."""
         for identity in [identity for identity in self._progress if identity[0] == key]:
             progress = self._progress.pop(identity)
@@ -138,13 +138,13 @@ class CommandRunner:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _forget_old(self, key: HeadKey, now: float) -> None:
+    def _forget_old(self, key: Key, now: float) -> None:
         for identity, progress in list(self._progress.items()):
             is_idle = progress.task is None and progress.wake is None
             if identity[0] == key and is_idle and now - progress.not_before > KEEP_SECONDS:
                 del self._progress[identity]
 
-    async def _run(self, identity: tuple[HeadKey, str], progress: _Progress, command: HeadCommand) -> None:
+    async def _run(self, identity: tuple[Key, str], progress: _Progress, command: HeadCommand) -> None:
         key = identity[0]
         try:
             async with self._slots:
@@ -167,7 +167,7 @@ class CommandRunner:
             self._on_failed(dataclasses.replace(failure, is_repeated=is_repeated))
         self._on_settled(key)
 
-    async def _send(self, key: HeadKey, command: HeadCommand) -> CommandFailure | None:
+    async def _send(self, key: Key, command: HeadCommand) -> CommandFailure | None:
         stub = self._stub_of(key)
         if stub is None:
             return CommandFailure(key, command, "there is no connection to the head", is_final=False)
@@ -183,7 +183,7 @@ class CommandRunner:
             return CommandFailure(key, command, "the connection to the head was closed", is_final=False)
         return None
 
-    def _on_pause_over(self, identity: tuple[HeadKey, str]) -> None:
+    def _on_pause_over(self, identity: tuple[Key, str]) -> None:
         progress = self._progress.get(identity)
         if progress is not None:
             progress.wake = None

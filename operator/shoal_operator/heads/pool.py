@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.domain.head import HeadView, NodeView
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import HeadCommand
-from shoal_operator.heads.address import HeadAddress, HeadKey
+from shoal_operator.heads.address import HeadAddress
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -53,7 +54,7 @@ class HeadPool:
         self,
         open_channel: Callable[[HeadAddress, str, bool], Awaitable[grpc.aio.Channel]],
         *,
-        on_news: Callable[[HeadKey, News], None],
+        on_news: Callable[[Key, News], None],
         on_failed: Callable[[CommandFailure], None],
         clock: Clock,
         rng: random.Random,
@@ -65,11 +66,11 @@ class HeadPool:
         self._on_failed = on_failed
         self._clock = clock
         self._rng = rng
-        self._members: dict[HeadKey, _Member] = {}
+        self._members: dict[Key, _Member] = {}
         self._commands: CommandRunner | None = None
         self._ended: set[asyncio.Task[None]] = set()
 
-    def ensure(self, key: HeadKey, address: HeadAddress, *, is_ready: bool) -> None:
+    def ensure(self, key: Key, address: HeadAddress, *, is_ready: bool) -> None:
         """There should be a link to that head.
 
         Args:
@@ -91,7 +92,7 @@ class HeadPool:
             member.link.nudge()
         member.was_ready = is_ready
 
-    def drop(self, key: HeadKey) -> None:
+    def drop(self, key: Key) -> None:
         """Forget the head: its cluster is gone or suspended."""
         member = self._members.pop(key, None)
         if member is not None:
@@ -101,17 +102,17 @@ class HeadPool:
             member.task.add_done_callback(self._ended.discard)
             member.task.cancel()
 
-    def view(self, key: HeadKey) -> HeadView | None:
+    def view(self, key: Key) -> HeadView | None:
         """The last word of the head; None before the first."""
         member = self._members.get(key)
         return None if member is None else member.view
 
-    def problem(self, key: HeadKey) -> str:
+    def problem(self, key: Key) -> str:
         """What the link failed with, for people, while the head has never answered; else empty."""
         member = self._members.get(key)
         return "" if member is None or member.view is not None else member.problem
 
-    def is_settled(self, key: HeadKey) -> bool:
+    def is_settled(self, key: Key) -> bool:
         """Whether the link has come to a first verdict: a snapshot, or that the head does not answer.
 
         Until then nothing may be concluded from the absence of a view (the operator may just have started).
@@ -119,14 +120,14 @@ class HeadPool:
         member = self._members.get(key)
         return member is None or member.is_settled
 
-    def submit(self, key: HeadKey, command: HeadCommand) -> None:
+    def submit(self, key: Key, command: HeadCommand) -> None:
         """Send a command in the background; its effect shows in a later view. Returns at once."""
         member = self._members.get(key)
         if member is None or member.view is None:
             return  # planned for a head that is gone meanwhile; its end has been news already
         self._runner().submit(key, command, member.view.incarnation)
 
-    def failures(self, key: HeadKey) -> tuple[CommandFailure, ...]:
+    def failures(self, key: Key) -> tuple[CommandFailure, ...]:
         """The commands that this head process did not take and has not taken since, the newest first."""
         return () if self._commands is None else self._commands.failures(key)
 
@@ -164,7 +165,7 @@ class HeadPool:
             )
         return self._commands
 
-    def _stub_of(self, key: HeadKey) -> object | None:
+    def _stub_of(self, key: Key) -> object | None:
         member = self._members.get(key)
         return None if member is None or not self._may_command() else member.link.stub
 
@@ -175,7 +176,7 @@ class _Member:
     link: HeadLink
     task: asyncio.Task[None]
 
-    def __init__(self, pool: HeadPool, key: HeadKey, address: HeadAddress) -> None:
+    def __init__(self, pool: HeadPool, key: Key, address: HeadAddress) -> None:
         self._pool = pool
         self._key = key
         self.address = address

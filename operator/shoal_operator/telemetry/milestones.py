@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from shoal_operator.domain.names import Key
 from shoal_operator.domain.reasons import ConditionType
 from shoal_operator.telemetry.state import condition_of, seconds_since
 
 Json = dict[str, Any]
-Key = tuple[str, str]
 
 FIRST_STATUS_SECONDS: Final = 10.0
 """A condition that has had its status since so soon after the object's creation never had another one."""

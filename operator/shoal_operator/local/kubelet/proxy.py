@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from shoal_operator.domain.names import Key
 from shoal_operator.local.client import ApiClient, ApiError, Change, key_of
 from shoal_operator.local.loopback import LoopbackPool
 
 Object = Mapping[str, Any]
-Key = tuple[str, str]
 
 _log = logging.getLogger("shoal.proxy")
 MAX_CONNECTIONS: Final = 1024
