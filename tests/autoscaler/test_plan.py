@@ -192,6 +192,14 @@ def test_room_of_a_moment_ago_adds_no_node_and_gives_none_up() -> None:
     assert plan_workers(ScalingRequest(waits, (SMALL,), (busy, idle))).drain == ()
 
 
+def test_a_pod_that_was_just_asked_for_is_not_given_up_however_short_the_idle_timeout() -> None:
+    hasty = replace(SMALL, idle_timeout_seconds=1)
+    young = plan_workers(ScalingRequest((), (hasty,), (), (ComingNode("b", "small", age_seconds=4),)))
+    assert (young.cancel, young.next_check_seconds) == ((), 6)
+    old = plan_workers(ScalingRequest((), (hasty,), (), (ComingNode("b", "small", age_seconds=10),)))
+    assert [removal.reason for removal in old.cancel] == ["NotNeeded"]
+
+
 def test_lowered_maximum_removes_idle_nodes_first_and_then_the_youngest() -> None:
     group = Group("small", res(CPU=2), max_nodes=1, idle_timeout_seconds=1000)
     nodes = (replace(node("a"), age_seconds=9), node("b", idle=1), replace(node("c"), age_seconds=3))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from shoal_operator.autoscaler.model import (
     Addition,
@@ -24,6 +25,10 @@ from shoal_operator.autoscaler.model import (
 from shoal_operator.autoscaler.simulation import Simulation, simulate
 from shoal_operator.autoscaler.verdicts import explain_unmet
 from shoal_operator.domain.reasons import Reason
+
+COMING_SECONDS_MIN: Final = 10.0
+"""A pod that has not joined is given up at this age at the earliest, however short the idle timeout: what waits for
+it and the room that others have are reported apart, so that it may seem superfluous for a moment."""
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -179,8 +184,9 @@ class _Removals:
         waiting = any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
         if waiting and any(isinstance(node, ComingNode) for node in replica.members):
             return ""
-        reason = Reason.IDLE if replica.joined else Reason.NOT_NEEDED
-        return self._after(group.idle_timeout_seconds - replica.idle_seconds, reason)
+        if replica.joined:
+            return self._after(group.idle_timeout_seconds - replica.idle_seconds, Reason.IDLE)
+        return self._after(_patience_seconds(group) - replica.idle_seconds, Reason.NOT_NEEDED)
 
     def _hosts(self, node: Node | ComingNode) -> int:
         group = self._state.groups.get(node.group)
@@ -192,7 +198,7 @@ class _Removals:
             return Reason.OVER_LIMIT
         if group is None or self._staying[node.group] <= group.min_nodes or self._wanted(node, group):
             return ""
-        return self._after(group.idle_timeout_seconds - node.age_seconds, Reason.NOT_NEEDED)
+        return self._after(_patience_seconds(group) - node.age_seconds, Reason.NOT_NEEDED)
 
     def _wanted(self, node: ComingNode, group: Group) -> bool:
         if not node.blocked_reason:
@@ -219,3 +225,8 @@ class _Removals:
             return reason
         self.later.append(seconds)
         return ""
+
+
+def _patience_seconds(group: Group) -> float:
+    """Age at which a pod that has not joined and seems superfluous is given up."""
+    return max(group.idle_timeout_seconds, COMING_SECONDS_MIN)

@@ -79,12 +79,12 @@ def demand_message(demand: NodeDemand) -> head_pb2.Demand:
 
 
 def node_snapshot(
-    member: Member, recent: ResourceSet | None, starting_actors: int, now: float
+    member: Member, free: ResourceSet, most: ResourceSet, starting_actors: int, now: float
 ) -> head_pb2.NodeSnapshot:
     """What the operator sees of a node.
 
-    ``recent`` is the room that it had a moment ago, where that was more; with an actor on its way to it, it is not
-    idle.
+    ``free`` is its room now, ``most`` the most that it may have had a moment ago; with an actor on its way to it, it
+    is not idle.
     """
     status = member.status
     drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
@@ -100,8 +100,8 @@ def node_snapshot(
         group=member.info.group,
         address=f"{member.info.ip}:{member.info.port}",
         total=to_resources(member.info.total),
-        available=to_resources(status.available),
-        recently_available=None if recent is None else to_resources(recent),
+        available=to_resources(free),
+        recently_available=None if most == free else to_resources(most),
         alive=member.alive,
         idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
         drain_state=_DRAIN_TO[drain],

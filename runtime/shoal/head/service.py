@@ -150,14 +150,16 @@ class HeadService:
             )
 
     def _node_snapshots(self, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
-        """With ``recent``, also the room that a node gave away just now: see ``core.room``."""
+        """With ``recent``, without what actors on their way will take, and with the room of just now: ``core.room``."""
         now = time.monotonic()
         snapshots = []
         for member in self._members:
             node_id = member.info.node_id
-            room = self._room.recent(node_id, member.status.available, now) if recent and member.alive else None
+            reported = member.status.available
+            free = self._room_left(member, now) if recent and member.alive else reported
+            most = (self._room.recent(node_id, reported, now) if recent and member.alive else None) or reported
             starting = sum(actor.starting for actor in self._actors.on_node(node_id))
-            snapshots.append(convert.node_snapshot(member, room, starting, now))
+            snapshots.append(convert.node_snapshot(member, free, most, starting, now))
         return snapshots
 
     def _all_demands(self) -> Iterable[NodeDemand]:
@@ -372,9 +374,12 @@ class HeadService:
 
     def _candidate(self, member: Member, now: float) -> Candidate:
         node_id = member.info.node_id
-        promised, reported = self._actors.promised(node_id, now), member.status.available
-        free = ResourceSet({name: max(0, amount - promised[name]) for name, amount in reported.items()})
-        return Candidate(node_id, member.info.total, free, len(self._actors.on_node(node_id)))
+        return Candidate(node_id, member.info.total, self._room_left(member, now), len(self._actors.on_node(node_id)))
+
+    def _room_left(self, member: Member, now: float) -> ResourceSet:
+        """What a node reported, without what actors on their way will take."""
+        promised = self._actors.promised(member.info.node_id, now)
+        return ResourceSet({name: max(0, amount - promised[name]) for name, amount in member.status.available.items()})
 
     def _carry_out(self, instructions: Iterable[Instruction]) -> None:
         any_done = False
