@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import audit, binaries, check, control_check, control_plane, fake_nodes, network, packages, product
+from e2e.cluster import (
+    audit,
+    binaries,
+    check,
+    control_check,
+    control_plane,
+    fake_nodes,
+    network,
+    packages,
+    product,
+    volumes,
+)
 from e2e.cluster.binaries import Tool
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.images import Builder, Image, bases, full_name, pip_options
@@ -75,6 +86,7 @@ class Cluster:
     def _bring_up_nodes(self) -> None:
         with self.timings.step("start the nodes"):
             self._start_nodes()
+        volumes.provide(self.plane, self.first.name, self.run.directory / "volumes")
         with self.timings.step("import images"):
             for each in self.nodes:
                 for image in (self.runtime, self.operator):
