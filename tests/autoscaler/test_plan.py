@@ -239,7 +239,7 @@ def test_several_hosts_go_as_whole_replicas() -> None:
 
 
 def test_a_replica_that_is_coming_is_given_up_as_a_whole() -> None:
-    coming = tuple(ComingNode(f"a{i}", "slices", age_seconds=2.0 + i, replica="a") for i in range(4))
+    coming = tuple(ComingNode(f"a{i}", "slices", age_seconds=7.0 + i, replica="a") for i in range(4))
     request = ScalingRequest((), (slices(),), (), coming)
     assert plan_workers(request).cancel == ()
     assert plan_workers(request).next_check_seconds == 3.0
