@@ -176,11 +176,15 @@ class ClusterProvider:
 
         eventually(are_ready, f"{replicas} operators are ready", 120.0)
 
-    def leader(self) -> str:
-        """Name of the pod that holds the operator's Lease, or nothing."""
+    def holder(self) -> str:
+        """Who holds the operator's Lease, one process of one pod, or nothing."""
         namespace, _ = self._deployment()
         leases = json.loads(self._kubectl.within(namespace)("get", "leases", "-o", "json"))["items"]
-        return next((str(one["spec"].get("holderIdentity") or "").partition("_")[0] for one in leases), "")
+        return next((str(one["spec"].get("holderIdentity") or "") for one in leases), "")
+
+    def leader(self) -> str:
+        """Name of the pod that holds the operator's Lease, or nothing."""
+        return self.holder().partition("_")[0]
 
     def end_leader(self, pod_name: str) -> None:
         """SIGTERM, as a drain or an upgrade sends it; returns at once."""

@@ -202,6 +202,7 @@ def kubelet_config(host: Host, socket: Path, authority: Path) -> dict[str, objec
         "resolvConf": str(host.directory / "resolv.conf"),
         "volumePluginDir": str(host.directory / "volume-plugins"),
         "registryPullQPS": 0,
+        "volumeStatsAggPeriod": "10s",  # a pod that fills its emptyDir is evicted in seconds, not in minutes
         "eventRecordQPS": 0,
         "serializeImagePulls": False,
         "syncFrequency": "10s",
