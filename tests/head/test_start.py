@@ -1,5 +1,6 @@
 """Real node processes: they start, join, are refused, lose their head, stop; nothing of them stays."""
 
+import contextlib
 import json
 import os
 import select
@@ -214,7 +215,10 @@ def start_local(processes):
 
 
 def listening_sockets(pid):
-    own = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    own = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            own.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
     with open("/proc/net/tcp") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
