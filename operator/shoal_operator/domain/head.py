@@ -8,8 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 from shoal.resources import ResourceSet
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Sorted pairs of label and value."""
 
 
 class DrainState(StrEnum):
@@ -18,6 +22,15 @@ class DrainState(StrEnum):
     ACTIVE = "Active"
     DRAINING = "Draining"
     DRAINED = "Drained"
+
+
+class GangStrategy(StrEnum):
+    """Where the bundles of a gang may be placed; Ray's names."""
+
+    PACK = "PACK"
+    SPREAD = "SPREAD"
+    STRICT_PACK = "STRICT_PACK"
+    STRICT_SPREAD = "STRICT_SPREAD"
 
 
 class JobState(StrEnum):
@@ -52,6 +65,8 @@ class NodeView:
     address: str = ""
     recently_available: ResourceSet | None = None
     """What was available a moment ago, where that was more: work that waits may have been placed there just now."""
+    labels: Labels = ()
+    """Its own, beside those of its group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +75,52 @@ class DemandView:
 
     shape: ResourceSet
     count: int
-    label_selector: tuple[tuple[str, str], ...] = ()
-    """Sorted pairs."""
+    """0: none now, but a moment ago."""
+    label_selector: Labels = ()
     kind: str = "task"
     examples: tuple[str, ...] = ()
+    recent_count: int = 0
+    """The largest count of the last second, never less than ``count``: what nodes are kept for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleView:
+    """``count`` equal bundles of a gang."""
+
+    shape: ResourceSet
+    count: int
+    label_selector: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GangView:
+    """Bundles that are placed all together or not at all: a placement group that waits."""
+
+    gang_id: str
+    name: str
+    strategy: GangStrategy
+    bundles: tuple[BundleView, ...]
+    """Those that are not placed yet."""
+    occupied_nodes: tuple[str, ...] = ()
+    """Ids of nodes that hold bundles of it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityView:
+    """Who uses the cluster."""
+
+    drivers: int = 0
+    """Connected programs, submitted jobs aside."""
+    jobs: int = 0
+    """Submitted jobs that wait or run."""
+    detached_actors: int = 0
+    idle_seconds: float = 0.0
+    """Since all three were 0, at ``HeadView.received_at``; 0 while one is not."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody uses the cluster now."""
+        return bool(self.drivers or self.jobs or self.detached_actors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +158,13 @@ class HeadView:
     nodes: tuple[NodeView, ...] = ()
     demands: tuple[DemandView, ...] = ()
     jobs: tuple[JobView, ...] = ()
+    gangs: tuple[GangView, ...] = ()
+    gangs_left_out: int = 0
+    """Gangs that wait beside those listed."""
+    floors: tuple[DemandView, ...] = ()
+    """What programs asked to be there in total, used or not (``request_resources``)."""
+    activity: ActivityView | None = None
+    """None where the head does not say: nothing may be concluded then."""
 
     @property
     def is_busy(self) -> bool:

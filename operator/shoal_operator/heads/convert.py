@@ -6,16 +6,34 @@ Invariant: what a head sends is taken for data, not trusted: a value that cannot
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
 from shoal.resources import ResourceSet
-from shoal_operator.domain.head import DemandView, DrainState, HeadView, JobState, JobView, NodeView
+from shoal_operator.domain.head import (
+    ActivityView,
+    BundleView,
+    DemandView,
+    DrainState,
+    GangStrategy,
+    GangView,
+    HeadView,
+    JobState,
+    JobView,
+    Labels,
+    NodeView,
+)
 
 NODES_MAX: Final = 20_000
 DEMANDS_MAX: Final = 10_000
 JOBS_MAX: Final = 1_000
+GANGS_MAX: Final = 10_000
+FLOORS_MAX: Final = 10_000
+BUNDLES_MAX: Final = 100_000
+"""Of all gangs together, equal ones of a gang counted once."""
 """A head that claims more than these is broken; the operator must not fall with it."""
 OUTPUT_TAIL_BYTES_MAX: Final = 4_096
 OUTPUT_MESSAGE_MAX: Final = 500
@@ -32,6 +50,12 @@ _DRAIN_STATES: Final = {
     head_pb2.DRAIN_STATE_ACTIVE: DrainState.ACTIVE,
     head_pb2.DRAIN_STATE_DRAINING: DrainState.DRAINING,
     head_pb2.DRAIN_STATE_DRAINED: DrainState.DRAINED,
+}
+_STRATEGIES: Final = {
+    head_pb2.GANG_STRATEGY_PACK: GangStrategy.PACK,
+    head_pb2.GANG_STRATEGY_SPREAD: GangStrategy.SPREAD,
+    head_pb2.GANG_STRATEGY_STRICT_PACK: GangStrategy.STRICT_PACK,
+    head_pb2.GANG_STRATEGY_STRICT_SPREAD: GangStrategy.STRICT_SPREAD,
 }
 
 
@@ -57,6 +81,9 @@ def head_view(snapshot: head_pb2.HeadSnapshot, received_at: datetime) -> HeadVie
     _check_size("nodes", len(snapshot.nodes), NODES_MAX)
     _check_size("shapes of demand", len(snapshot.demands), DEMANDS_MAX)
     _check_size("jobs", len(snapshot.jobs), JOBS_MAX)
+    _check_size("gangs", len(snapshot.gangs), GANGS_MAX)
+    _check_size("floors", len(snapshot.floors), FLOORS_MAX)
+    _check_size("bundles", sum(len(gang.bundles) for gang in snapshot.gangs), BUNDLES_MAX)
     try:
         return HeadView(
             incarnation=snapshot.incarnation,
@@ -64,14 +91,38 @@ def head_view(snapshot: head_pb2.HeadSnapshot, received_at: datetime) -> HeadVie
             nodes=tuple(_node(node) for node in snapshot.nodes),
             demands=tuple(_demand(demand) for demand in snapshot.demands),
             jobs=tuple(_job(job) for job in snapshot.jobs),
+            gangs=tuple(_gang(gang) for gang in snapshot.gangs),
+            gangs_left_out=_count(snapshot.gangs_left_out),
+            floors=tuple(_demand(floor) for floor in snapshot.floors),
+            activity=_activity(snapshot.activity) if snapshot.HasField("activity") else None,
         )
     except (ValueError, KeyError, OverflowError) as error:
-        raise UnreadableHeadError(f"a snapshot of the head cannot be read: {error!r}") from error
+        raise UnreadableHeadError(f"a snapshot of the head cannot be read: {_words(error)}") from error
 
 
 def _check_size(what: str, size: int, most: int) -> None:
     if size > most:
         raise UnreadableHeadError(f"the head claims {size} {what}; more than {most} are not believed")
+
+
+def _words(error: Exception) -> str:
+    return f"unknown value {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _count(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"a count must not be negative, got {number}")
+    return number
+
+
+def _seconds(seconds: float) -> float:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"a duration must be finite and not negative, got {seconds}")
+    return seconds
+
+
+def _labels(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
 
 
 def _resources(resources: head_pb2.Resources) -> ResourceSet:
@@ -87,20 +138,44 @@ def _node(node: head_pb2.NodeSnapshot) -> NodeView:
         available=_resources(node.available),
         recently_available=_resources(node.recently_available) if node.HasField("recently_available") else None,
         alive=node.alive,
-        idle_seconds=node.idle_seconds,
+        idle_seconds=_seconds(node.idle_seconds),
         drain_state=_DRAIN_STATES[node.drain_state],
         activity=node.activity,
         address=node.address,
+        labels=_labels(node.labels),
     )
 
 
 def _demand(demand: head_pb2.Demand) -> DemandView:
     return DemandView(
         shape=_resources(demand.shape),
-        count=demand.count,
-        label_selector=tuple(sorted(demand.label_selector.items())),
+        count=_count(demand.count),
+        label_selector=_labels(demand.label_selector),
         kind=demand.kind or "task",
         examples=tuple(demand.examples[:3]),
+        recent_count=max(demand.count, _count(demand.recent_count)),
+    )
+
+
+def _gang(gang: head_pb2.Gang) -> GangView:
+    return GangView(
+        gang_id=gang.gang_id,
+        name=gang.name,
+        strategy=_STRATEGIES[gang.strategy],
+        bundles=tuple(
+            BundleView(_resources(bundle.shape), _count(bundle.count), _labels(bundle.label_selector))
+            for bundle in gang.bundles
+        ),
+        occupied_nodes=tuple(gang.occupied_node_ids),
+    )
+
+
+def _activity(activity: head_pb2.ClusterActivity) -> ActivityView:
+    return ActivityView(
+        drivers=_count(activity.drivers),
+        jobs=_count(activity.jobs),
+        detached_actors=_count(activity.detached_actors),
+        idle_seconds=_seconds(activity.idle_seconds),
     )
 
 

@@ -7,6 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GangStrategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GANG_STRATEGY_UNSPECIFIED: _ClassVar[GangStrategy]
+    GANG_STRATEGY_PACK: _ClassVar[GangStrategy]
+    GANG_STRATEGY_SPREAD: _ClassVar[GangStrategy]
+    GANG_STRATEGY_STRICT_PACK: _ClassVar[GangStrategy]
+    GANG_STRATEGY_STRICT_SPREAD: _ClassVar[GangStrategy]
+
 class DrainState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DRAIN_STATE_UNSPECIFIED: _ClassVar[DrainState]
@@ -22,6 +30,11 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_SUCCEEDED: _ClassVar[JobState]
     JOB_STATE_FAILED: _ClassVar[JobState]
     JOB_STATE_STOPPED: _ClassVar[JobState]
+GANG_STRATEGY_UNSPECIFIED: GangStrategy
+GANG_STRATEGY_PACK: GangStrategy
+GANG_STRATEGY_SPREAD: GangStrategy
+GANG_STRATEGY_STRICT_PACK: GangStrategy
+GANG_STRATEGY_STRICT_SPREAD: GangStrategy
 DRAIN_STATE_UNSPECIFIED: DrainState
 DRAIN_STATE_ACTIVE: DrainState
 DRAIN_STATE_DRAINING: DrainState
@@ -47,7 +60,7 @@ class Resources(_message.Message):
     def __init__(self, amounts: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Demand(_message.Message):
-    __slots__ = ("shape", "count", "label_selector", "kind", "examples")
+    __slots__ = ("shape", "count", "label_selector", "kind", "examples", "recent_count")
     class LabelSelectorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -60,15 +73,67 @@ class Demand(_message.Message):
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    RECENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     shape: Resources
     count: int
     label_selector: _containers.ScalarMap[str, str]
     kind: str
     examples: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, shape: _Optional[_Union[Resources, _Mapping]] = ..., count: _Optional[int] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
+    recent_count: int
+    def __init__(self, shape: _Optional[_Union[Resources, _Mapping]] = ..., count: _Optional[int] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., examples: _Optional[_Iterable[str]] = ..., recent_count: _Optional[int] = ...) -> None: ...
+
+class GangBundle(_message.Message):
+    __slots__ = ("shape", "label_selector", "count")
+    class LabelSelectorEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    shape: Resources
+    label_selector: _containers.ScalarMap[str, str]
+    count: int
+    def __init__(self, shape: _Optional[_Union[Resources, _Mapping]] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Gang(_message.Message):
+    __slots__ = ("gang_id", "name", "strategy", "bundles", "occupied_node_ids")
+    GANG_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    OCCUPIED_NODE_IDS_FIELD_NUMBER: _ClassVar[int]
+    gang_id: str
+    name: str
+    strategy: GangStrategy
+    bundles: _containers.RepeatedCompositeFieldContainer[GangBundle]
+    occupied_node_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gang_id: _Optional[str] = ..., name: _Optional[str] = ..., strategy: _Optional[_Union[GangStrategy, str]] = ..., bundles: _Optional[_Iterable[_Union[GangBundle, _Mapping]]] = ..., occupied_node_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ClusterActivity(_message.Message):
+    __slots__ = ("drivers", "jobs", "detached_actors", "idle_seconds")
+    DRIVERS_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    DETACHED_ACTORS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    drivers: int
+    jobs: int
+    detached_actors: int
+    idle_seconds: float
+    def __init__(self, drivers: _Optional[int] = ..., jobs: _Optional[int] = ..., detached_actors: _Optional[int] = ..., idle_seconds: _Optional[float] = ...) -> None: ...
 
 class NodeSnapshot(_message.Message):
-    __slots__ = ("node_id", "pod_name", "group", "address", "total", "available", "alive", "idle_seconds", "drain_state", "activity", "recently_available")
+    __slots__ = ("node_id", "pod_name", "group", "address", "total", "available", "alive", "idle_seconds", "drain_state", "activity", "recently_available", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     POD_NAME_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +145,7 @@ class NodeSnapshot(_message.Message):
     DRAIN_STATE_FIELD_NUMBER: _ClassVar[int]
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     RECENTLY_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     pod_name: str
     group: str
@@ -91,7 +157,8 @@ class NodeSnapshot(_message.Message):
     drain_state: DrainState
     activity: str
     recently_available: Resources
-    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ..., recently_available: _Optional[_Union[Resources, _Mapping]] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ..., recently_available: _Optional[_Union[Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class JobSnapshot(_message.Message):
     __slots__ = ("submission_id", "state", "reason", "message", "exit_code", "has_exit_code", "start_time_seconds", "end_time_seconds", "output_tail", "tasks_finished", "tasks_failed", "tasks_submitted", "output_state", "output_message", "node_id")
@@ -128,7 +195,7 @@ class JobSnapshot(_message.Message):
     def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., has_exit_code: _Optional[bool] = ..., start_time_seconds: _Optional[float] = ..., end_time_seconds: _Optional[float] = ..., output_tail: _Optional[str] = ..., tasks_finished: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tasks_submitted: _Optional[int] = ..., output_state: _Optional[str] = ..., output_message: _Optional[str] = ..., node_id: _Optional[str] = ...) -> None: ...
 
 class HeadSnapshot(_message.Message):
-    __slots__ = ("protocol_version", "incarnation", "version", "nodes", "demands", "jobs", "cluster_id")
+    __slots__ = ("protocol_version", "incarnation", "version", "nodes", "demands", "jobs", "cluster_id", "gangs", "floors", "activity", "gangs_left_out")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +203,10 @@ class HeadSnapshot(_message.Message):
     DEMANDS_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    GANGS_FIELD_NUMBER: _ClassVar[int]
+    FLOORS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVITY_FIELD_NUMBER: _ClassVar[int]
+    GANGS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     incarnation: str
     version: int
@@ -143,7 +214,11 @@ class HeadSnapshot(_message.Message):
     demands: _containers.RepeatedCompositeFieldContainer[Demand]
     jobs: _containers.RepeatedCompositeFieldContainer[JobSnapshot]
     cluster_id: str
-    def __init__(self, protocol_version: _Optional[int] = ..., incarnation: _Optional[str] = ..., version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeSnapshot, _Mapping]]] = ..., demands: _Optional[_Iterable[_Union[Demand, _Mapping]]] = ..., jobs: _Optional[_Iterable[_Union[JobSnapshot, _Mapping]]] = ..., cluster_id: _Optional[str] = ...) -> None: ...
+    gangs: _containers.RepeatedCompositeFieldContainer[Gang]
+    floors: _containers.RepeatedCompositeFieldContainer[Demand]
+    activity: ClusterActivity
+    gangs_left_out: int
+    def __init__(self, protocol_version: _Optional[int] = ..., incarnation: _Optional[str] = ..., version: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeSnapshot, _Mapping]]] = ..., demands: _Optional[_Iterable[_Union[Demand, _Mapping]]] = ..., jobs: _Optional[_Iterable[_Union[JobSnapshot, _Mapping]]] = ..., cluster_id: _Optional[str] = ..., gangs: _Optional[_Iterable[_Union[Gang, _Mapping]]] = ..., floors: _Optional[_Iterable[_Union[Demand, _Mapping]]] = ..., activity: _Optional[_Union[ClusterActivity, _Mapping]] = ..., gangs_left_out: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("client",)
