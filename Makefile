@@ -41,9 +41,11 @@ run: setup ## Run the example job on this machine: operator, head, workers, answ
 
 ##@ Check
 
+WORKERS ?= 2
+
 .PHONY: test
-test: setup ## Run all tests, and the scenarios on this machine
-	$(BIN)/python -m pytest
+test: setup ## Run all tests, and the scenarios on this machine (WORKERS=2 at a time)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: lint
 lint: setup ## Check style, names, banned calls, format, and who imports whom

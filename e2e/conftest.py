@@ -1,7 +1,12 @@
-"""Fixtures of the scenarios: one provider a test session, one namespace a scenario, and the times at the end."""
+"""Fixtures of the scenarios: one provider a test session, one namespace a scenario, and the times at the end.
+
+Scenarios of several workers (pytest -n) run side by side, each worker with a local session of its own or all on the one
+Kubernetes. There a scenario marked ``alone`` runs while no other does; on a local session it is alone anyway.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import tempfile
@@ -26,6 +31,9 @@ LOCAL_SECONDS: Final = 90
 CLUSTER_SECONDS: Final = 300
 LONG_SECONDS: Final = 900
 
+TIME: Final = "from apply to Complete"
+TABLE: Final = "table"
+
 _times: list[tuple[str, str, float]] = []
 _tables: list[tuple[str, str]] = []
 
@@ -40,12 +48,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A scenario's own deadlines come first: they say what was the case."""
+    """A scenario's own deadlines come first: they say what was the case. Those that are alone come last, one by one."""
     seconds = LOCAL_SECONDS if config.option.provider == "local" else CLUSTER_SECONDS
     seconds = LONG_SECONDS if config.option.long else seconds
     for item in items:
         if item.path.is_relative_to(SCENARIOS):
             item.add_marker(pytest.mark.timeout(seconds))
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -81,15 +92,21 @@ def kubectl(provider: Provider, private_directory: Path) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def proxy(kubectl: Kubectl, provider: Provider, private_directory: Path) -> Iterator[Proxy]:
-    """The way to look. When it goes, every scenario's namespace must have gone: no finalizer holds one."""
+def namespaces() -> list[str]:
+    """Names of those that this worker's scenarios have made."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def proxy(kubectl: Kubectl, provider: Provider, private_directory: Path, namespaces: list[str]) -> Iterator[Proxy]:
+    """The way to look. When it goes, the namespace of every scenario must have gone: no finalizer holds one."""
     found = Proxy(kubectl, private_directory)
     yield found
     try:
 
         def left() -> list[str]:
             names = [item["metadata"]["name"] for item in found.api.list("/api/v1/namespaces")]
-            return [name for name in names if name.startswith(NAMESPACE_PREFIX)]
+            return [name for name in names if name in namespaces]
 
         seconds = NAMESPACES_GONE_SECONDS * provider.patience
         eventually(lambda: not left(), "every scenario's namespace is gone", seconds, instead=lambda: str(left()))
@@ -98,17 +115,39 @@ def proxy(kubectl: Kubectl, provider: Provider, private_directory: Path) -> Iter
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest, kubectl: Kubectl, proxy: Proxy, provider: Provider) -> Iterator[World]:
+def turn(
+    request: pytest.FixtureRequest, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The right to use the provider now; for a scenario that is ``alone`` it waits for the other workers' to end."""
+    if isinstance(provider, LocalProvider) or not hasattr(request.config, "workerinput"):
+        yield
+        return
+    shared_by_workers = tmp_path_factory.getbasetemp().parent
+    with (shared_by_workers / "turn").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture
+def world(
+    request: pytest.FixtureRequest,
+    turn: None,  # noqa: ARG001 - held until the scenario is over
+    kubectl: Kubectl,
+    proxy: Proxy,
+    provider: Provider,
+    namespaces: list[str],
+) -> Iterator[World]:
     """A namespace of the scenario's own, watched from its first moment."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:34].strip("-")
-    opened = World.open(f"{NAMESPACE_PREFIX}{words}-{uuid4().hex[:5]}", kubectl, proxy.api, provider)
+    namespaces.append(f"{NAMESPACE_PREFIX}{words}-{uuid4().hex[:5]}")
+    opened = World.open(namespaces[-1], kubectl, proxy.api, provider)
     try:
         yield opened
     finally:
         for name in opened.applied_at:
             seconds = opened.seconds_to_complete(name)
             if seconds is not None:
-                _times.append((request.node.name, name, seconds))
+                request.node.user_properties.append((TIME, (name, seconds)))
         opened.close()
 
 
@@ -117,7 +156,20 @@ def print_at_end(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Texts that are put into it are printed after the test session."""
     texts: list[str] = []
     yield texts
-    _tables.extend((request.node.name, text) for text in texts)
+    request.node.user_properties.extend((TABLE, text) for text in texts)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect what scenarios told, from whichever worker."""
+    if report.when != "teardown":
+        return
+    scenario = report.location[2]
+    for kind, told in report.user_properties:
+        if kind == TIME and isinstance(told, tuple):
+            job, seconds = told
+            _times.append((scenario, job, seconds))
+        elif kind == TABLE:
+            _tables.append((scenario, str(told)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -18,6 +18,8 @@ ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 """Who the operator is to the API server."""
 INSTALL_TIMEOUT_SECONDS = 180
 SCENARIOS_TIMEOUT_SECONDS = 45 * 60
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
+"""Most of a scenario is waiting. More than two at a time would take too long on two cores to be there within 5 s."""
 LEAVE_TIMEOUT_SECONDS = 90
 LEAVING_NAMESPACE = "shoal-leaving"
 LEAVING = (
@@ -109,6 +111,7 @@ def run_scenarios(place: Place, provider: str, runtime_image: str, more: Sequenc
         f"--provider={provider}",
         f"--kubeconfig={place.kubeconfig}",
         f"--runtime-image={runtime_image}",
+        *SIDE_BY_SIDE,
         *more,
     )
     done = subprocess.run(

@@ -52,7 +52,9 @@ def private_registry() -> Iterator[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Only the faults that mean something where the scenarios run."""
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", names(metafunc.config.option.provider))
+        found = names(metafunc.config.option.provider)
+        alone = [pytest.mark.alone]
+        metafunc.parametrize("name", [pytest.param(one, marks=alone if one == "taint" else []) for one in found])
 
 
 def test_a_fault_is_on_the_object_and_heals(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from e2e import manifests
 from e2e.world import World, condition, is_true
 
@@ -97,6 +99,7 @@ def test_a_lost_head_is_made_good_by_another_attempt(world: World) -> None:
     assert "Retrying" in world.kubectl("describe", "computejob", "job").partition("Events:")[2]
 
 
+@pytest.mark.alone
 def test_a_restarted_operator_writes_nothing_and_changes_no_pod(world: World) -> None:
     groups = (manifests.group(), manifests.gate())
     world.start_job(GATED, groups=groups)

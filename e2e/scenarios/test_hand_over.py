@@ -43,6 +43,7 @@ def uids(world: World) -> dict[str, str]:
     return {name: pod["metadata"]["uid"] for name, pod in world.pods.now().items()}
 
 
+@pytest.mark.alone
 def test_another_operator_leads_soon_and_pods_stay(
     world: World, operators: ClusterProvider, print_at_end: list[str]
 ) -> None:

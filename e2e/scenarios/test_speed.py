@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import pytest
+
 from e2e import manifests, timing
 from e2e.history import Seen
 from e2e.world import World
@@ -23,6 +25,7 @@ ONE_AND_ONE = """
 """
 
 
+@pytest.mark.alone
 def test_one_head_and_one_worker(world: World, print_at_end: list[str]) -> None:
     world.start_job(ONE_AND_ONE, groups=(manifests.group(maxReplicas=1),))
     job = world.finish()

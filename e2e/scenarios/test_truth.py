@@ -174,12 +174,14 @@ def _go_through(world: World, faults: Sequence[str], size: Size) -> None:
         _check(world, fault, size)
 
 
+@pytest.mark.alone
 def test_truth_in_short(world: World, request: pytest.FixtureRequest, size: Size) -> None:
     if request.config.option.long:
         pytest.skip("the long form has each fault by itself")
     _go_through(world, ("logs", "pause", "operator", "head"), size)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", ["logs", "pause", "operator", "head"])
 def test_truth_at_length(world: World, request: pytest.FixtureRequest, size: Size, fault: str) -> None:
     if not request.config.option.long:
