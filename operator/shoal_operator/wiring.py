@@ -55,11 +55,24 @@ class Wiring:
 
     def _on_job(self, change: Change) -> None:
         self._jobs.add(change.name)
+        self._wake_idle_cluster(change)
         reference = (change.obj.get("spec") or {}).get("clusterRef") or {}
         if reference and frees_place(change):
             for job in self._world.jobs_by_reference((change.name[0], reference["name"])):
                 if (job.get("status") or {}).get("reason") == Reason.CONCURRENCY_LIMIT:
                     self._jobs.add((change.name[0], job["metadata"]["name"]))
+
+    def _wake_idle_cluster(self, change: Change) -> None:
+        """A job that comes, or ends, is news for the cluster where an idle policy counts."""
+        before = None if change.old is None else read_rival(change.old)
+        after = None if change.type is ChangeType.DELETED else read_rival(change.obj)
+        if (before is None) == (after is None):
+            return
+        namespace, name = change.name
+        key = (namespace, ((change.obj.get("spec") or {}).get("clusterRef") or {}).get("name") or name)
+        cluster = self._world.clusters.get(*key)
+        if cluster is not None and (cluster.get("spec") or {}).get("idlePolicy"):
+            self._clusters.add(key)
 
     def _on_pod(self, change: Change) -> None:
         key = cluster_key_of(change.obj)

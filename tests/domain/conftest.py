@@ -21,7 +21,7 @@ from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView, child_view, pod_view
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
-from shoal_operator.domain.head import DemandView, DrainState, HeadView, JobState, JobView, NodeView
+from shoal_operator.domain.head import ActivityView, DemandView, DrainState, HeadView, JobState, JobView, NodeView
 from shoal_operator.domain.job.observed import JobObservation, Rival
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
@@ -63,16 +63,27 @@ class ClusterWorld:
     tokens: int = 0
     uids: Any = field(default_factory=lambda: count(1))
     events: list[Any] = field(default_factory=list)
+    generation: int = 1
+    activity: ActivityView | None = None
+    """Who uses the cluster, by the head's word; its ``idle_seconds`` are of now."""
+    wanted_by: tuple[str, ...] = ()
 
     def cluster(self) -> ComputeCluster:
-        metadata = {"name": self.name, "namespace": "ns", "uid": "cluster-uid", "generation": 1}
+        metadata = {"name": self.name, "namespace": "ns", "uid": "cluster-uid", "generation": self.generation}
         return ComputeCluster.parse({"metadata": metadata, "spec": self.spec, "status": self.status})
 
     def observe(self) -> ClusterObservation:
         head = None
         if self.head_answers:
             nodes = tuple(self.nodes.values())
-            head = HeadView(self.incarnation, self.now, nodes=nodes, demands=self.demands, jobs=self.jobs)
+            head = HeadView(
+                self.incarnation,
+                self.now,
+                nodes=nodes,
+                demands=self.demands,
+                jobs=self.jobs,
+                activity=self.activity,
+            )
         return ClusterObservation(
             cluster=self.cluster(),
             pods=tuple(pod_view(pod) for pod in self.pods.values()),
@@ -83,6 +94,7 @@ class ClusterWorld:
             claims=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PersistentVolumeClaim"),
             budgets=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PodDisruptionBudget"),
             operator=self.operator,
+            wanted_by=self.wanted_by,
         )
 
     def new_token(self) -> str:

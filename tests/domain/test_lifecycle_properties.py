@@ -154,7 +154,8 @@ class Story:
         }
         there = Counter(pod["metadata"]["labels"]["shoal.dev/group"] for pod in self.world.pods.values())
         disks = {pod["spec"]["nodeSelector"]["disk"] for name, pod in self.world.pods.items() if name != "demo-head"}
-        is_new = disks <= {self.disk} and self.world.pods["demo-head"]["spec"]["nodeSelector"]["disk"] == self.head_disk
+        head = self.world.pods.get("demo-head")
+        is_new = disks <= {self.disk} and head is not None and head["spec"]["nodeSelector"]["disk"] == self.head_disk
         return dict(there) == wanted and is_new and self.world.condition("UpToDate")["status"] == "True"
 
 

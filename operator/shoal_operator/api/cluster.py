@@ -10,7 +10,15 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from shoal_operator import __version__
-from shoal_operator.api.lifecycle import HOSTS_MAX, HeadService, Hosts, Seconds, StateSpec, UpdateStrategy
+from shoal_operator.api.lifecycle import (
+    HOSTS_MAX,
+    HeadService,
+    Hosts,
+    IdlePolicy,
+    Seconds,
+    StateSpec,
+    UpdateStrategy,
+)
 from shoal_operator.api.meta import (
     API_VERSION,
     MANAGED_BY_SHOAL,
@@ -23,6 +31,7 @@ from shoal_operator.api.meta import (
     ObjectMeta,
     PodTemplate,
     ResourceMap,
+    Timestamp,
     with_rules,
 )
 from shoal_operator.api.security import DisruptionPolicy, SecuritySpec
@@ -148,6 +157,8 @@ class ComputeClusterSpec(Model):
     """What protects the cluster's pods from others."""
     disruption_policy: DisruptionPolicy = "WhileBusy"
     """When the head is kept from evictions (node drains): while a job waits or runs, always, or never."""
+    idle_policy: IdlePolicy | None = None
+    """What becomes of the cluster when nobody uses it. Default: nothing."""
     suspend: bool = False
     """True deletes all pods of the cluster and keeps its objects; false brings the pods back."""
     managed_by: ManagedBy = MANAGED_BY_SHOAL
@@ -216,13 +227,16 @@ class ComputeClusterStatus(Model):
     """The metadata.generation this status speaks about."""
     conditions: ConditionList = ()
     """Ready sums up; HeadReady, HeadReachable, WorkersReady, DemandSatisfied, UpToDate and CertificatesReady say what
-    is missing, Progressing what goes on, InvalidSpec what to correct, Suspended whether all pods are gone."""
+    is missing, Progressing what goes on, InvalidSpec what to correct, Suspended whether all pods are gone, Idle until
+    when spec.idlePolicy waits."""
     workers: WorkersStatus = WorkersStatus()
     """Counts over all groups."""
     worker_groups: GroupStatuses = ()
     """Counts of each group."""
     head: HeadStatus = HeadStatus()
     """Where the head is."""
+    idle_since: Timestamp | None = None
+    """Since when nobody uses the cluster, while spec.idlePolicy counts; absent while somebody does."""
     reason: CamelReason | None = None
     """The first thing that holds the cluster up, in one word; absent when nothing does."""
     message: Message | None = None

@@ -83,6 +83,17 @@ class UpdateStrategy(Model):
     all the same."""
 
 
+class IdlePolicy(Model):
+    """What becomes of a cluster without driver, job and detached actor, and which no ComputeJob wants."""
+
+    timeout_seconds: Annotated[int, Field(ge=1, le=SECONDS_MAX)]
+    """Seconds without use after which the policy acts; a new head counts from its start. The condition Idle says when
+    that is."""
+    action: Literal["Suspend", "Delete"] = "Suspend"
+    """Suspend deletes the pods and keeps the objects; they come back for a ComputeJob with a clusterRef to the
+    cluster, or when its spec is edited. Delete deletes the ComputeCluster."""
+
+
 class StateVolume(Model):
     """The volume that the head keeps its tables on."""
 

@@ -22,6 +22,7 @@ from shoal_operator.domain.cluster.blocking import transition_events
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
+from shoal_operator.domain.job.observed import read_rival
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
 from shoal_operator.domain.names import Key, token_secret_name
 
@@ -112,8 +113,16 @@ class ClusterController:
             claims=shell.world.claims_of(key),
             operator=self._operator,
             certificates=await shell.certificates.look(cluster),
+            wanted_by=self._wanted_by(key, cluster),
             head_problem=shell.heads.problem(key),
         )
+
+    def _wanted_by(self, key: Key, cluster: ComputeCluster) -> tuple[str, ...]:
+        """Names of ComputeJobs that run on the cluster or want to; nobody asks where no idle policy counts."""
+        if cluster.spec.idle_policy is None:
+            return ()
+        jobs = (self._executor.world.jobs.get(*job) for job in self._executor.world.jobs_on(key))
+        return tuple(sorted(rival.name for job in jobs if job is not None and (rival := read_rival(job)) is not None))
 
     def _forget(self, key: Key) -> None:
         self._executor.heads.drop(key)

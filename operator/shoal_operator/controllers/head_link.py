@@ -11,6 +11,7 @@ from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.controllers.executor import Executor
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.labels import ROLE_HEAD
 from shoal_operator.domain.names import Key, head_service_name, tls_secret_name
 
@@ -24,7 +25,7 @@ def link_head(shell: Executor, key: Key, cluster: ComputeCluster) -> bool:
     Returns:
         Whether the head's view (or its absence) may be relied upon.
     """
-    if cluster.spec.suspend or cluster.metadata.deletion_timestamp is not None:
+    if rests(cluster) or cluster.metadata.deletion_timestamp is not None:
         shell.heads.drop(key)
         return True
     address = shell.world.head_address(key, cluster.metadata.uid, head_service_name(key[1]))

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.control.clock import Clock
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.hashing import stable_hash
 from shoal_operator.domain.labels import HEAD_GROUP, TEMPLATE_HASH
@@ -75,7 +76,7 @@ class TemplateChecks:
             cluster: the object.
             pods: the pods that are there.
         """
-        if cluster.spec.suspend or cluster.metadata.deletion_timestamp is not None or validate_cluster(cluster.spec):
+        if rests(cluster) or cluster.metadata.deletion_timestamp is not None or validate_cluster(cluster.spec):
             return ()
         templates = list(_templates(cluster))
         unknown = [template for template in templates if not self._is_known(template)]

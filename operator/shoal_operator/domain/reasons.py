@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """Names of conditions. All are good when True but Failed, Suspended, Stopping, Progressing and InvalidSpec."""
+    """Names of conditions. All are good when True but Failed, Suspended, Idle, Stopping, Progressing, InvalidSpec."""
 
     READY = "Ready"
     HEAD_READY = "HeadReady"
@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"
     INVALID_SPEC = "InvalidSpec"
     SUSPENDED = "Suspended"
+    IDLE = "Idle"
     RUNNING = "Running"
     COMPLETE = "Complete"
     FAILED = "Failed"
@@ -57,6 +58,13 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
     SUSPENDING = "Suspending"
+    SUSPENDING_IDLE = "SuspendingIdle"
+    """The idle policy takes the pods away; somebody who comes before the first has gone keeps them."""
+    IDLE_TIMEOUT = "IdleTimeout"
+    """Nobody has used the cluster for as long as its idle policy says."""
+    IN_USE = "InUse"
+    COUNTING_DOWN = "CountingDown"
+    NO_IDLE_POLICY = "NoIdlePolicy"
     INVALID_SPEC = "InvalidSpec"
     VALID = "Valid"
     WRITE_REFUSED = "WriteRefused"

@@ -20,6 +20,7 @@ from shoal_operator.autoscaler.model import ComingNode, Demand, Group, Node, Sca
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.idleness import Idleness, Suspension, judge_idleness, judge_suspension
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
 from shoal_operator.domain.cluster.pod_reasons import PodReason
 from shoal_operator.domain.cluster.rollout import UNREADY_HEAD_SECONDS, HeadState, Rollout, hold, plan_rollout
@@ -69,6 +70,10 @@ class Assessment:
     """How outdated pods follow their templates."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     """By group: pods of it are not let in now, and not asked for."""
+    suspension: Suspension | None = None
+    """Why the cluster has no pods, or is giving them up."""
+    idleness: Idleness | None = None
+    """What the idle policy says; None without one."""
 
     @property
     def is_ours(self) -> bool:
@@ -91,14 +96,15 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         (pod for pod in observed.pods if pod.owner_uid == cluster.metadata.uid),
         key=lambda pod: (pod.group, pod.index, pod.name),
     )
-    head = observed.head if observed.head and observed.head.reachable and not is_suspended(cluster) else None
+    suspension = judge_suspension(cluster, observed.head, observed.wanted_by, has_all_pods=_has_all_pods(observed))
+    head = observed.head if observed.head and observed.head.reachable and not suspension else None
     workers = tuple(_workers(own, head, now))
     hanging = tuple(pod for pod in own if until_hanging_seconds(pod, now) == 0)
     ended = tuple(pod for pod in own if pod.has_ended and not pod.is_deleting)
     name = head_pod_name(cluster.metadata.name)
     head_pod = next((pod for pod in own if pod.role == ROLE_HEAD and not pod.has_ended), None)
     replicas = form_replicas(cluster, workers, hanging, is_valid=not problems)
-    if problems or is_suspended(cluster):
+    if problems or suspension:
         rollout, scaling = Rollout(), ScalingPlan()
     else:
         rollout = hold(plan_rollout(cluster, replicas, _head_state(cluster, head_pod, head, now)), refused)
@@ -120,7 +126,16 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         replicas=replicas,
         rollout=rollout,
         refused=refused,
+        suspension=suspension,
+        idleness=None if problems else judge_idleness(cluster, observed.head, observed.wanted_by, suspension, now),
     )
+
+
+def _has_all_pods(observed: ClusterObservation) -> bool:
+    """Whether the head's pod is there to stay: a suspension has taken nothing away yet."""
+    uid = observed.cluster.metadata.uid
+    mine = [pod for pod in observed.pods if pod.owner_uid == uid and pod.role == ROLE_HEAD]
+    return any(not pod.is_deleting and not pod.has_ended for pod in mine)
 
 
 def _workers(own: Sequence[PodView], head: HeadView | None, now: datetime) -> Iterator[Worker]:
@@ -148,14 +163,6 @@ def until_hanging_seconds(pod: PodView, now: datetime) -> float | None:
     if pod.deleting_since is None:
         return None
     return max(0.0, HANG_SECONDS - (now - pod.deleting_since) / timedelta(seconds=1))
-
-
-def is_suspended(cluster: ComputeCluster) -> bool:
-    """Whether the cluster has no pods, or is giving them up: a suspension that began is finished first."""
-    if cluster.spec.suspend:
-        return True
-    suspended = find(cluster.status.conditions, ConditionType.SUSPENDED)
-    return suspended is not None and suspended.reason == Reason.SUSPENDING
 
 
 def has_pods(assessment: Assessment) -> bool:

@@ -16,7 +16,6 @@ from shoal_operator.domain.cluster.assessment import (
     JOIN_TIMEOUT_SECONDS,
     Assessment,
     hanging_text,
-    is_suspended,
     not_joined_text,
 )
 from shoal_operator.domain.cluster.causes import cause_of
@@ -122,11 +121,11 @@ def invalid_template(assessment: Assessment) -> Blockage | None:
 
 def workers_ready(assessment: Assessment, groups: Sequence[WorkerGroupStatus]) -> Fact:
     """The condition WorkersReady: whether every worker that there should be has joined, and if not, why."""
-    kind, cluster = ConditionType.WORKERS_READY, assessment.cluster
+    kind = ConditionType.WORKERS_READY
     if assessment.problems:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "no workers are started from an invalid spec")
-    if is_suspended(cluster):
-        return Fact(kind, UNKNOWN, Reason.SUSPENDED, "spec.suspend is true")
+    if assessment.suspension:
+        return Fact(kind, UNKNOWN, Reason.SUSPENDED, assessment.suspension.text)
     found = [(group.name, group_blockage(assessment, group.name)) for group in groups]
     blocked = [(name, blockage) for name, blockage in found if blockage]
     if blocked:

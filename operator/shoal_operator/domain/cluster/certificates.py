@@ -13,6 +13,7 @@ from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.conditions import Fact
 from shoal_operator.domain.names import head_service_name
 from shoal_operator.domain.plan import EventRecord, Plan
@@ -122,7 +123,7 @@ def with_certificate_facts(cluster: ComputeCluster, facts: Sequence[Fact], view:
     status = conditions.TRUE if view.is_ready else conditions.FALSE
     reason = view.reason if view.is_needed else Reason.NOT_ENCRYPTED
     said = Fact(ConditionType.CERTIFICATES_READY, status, reason, view.message)
-    if view.is_ready or cluster.spec.suspend:
+    if view.is_ready or rests(cluster):
         return [*facts, said]
     waiting = {ConditionType.READY, ConditionType.HEAD_READY}
     return [

@@ -106,6 +106,7 @@ class ClusterObservation:
         operator: where the operator itself runs.
         certificates: whether its pods have what they need to encrypt.
         refusals: pods that the API server does not let in; they are not tried while they stand here.
+        wanted_by: names of ComputeJobs that run on the cluster or want to; looked up for an idle policy only.
         head_problem: what the connection to the head failed with, while it has never answered; else empty.
     """
 
@@ -120,6 +121,7 @@ class ClusterObservation:
     operator: OperatorPlace = ELSEWHERE
     certificates: CertificatesView = UNENCRYPTED
     refusals: tuple[Refusal, ...] = ()
+    wanted_by: tuple[str, ...] = ()
     head_problem: str = ""
 
 

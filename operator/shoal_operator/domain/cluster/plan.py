@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from shoal_operator.api.meta import MESSAGE_MAX
+from shoal_operator.api.meta import API_VERSION, MESSAGE_MAX
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
-from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods, is_suspended
+from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods
 from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.changes import Changes, waits_for_hanging
 from shoal_operator.domain.cluster.growth import new_workers
+from shoal_operator.domain.cluster.idleness import BEGUN
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import rollout_events
 from shoal_operator.domain.cluster.protection import protect
@@ -62,8 +63,10 @@ def _decide(observed: ClusterObservation, assessment: Assessment, now: datetime,
     if assessment.problems:
         return Plan(events=tuple(_invalid_events(assessment)))
     protection = protect(observed)
-    if is_suspended(observed.cluster):
+    if assessment.suspension:
         return replace(_suspend(assessment, now), delete=protection.delete)
+    if _is_to_be_deleted(assessment):
+        return Plan(delete=(_itself(observed),), events=(_deletion_event(assessment),))
     draft = Changes(assessment, now)
     draft.decide()
     return Plan(
@@ -75,20 +78,50 @@ def _decide(observed: ClusterObservation, assessment: Assessment, now: datetime,
         annotate_pods=tuple(mark for mark in draft.annotations if mark.name not in draft.deletions),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
-        requeue_after_seconds=draft.requeue_after(),
+        requeue_after_seconds=_sooner(draft.requeue_after(), _idle_wait(assessment)),
     )
+
+
+def _is_to_be_deleted(assessment: Assessment) -> bool:
+    """Whether the idle policy deletes the cluster now: it is told in the status first, and still so."""
+    cluster, idleness = assessment.cluster, assessment.idleness
+    policy = cluster.spec.idle_policy
+    if policy is None or policy.action != "Delete" or idleness is None or not idleness.is_due:
+        return False
+    told = conditions.find(cluster.status.conditions, ConditionType.IDLE)
+    return told is not None and told.reason == Reason.IDLE_TIMEOUT
+
+
+def _itself(observed: ClusterObservation) -> ObjectRef:
+    metadata = observed.cluster.metadata
+    return ObjectRef(API_VERSION, observed.cluster.kind, metadata.name, metadata.uid)
+
+
+def _deletion_event(assessment: Assessment) -> EventRecord:
+    text = assessment.idleness.fact.message if assessment.idleness else ""
+    return EventRecord("Normal", Reason.IDLE_TIMEOUT, text, Action.SCALE_DOWN)
+
+
+def _idle_wait(assessment: Assessment) -> float | None:
+    """When the idle policy has to be looked at again."""
+    left = assessment.idleness.ends_in_seconds if assessment.idleness else None
+    return None if left is None else max(REQUEUE_SECONDS_MIN, left)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((wait for wait in (one, other) if wait is not None), default=None)
 
 
 def _suspend(assessment: Assessment, now: datetime) -> Plan:
     """Give all pods up. That it has begun is in the status first, so that it is finished whatever comes between."""
     suspended = conditions.find(assessment.cluster.status.conditions, ConditionType.SUSPENDED)
-    if suspended is None or suspended.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
+    if suspended is None or suspended.reason not in BEGUN:
         return Plan(requeue_after_seconds=REQUEUE_SECONDS_MIN)
     pods = [worker.pod for worker in assessment.workers] + list(assessment.ended)
     if assessment.head_pod and not assessment.head_pod.is_deleting:
         pods.append(assessment.head_pod)
     waits = waits_for_hanging(assessment, now)
-    if not assessment.cluster.spec.suspend and not has_pods(assessment):
+    if suspended.reason in (Reason.SUSPENDING, Reason.SUSPENDING_IDLE) and not has_pods(assessment):
         waits.append(REQUEUE_SECONDS_MIN)
     return Plan(
         delete_pods=tuple(PodDeletion(pod.name, pod.uid, Reason.SUSPENDED) for pod in pods),

@@ -27,13 +27,13 @@ from shoal_operator.domain.cluster.assessment import (
     assess,
     hanging_text,
     has_pods,
-    is_suspended,
     missing_hosts,
     pod_text,
 )
 from shoal_operator.domain.cluster.blocking import group_blockage, invalid_template, pod_blockage, workers_ready
 from shoal_operator.domain.cluster.certificates import with_certificate_facts
 from shoal_operator.domain.cluster.head_life import failures, loop_text
+from shoal_operator.domain.cluster.idleness import BEGUN, Suspension, suspension_facts
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
@@ -98,6 +98,7 @@ def cluster_status(
                 draining=sum(group.draining for group in groups),
             ),
             worker_groups=groups,
+            idle_since=assessment.idleness.since if assessment.idleness else None,
             head=HeadStatus(
                 pod_name=head_pod_name(name),
                 service_name=head_service_name(name),
@@ -153,7 +154,7 @@ def first_blocking(facts: Sequence[Condition]) -> Condition | None:
     if invalid and invalid.status == TRUE:
         return invalid
     suspended = conditions.find(facts, ConditionType.SUSPENDED)
-    if suspended and suspended.reason in (Reason.SUSPENDED, Reason.SUSPENDING):
+    if suspended and suspended.reason in BEGUN:
         return suspended
     progressing = conditions.find(facts, ConditionType.PROGRESSING)
     if progressing and progressing.reason == Reason.WRITE_REFUSED:
@@ -188,7 +189,7 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
     hosts = {group.name: group.hosts_per_replica for group in assessment.cluster.spec.worker_groups}
     for change in assessment.rollout.groups:
         coming[change.group] += len(change.replace) * hosts[change.group]
-    if not assessment.problems and not is_suspended(assessment.cluster):
+    if not assessment.problems and not assessment.suspension:
         for replica in assessment.replicas:
             coming[replica.group] += len(missing_hosts(assessment.cluster, replica))
     given_up = {removal.pod_name for removal in assessment.scaling.cancel} if assessment.head else set()
@@ -218,7 +219,7 @@ def _facts(
 ) -> list[Fact]:
     cluster = observed.cluster
     head_ready = _head_ready(assessment)
-    reachable = _head_reachable(observed)
+    reachable = _head_reachable(observed, assessment.suspension)
     facts = [
         _ready(assessment, head_ready, reachable, groups),
         head_ready,
@@ -236,24 +237,17 @@ def _facts(
         facts.append(Fact(ConditionType.INVALID_SPEC, TRUE, template.reason, template.message))
     elif ConditionType.INVALID_SPEC in known:
         facts.append(Fact(ConditionType.INVALID_SPEC, FALSE, Reason.VALID))
-    suspended = _suspended(assessment, ConditionType.SUSPENDED in known)
-    return [*facts, suspended] if suspended else facts
+    facts += suspension_facts(assessment.cluster, assessment.suspension, assessment.idleness, _pods_left(assessment))
+    return facts
 
 
-def _suspended(assessment: Assessment, was_told: bool) -> Fact | None:
-    """The condition Suspended: its reason Suspending keeps a suspension going that has begun."""
-    kind, cluster = ConditionType.SUSPENDED, assessment.cluster
-    if is_suspended(cluster) and has_pods(assessment):
-        pods = [*assessment.leaving, *([assessment.head_pod] if assessment.head_pod else [])]
-        stuck = next((f"; {hanging_text(pod)}" for pod in pods if pod.name in assessment.hanging), "")
-        return Fact(kind, FALSE, Reason.SUSPENDING, f"pods are being deleted; all go before new ones come{stuck}")
-    if cluster.spec.suspend:
-        begun = conditions.find(cluster.status.conditions, kind)
-        if begun is None or begun.reason not in (Reason.SUSPENDING, Reason.SUSPENDED):
-            return Fact(kind, FALSE, Reason.SUSPENDING, "spec.suspend is true; there is no pod to delete")
-        text = "spec.suspend is true; set it to false to bring the pods back"
-        return Fact(kind, TRUE, Reason.SUSPENDED, text)
-    return Fact(kind, FALSE, Reason.NOT_SUSPENDED) if was_told else None
+def _pods_left(assessment: Assessment) -> str | None:
+    """What is to be said of the pods that a suspension has not taken away yet; None when there are none."""
+    if not has_pods(assessment):
+        return None
+    pods = [*assessment.leaving, *([assessment.head_pod] if assessment.head_pod else [])]
+    stuck = next((f"; {hanging_text(pod)}" for pod in pods if pod.name in assessment.hanging), "")
+    return f"pods are being deleted; all go before new ones come{stuck}"
 
 
 def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Sequence[WorkerGroupStatus]) -> Fact:
@@ -261,8 +255,8 @@ def _ready(assessment: Assessment, head_ready: Fact, reachable: Fact, groups: Se
     if assessment.problems:
         text = "; ".join(str(problem) for problem in assessment.problems)
         return Fact(kind, FALSE, Reason.INVALID_SPEC, text)
-    if is_suspended(assessment.cluster):
-        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    if assessment.suspension:
+        return Fact(kind, FALSE, Reason.SUSPENDED, assessment.suspension.text)
     fact, template = _ready_by_pods(assessment, head_ready, reachable, groups), invalid_template(assessment)
     if template is not None and (fact.status != TRUE or _has_no_pod_of_refused(assessment, groups)):
         return Fact(kind, FALSE, template.reason, template.message)
@@ -307,8 +301,8 @@ def _head_fact(assessment: Assessment) -> Fact:
     name = head_pod_name(assessment.cluster.metadata.name)
     if assessment.problems and pod is None:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "no head is started from an invalid spec")
-    if is_suspended(assessment.cluster) and pod is None:
-        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+    if assessment.suspension and pod is None:
+        return Fact(kind, FALSE, Reason.SUSPENDED, assessment.suspension.text)
     ended = next((item for item in assessment.ended if item.name == name), None)
     if pod is None and ended is not None and ended.head_attempt > 1:
         return Fact(kind, FALSE, Reason.HEAD_CRASH_LOOP, loop_text(ended, pod_text(ended)))
@@ -343,10 +337,10 @@ def _head_missing(assessment: Assessment, name: str) -> Fact:
     return Fact(kind, FALSE, Reason.HEAD_STARTING, f"pod {name} is being created")
 
 
-def _head_reachable(observed: ClusterObservation) -> Fact:
+def _head_reachable(observed: ClusterObservation, suspension: Suspension | None) -> Fact:
     kind, head = ConditionType.HEAD_REACHABLE, observed.head
-    if is_suspended(observed.cluster):
-        return Fact(kind, UNKNOWN, Reason.SUSPENDED, "spec.suspend is true")
+    if suspension:
+        return Fact(kind, UNKNOWN, Reason.SUSPENDED, suspension.text)
     if head is None and observed.head_problem:
         text = f"the head does not answer: {observed.head_problem}"
         return Fact(kind, FALSE, Reason.HEAD_UNREACHABLE, text)
@@ -383,11 +377,11 @@ def _progressing(assessment: Assessment, plan: Plan, groups: Sequence[WorkerGrou
     kind = ConditionType.PROGRESSING
     if assessment.problems:
         return Fact(kind, FALSE, Reason.INVALID_SPEC, "nothing is done with an invalid spec")
-    if is_suspended(assessment.cluster):
+    if assessment.suspension:
         left = len(plan.delete_pods) + len(assessment.leaving) + (assessment.head_pod is not None)
         if left:
             return Fact(kind, TRUE, Reason.SUSPENDING, "pods are being deleted")
-        return Fact(kind, FALSE, Reason.SUSPENDED, "spec.suspend is true")
+        return Fact(kind, FALSE, Reason.SUSPENDED, assessment.suspension.text)
     pending = {group.name: group.pending for group in groups if group.pending}
     if pending:
         text = "starting " + ", ".join(f"{count} of group `{name}`" for name, count in pending.items())

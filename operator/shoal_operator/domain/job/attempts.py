@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.head import HeadView, JobState, JobView
 from shoal_operator.domain.job.observed import JobObservation
 from shoal_operator.domain.job.progress import Progress, Stage, owns_cluster, row_of
@@ -74,7 +75,7 @@ def _next_attempt(start: Progress, observed: JobObservation, now: datetime) -> P
 def _out_of_sight(start: Progress, observed: JobObservation) -> Progress:
     """A submitted program whose head says nothing now: silence is no verdict, what was said stands."""
     waits = before_submission(start, observed)
-    if observed.cluster is None or observed.cluster.spec.suspend:
+    if observed.cluster is None or rests(observed.cluster):
         return waits  # its head is being given up: whatever ran there has ended, or is about to
     if not conditions.is_true(observed.job.status.conditions, ConditionType.RUNNING):
         return waits

@@ -12,6 +12,7 @@ from typing import Final
 
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.job.observed import SUBMITTING, JobObservation, cluster_name_of
 from shoal_operator.domain.job.progress import head_answers, live_rows
 from shoal_operator.domain.labels import STOP_PROGRAM
@@ -29,7 +30,7 @@ def plan_deletion(observed: JobObservation, now: datetime) -> Plan:
     if STOP_PROGRAM not in job.metadata.finalizers:
         return Plan()
     cluster = observed.cluster
-    gone = cluster is None or cluster.metadata.deletion_timestamp is not None or cluster.spec.suspend
+    gone = cluster is None or cluster.metadata.deletion_timestamp is not None or rests(cluster)
     live = live_rows(observed)
     if gone or (head_answers(observed) and not live) or not _was_submitted(observed):
         return Plan(finalizers=without_stop(job))

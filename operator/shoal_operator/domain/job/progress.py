@@ -13,6 +13,7 @@ from enum import StrEnum
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.api.problems import Problem
 from shoal_operator.domain import conditions
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.head import JobView
 from shoal_operator.domain.job.observed import JobObservation
 from shoal_operator.domain.labels import ROLE_HEAD
@@ -108,7 +109,7 @@ def nothing_can_run(observed: JobObservation) -> bool:
     suspended = conditions.find(cluster.status.conditions, ConditionType.SUSPENDED)
     told = suspended is not None and suspended.status == conditions.TRUE
     has_head = any(pod.role == ROLE_HEAD and not pod.has_ended for pod in observed.pods)
-    return cluster.spec.suspend and told and not has_head
+    return rests(cluster) and told and not has_head
 
 
 def head_answers(observed: JobObservation) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster
+from shoal_operator.domain.cluster.idleness import rests
 from shoal_operator.domain.head import HeadView
 from shoal_operator.domain.labels import CLUSTER, ROLE, ROLE_HEAD, cluster_labels
 from shoal_operator.domain.manifests.owners import child_metadata, with_applied_hash
@@ -29,7 +30,7 @@ def is_protected(cluster: ComputeCluster, head: HeadView | None, *, before: bool
         head: the last word of the head.
         before: whether it is kept from them already. That stays while nobody can say if the head is busy.
     """
-    if cluster.spec.suspend or cluster.spec.disruption_policy == "Never":
+    if rests(cluster) or cluster.spec.disruption_policy == "Never":
         return False
     if cluster.spec.disruption_policy == "Always":
         return True
