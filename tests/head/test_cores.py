@@ -61,6 +61,53 @@ class TestMembership:
         members.session_broke("n", member.session, 15)
         assert member.idle_seconds(16) == 0
 
+    def test_who_says_nothing_for_too_long_is_lost_like_a_broken_connection(self):
+        members = Membership(grace_seconds=10, silence_seconds=30)
+        first = members.register(NodeInfo("n", "ip", 1, ONE), 0)
+        assert members.reports_every_seconds(first.info) == 5
+        assert members.next_deadline() == 30
+        assert members.heard("n", first.session, 25) is first
+        assert members.fall_silent(30) == []
+        assert members.next_deadline() == 55
+        assert members.fall_silent(54.9) == []
+        assert members.fall_silent(55.1) == [first]
+        assert (first.takes_work, first.alive) == (False, True)
+        assert not members.session_broke("n", first.session, 60)  # the session that the head ended: not once more
+        assert members.fall_silent(60) == []
+        assert members.next_deadline() == 65.1
+        assert members.expire(65.1) == ["n"]
+        assert first.reason == "it said nothing for 30 s and did not come back within 10 s"
+        assert members.heard("n", first.session, 66) is None
+        with pytest.raises(MembershipError, match="start it again"):
+            members.register(NodeInfo("n", "ip", 1, ONE), 66)
+
+    def test_a_silent_node_that_comes_back_in_time_stays(self):
+        members = Membership(grace_seconds=10, silence_seconds=30)
+        first = members.register(NodeInfo("n", "ip", 1, ONE), 0)
+        old = first.session
+        assert members.fall_silent(30) == [first]
+        assert members.register(NodeInfo("n", "ip", 1, ONE), 39) is first
+        assert first.takes_work
+        assert members.heard("n", old, 40) is None
+        assert (members.expire(60), members.fall_silent(68.9)) == ([], [])
+        assert members.fall_silent(69) == [first]
+        assert members.session_broke("n", first.session, 70) is False
+
+    def test_a_head_that_stood_still_itself_calls_nobody_silent(self):
+        members = Membership(silence_seconds=30)
+        members.register(NodeInfo("n", "ip", 1, ONE), 0)
+        assert members.next_deadline() == 30
+        assert members.fall_silent(100) == []
+        assert members.next_deadline() == 130
+        assert [m.info.node_id for m in members.fall_silent(130)] == ["n"]
+
+    def test_silence_says_nothing_about_the_heads_own_node_or_one_that_is_awaited(self):
+        members = Membership(silence_seconds=30)
+        head = members.register(NodeInfo("h", "ip", 1, ONE, is_head=True), 0)
+        members.restore(NodeInfo("n", "ip", 1, ONE), 0)
+        assert members.reports_every_seconds(head.info) == 0
+        assert members.fall_silent(1000) == []
+
     def test_limits(self):
         members = Membership(max_sessions=1)
         session = members.register(NodeInfo("a", "ip", 1, ONE), 0).session

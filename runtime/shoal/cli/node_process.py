@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from shoal.cli.session_directory import SessionDirectory, sweep
 from shoal.cli.start import StartOptions
 from shoal.cli.token_file import read_token
+from shoal.core.membership import GRACE_SECONDS, Membership
 from shoal.head.journal import Journal
 from shoal.head.local_link import LocalLink
 from shoal.head.service import HeadService
@@ -90,7 +91,9 @@ class NodeProcess:
         )
         if options.head:
             self._packages = PackageStore(self._state_directory() / "head")
-            self._head = HeadService(self._packages, journal=self._open_journal())
+            silence = options.silence_seconds
+            members = Membership(min(GRACE_SECONDS, silence), silence_seconds=silence)
+            self._head = HeadService(self._packages, members, self._open_journal())
         self._agent = NodeAgent(self._reactor, config, self._make_link, self._agent_stopped)
         self._agent.start()
         if self._head is not None and not options.local:

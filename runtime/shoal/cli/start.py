@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal.core.membership import SILENCE_SECONDS
 from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CONTROL_PORT: Final = 7380
 FRAMES_PORT: Final = 7381
 HEAD_TIMEOUT_SECONDS: Final = 600.0
+LEAST_SILENCE_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 20.0
 DEFAULT_OBJECT_STORE_BYTES: Final = 1 << 30
 MEMORY_SHARE: Final = 0.7
@@ -50,6 +52,7 @@ class StartOptions:
     session_dir: str = ""
     object_store_bytes: int = DEFAULT_OBJECT_STORE_BYTES
     state_dir: str = ""
+    silence_seconds: float = SILENCE_SECONDS
     head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS
     drain_seconds: float = DRAIN_SECONDS
     owner_pid: int = 0
@@ -77,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--group", default="", help="worker group of this node")
     add("--session-dir", default="", help="directory of this process (default: a new one)")
     add("--state-dir", default="", metavar="DIR", help="with --head: keep what must outlive the head's process here")
+    silence = "with --head: a node that says nothing for so long is lost (default: %(default)g)"
+    add("--silence-seconds", type=float, default=SILENCE_SECONDS, help=silence)
     add("--head-timeout-seconds", type=float, default=HEAD_TIMEOUT_SECONDS, help="end when the head is away for longer")
     add("--drain-seconds", type=float, default=DRAIN_SECONDS, help="of a worker: how long SIGTERM lets tasks finish")
     for hidden in ("--owner-pid", "--lifeline-fd", "--ready-fd"):
@@ -111,6 +116,8 @@ def parse(argv: Sequence[str]) -> StartOptions:
         parser.error("--local is for --head")
     if given["state_dir"] and (given["local"] or not given["head"]):
         parser.error("--state-dir is for --head, and not for --local")
+    if given["silence_seconds"] < LEAST_SILENCE_SECONDS:
+        parser.error(f"--silence-seconds is at least {LEAST_SILENCE_SECONDS:g}, got {given['silence_seconds']:g}")
     if not given["local"] and not given["token_file"]:
         parser.error("--token-file is needed: everything on the network is authenticated")
     try:

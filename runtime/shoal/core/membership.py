@@ -1,6 +1,7 @@
 """Which nodes the cluster has, as the head believes it: a pure state machine over sessions, reports and time.
 
-A node is a member from its registration until its session said goodbye or stayed broken for the grace period.
+A node is a member from its registration until its session said goodbye or stayed broken for the grace period. A session
+is broken also when nothing was heard on it for the time of silence: a frozen process keeps its connections.
 A node id that died is never a member again: its actors may live elsewhere by now, so the process has to end.
 
 Invariant: messages of a session that was replaced change nothing; a dead node stays dead; a drain never
@@ -20,6 +21,10 @@ DrainState = Literal["active", "draining", "drained"]
 
 GRACE_SECONDS: Final = 10.0
 """How long a node may be without a session before it counts as dead."""
+SILENCE_SECONDS: Final = 30.0
+"""A session on which nothing was heard for so long is broken, whatever the network says of it."""
+REPORTS_IN_SILENCE: Final = 6
+"""Reports that a node has to miss until then."""
 RESTORE_GRACE_SECONDS: Final = 60.0
 """The same for nodes that a restarted head knows from its state file: they have to find the new head first."""
 DEAD_KEPT_SECONDS: Final = 300.0
@@ -56,6 +61,7 @@ class NodeStatus:
 class Member:
     """One node. ``lost_at`` is when its session broke; ``died_at`` when it was declared dead.
 
+    ``heard_at``: when anything came from it last. ``silent``: that was too long ago, which is why its session broke.
     ``awaited``: it is known from an earlier head process and has not reported to this one yet.
     """
 
@@ -63,11 +69,13 @@ class Member:
     session: int
     status: NodeStatus
     reported_at: float
+    heard_at: float
     lost_at: float | None = None
     died_at: float | None = None
     reason: str = ""
     drain_requested: bool = False
     awaited: bool = False
+    silent: bool = False
 
     @property
     def alive(self) -> bool:
@@ -99,11 +107,23 @@ class Membership:
     """All nodes that are or were members.
 
     Time is an argument: seconds of any clock that only goes forward.
+
+    Args:
+        grace_seconds: how long a node may be without a session before it counts as dead.
+        max_sessions: the most nodes.
+        silence_seconds: see ``SILENCE_SECONDS``.
     """
 
-    def __init__(self, grace_seconds: float = GRACE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
+    def __init__(
+        self,
+        grace_seconds: float = GRACE_SECONDS,
+        max_sessions: int = MAX_SESSIONS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
         self._members: dict[str, Member] = {}
         self._grace = grace_seconds
+        self._silence = silence_seconds
+        self._silence_due: float | None = None
         self._max_sessions = max_sessions
         self._sessions = 0
         self._forgotten: list[str] = []
@@ -120,6 +140,10 @@ class Membership:
         """Members in the order in which they joined."""
         return [member for member in self._members.values() if member.alive]
 
+    def reports_every_seconds(self, info: NodeInfo) -> float:
+        """How often a node has to report, news or not; 0: only news. A head's own node lives and ends with the head."""
+        return 0.0 if info.is_head else self._silence / REPORTS_IN_SILENCE
+
     def register(self, info: NodeInfo, now: float) -> Member:
         """A session begins. Returns the member; its ``session`` number names this session from now on.
 
@@ -135,10 +159,11 @@ class Membership:
             raise MembershipError("Full", f"the cluster has {self._max_sessions} nodes already, the most a head takes")
         self._sessions += 1
         if known is None:
-            known = Member(info, self._sessions, NodeStatus(info.total), now)
+            known = Member(info, self._sessions, NodeStatus(info.total), now, now)
             self._members[info.node_id] = known
         else:
             known.info, known.session, known.lost_at = info, self._sessions, None
+            known.heard_at, known.silent = now, False
         return known
 
     def restore(self, info: NodeInfo, now: float, dead_reason: str = "", *, draining: bool = False) -> None:
@@ -146,7 +171,7 @@ class Membership:
 
         Nothing is placed on it while it is awaited; its room counts as free, so that nobody asks for more.
         """
-        member = Member(info, 0, NodeStatus(info.total), now, lost_at=now, awaited=True, drain_requested=draining)
+        member = Member(info, 0, NodeStatus(info.total), now, now, lost_at=now, awaited=True, drain_requested=draining)
         self._members[info.node_id] = member
         if dead_reason:
             self.declare_dead(info.node_id, dead_reason, now)
@@ -160,6 +185,13 @@ class Membership:
         forgotten, self._forgotten = self._forgotten, []
         return forgotten
 
+    def heard(self, node_id: str, session: int, now: float) -> Member | None:
+        """Something came in a session; its node, or None when the session is an old one or the node is dead."""
+        member = self._current(node_id, session)
+        if member is not None:
+            member.heard_at = now
+        return member
+
     def report(self, node_id: str, session: int, status: NodeStatus, now: float) -> bool:
         """Take a report; False when it is of an old session or a dead node."""
         member = self._current(node_id, session)
@@ -172,9 +204,9 @@ class Membership:
         return True
 
     def session_broke(self, node_id: str, session: int, now: float) -> bool:
-        """A session ended without goodbye; the grace period begins."""
+        """A session ended without goodbye; the grace period begins, if it has not yet."""
         member = self._current(node_id, session)
-        if member is None:
+        if member is None or member.lost_at is not None:
             return False
         member.lost_at = now
         return True
@@ -193,6 +225,21 @@ class Membership:
         member.status = NodeStatus(ResourceSet(), drain_state=member.status.drain_state)
         return True
 
+    def fall_silent(self, now: float) -> list[Member]:
+        """Break sessions on which nothing was heard for too long. Returns their nodes; the grace period begins."""
+        due, self._silence_due = self._silence_due, None
+        if due is not None and now >= due + self._silence / REPORTS_IN_SILENCE:
+            # Who asks is late: it stood still itself, and has not heard yet what came in the meantime.
+            for member in self._watched():
+                member.heard_at = now
+        silent = [member for member in self._watched() if now >= member.heard_at + self._silence]
+        for member in silent:
+            member.lost_at, member.silent = now, True
+        return silent
+
+    def _watched(self) -> list[Member]:
+        return [m for m in self._members.values() if m.alive and m.lost_at is None and not m.info.is_head]
+
     def expire(self, now: float) -> list[str]:
         """Declare nodes dead whose grace is over, forget those long dead. Returns the ids that died."""
         died = [
@@ -201,16 +248,19 @@ class Membership:
             if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace_of(member)
         ]
         for node_id in died:
-            grace = self._grace_of(self._members[node_id])
-            self.declare_dead(node_id, f"its connection broke and did not come back within {grace:g} s", now)
+            member = self._members[node_id]
+            what = f"it said nothing for {self._silence:g} s" if member.silent else "its connection broke"
+            self.declare_dead(node_id, f"{what} and did not come back within {self._grace_of(member):g} s", now)
         self._forget(now)
         return died
 
     def next_deadline(self) -> float | None:
-        """When ``expire`` has something to do next."""
+        """When ``fall_silent`` or ``expire`` has something to do next."""
+        self._silence_due = min((m.heard_at + self._silence for m in self._watched()), default=None)
         lost = [m for m in self._members.values() if m.alive and m.lost_at is not None]
         times = [(m.lost_at or 0.0) + self._grace_of(m) for m in lost]
         times += [m.died_at + DEAD_KEPT_SECONDS for m in self._members.values() if m.died_at is not None]
+        times += [self._silence_due] if self._silence_due is not None else []
         return min(times, default=None)
 
     def _grace_of(self, member: Member) -> float:

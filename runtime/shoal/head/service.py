@@ -206,7 +206,7 @@ class HeadService:
                 raise SessionRefused(error.kind, str(error)) from error
             except ValueError as error:
                 raise SessionRefused("Invalid", f"malformed registration: {error}") from error
-            deliver(node_pb2.HeadMessage(welcome=self._welcome()))
+            deliver(node_pb2.HeadMessage(welcome=self._welcome(member)))
             self._sessions.open(info.node_id, Session(member.session, deliver, end))
             instructions: list[Instruction] = []
             for failed in register.failed_actors:
@@ -221,9 +221,14 @@ class HeadService:
             self._membership_changed()
         return NodeSession(self, info.node_id, member.session)
 
-    def _welcome(self) -> node_pb2.Welcome:
+    def _welcome(self, member: Member) -> node_pb2.Welcome:
         head = next((m.info.node_id for m in self._members.alive() if m.info.is_head), "")
-        return node_pb2.Welcome(session=self.incarnation, head_node_id=head, cluster_id=self._journal.cluster_id)
+        return node_pb2.Welcome(
+            session=self.incarnation,
+            head_node_id=head,
+            cluster_id=self._journal.cluster_id,
+            reports_every_seconds=self._members.reports_every_seconds(member.info),
+        )
 
     def session_ended(self, node_id: str, number: int, goodbye: str) -> None:
         """A session is over; with a ``goodbye`` the node is dead at once, without it the grace begins."""
@@ -240,8 +245,8 @@ class HeadService:
         """One message of a session. Raises ValueError when it is malformed."""
         now = time.monotonic()
         with self._lock:
-            member = self._members.get(node_id)
-            if member is None or not member.alive or member.session != number:
+            member = self._members.heard(node_id, number, now)
+            if member is None:
                 return
             kind = message.WhichOneof("body")
             if kind not in {"driver_report", "driver_output"}:
@@ -344,6 +349,7 @@ class HeadService:
 
     def _guarded_turn(self, now: float) -> float | None:
         with self._lock:
+            self._end_silent(now)
             for node_id in self._members.expire(now):
                 self._node_died(node_id, now)
             self._journal.nodes_forgotten(self._members.take_forgotten())
@@ -363,6 +369,11 @@ class HeadService:
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
             times += [self.drivers.next_deadline(), self._room.next_deadline()]
             return min((due for due in times if due is not None), default=None)
+
+    def _end_silent(self, now: float) -> None:
+        for member in self._members.fall_silent(now):
+            self._sessions.end(member.info.node_id, member.session, "this node said nothing for too long")
+            self._membership_changed()
 
     def _place(self, now: float) -> None:
         instructions = self._actors.place(self._candidates(now), now)

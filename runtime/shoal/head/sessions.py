@@ -58,6 +58,13 @@ class SessionBook:
         if session is not None and session.number == number:
             del self._sessions[node_id]
 
+    def end(self, node_id: str, number: int, reason: str) -> None:
+        """Close a session from this side, unless a newer one took its place."""
+        session = self._sessions.get(node_id)
+        if session is not None and session.number == number:
+            del self._sessions[node_id]
+            session.end(reason)
+
     def send(self, node_id: str, message: node_pb2.HeadMessage) -> None:
         """To one node, if it has a session."""
         session = self._sessions.get(node_id)

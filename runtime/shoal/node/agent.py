@@ -98,8 +98,7 @@ class NodeAgent:
         self.store = StoreService(reactor, config, self.peers, self.clients, self.changed)
         self._cluster = ClusterWatch(reactor, self.leases.update_view, self._node_lost)
         self.counts = TaskCounts(self._send_counts)
-        refresh = config.frames_port is not None
-        self.reporter = Reporter(reactor, lambda: self.link, self._state, refresh=refresh)
+        self.reporter = Reporter(reactor, lambda: self.link, self._state)
         self._services = Services(self)
         self.link = make_link(
             LinkEvents(self._registration, self._on_head_message, self._on_connected, self._on_refused)
@@ -351,6 +350,7 @@ class NodeAgent:
     def _on_head_message(self, message: node_pb2.HeadMessage) -> None:
         match message.WhichOneof("body"):
             case "welcome":
+                self.reporter.report_every(message.welcome.reports_every_seconds)
                 if self._cluster.welcomed(message.welcome.session):
                     self.actors.subscribe_again()
             case "view":

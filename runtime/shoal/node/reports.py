@@ -1,7 +1,7 @@
-"""What the node tells the head about itself: on change, coalesced, and while it is idle once in a while.
+"""What the node tells the head about itself: on change, coalesced, and as often as the head asked for.
 
-Invariant: the last report sent always describes the node's state of at most ``COALESCE_SECONDS`` ago (idle
-seconds aside).
+Invariants: the last report sent always describes the node's state of at most ``COALESCE_SECONDS`` ago (idle
+seconds aside); a head that asked for it hears from a node whose reactor runs, news or not.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shoal.core.demand import NodeDemand
 from shoal.resources import ResourceSet
-from shoal.wire.reactor import Reactor
+from shoal.wire.reactor import Reactor, Timer
 
 if TYPE_CHECKING:
     from shoal.protocol.link import HeadLink
 
 COALESCE_SECONDS: Final = 0.05
-IDLE_REFRESH_SECONDS: Final = 1.0
 DrainState = str
 
 
@@ -66,16 +65,14 @@ class Reporter:
         reactor: the agent's.
         link: to the head.
         state: gives the state now.
-        refresh: whether an idle node repeats its report, so that the head sees for how long.
     """
 
-    def __init__(
-        self, reactor: Reactor, link: Callable[[], HeadLink], state: Callable[[], State], *, refresh: bool
-    ) -> None:
+    def __init__(self, reactor: Reactor, link: Callable[[], HeadLink], state: Callable[[], State]) -> None:
         self._reactor = reactor
         self._link = link
         self._state = state
-        self._refresh = refresh
+        self._every_seconds, self._sent_at = 0.0, 0.0
+        self._again: Timer | None = None
         self._planned = False
         self._last: State | None = None
         self._idle_since: float | None = None
@@ -92,6 +89,25 @@ class Reporter:
         self._last = None
         self.changed()
 
+    def report_every(self, seconds: float) -> None:
+        """The head wants to hear from the node at least this often; 0: only news."""
+        if self._again is not None:
+            self._again.cancel()
+        self._every_seconds, self._again = seconds, None
+        if seconds > 0:
+            self._look_again(seconds)
+
+    def _look_again(self, seconds: float) -> None:
+        self._again = self._reactor.call_later(seconds, self._say_something)
+
+    def _say_something(self) -> None:
+        if self._closed:
+            return
+        left = self._sent_at + self._every_seconds - time.monotonic()
+        self._look_again(left if left > 0 else self._every_seconds)
+        if left <= 0:
+            self.send()
+
     def _on_time(self) -> None:
         self._planned = False
         if not self._closed:
@@ -106,8 +122,6 @@ class Reporter:
         now = time.monotonic()
         if state.activity.idle and self._idle_since is None:
             self._idle_since = now
-            if self._refresh:
-                self._reactor.call_later(IDLE_REFRESH_SECONDS, lambda: self._repeat(now))
         elif not state.activity.idle:
             self._idle_since = None
         if state == self._last and not always:
@@ -118,12 +132,7 @@ class Reporter:
         activity = ", ".join(part for part in (str(state.activity), ends) if part)
         message = report(state.available, state.demands, idle_seconds, activity, state.drain_state)
         self._link().send(node_pb2.NodeMessage(report=message))
-
-    def _repeat(self, idle_since: float) -> None:
-        if self._closed or self._idle_since != idle_since:
-            return
-        self.send()
-        self._reactor.call_later(IDLE_REFRESH_SECONDS, lambda: self._repeat(idle_since))
+        self._sent_at = now
 
     def close(self) -> None:
         """Say no more."""

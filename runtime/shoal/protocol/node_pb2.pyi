@@ -206,14 +206,16 @@ class NodeMessage(_message.Message):
     def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., driver_report: _Optional[_Union[DriverReport, _Mapping]] = ..., driver_output: _Optional[_Union[DriverOutput, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("session", "head_node_id", "cluster_id")
+    __slots__ = ("session", "head_node_id", "cluster_id", "reports_every_seconds")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     HEAD_NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_EVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     session: str
     head_node_id: str
     cluster_id: str
-    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ..., cluster_id: _Optional[str] = ...) -> None: ...
+    reports_every_seconds: float
+    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ..., cluster_id: _Optional[str] = ..., reports_every_seconds: _Optional[float] = ...) -> None: ...
 
 class ClusterNode(_message.Message):
     __slots__ = ("address", "total", "available", "labels", "alive", "draining")
@@ -374,7 +376,14 @@ class HeadMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ..., start_driver: _Optional[_Union[StartDriver, _Mapping]] = ..., stop_driver: _Optional[_Union[StopDriver, _Mapping]] = ..., forget_driver: _Optional[_Union[ForgetDriver, _Mapping]] = ...) -> None: ...
 
 class CreateActorRequest(_message.Message):
-    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle")
+    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle", "label_selector")
+    class LabelSelectorEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     OWNER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -387,6 +396,7 @@ class CreateActorRequest(_message.Message):
     DETACHED_FIELD_NUMBER: _ClassVar[int]
     CREATION_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     job_id: str
     owner_node_id: str
@@ -399,7 +409,8 @@ class CreateActorRequest(_message.Message):
     detached: bool
     creation: bytes
     handle: bytes
-    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ...) -> None: ...
+    label_selector: _containers.ScalarMap[str, str]
+    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class CreateActorReply(_message.Message):
     __slots__ = ("created", "message")
@@ -494,6 +505,16 @@ class KvReply(_message.Message):
     value: bytes
     keys: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, found: _Optional[bool] = ..., value: _Optional[bytes] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RequestResourcesRequest(_message.Message):
+    __slots__ = ("floors",)
+    FLOORS_FIELD_NUMBER: _ClassVar[int]
+    floors: _containers.RepeatedCompositeFieldContainer[_head_pb2.Demand]
+    def __init__(self, floors: _Optional[_Iterable[_Union[_head_pb2.Demand, _Mapping]]] = ...) -> None: ...
+
+class RequestResourcesReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ()

@@ -74,6 +74,11 @@ class ClusterStub:
                 request_serializer=shoal_dot_protocol_dot_node__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=shoal_dot_protocol_dot_node__pb2.ListNodesReply.FromString,
                 _registered_method=True)
+        self.RequestResources = channel.unary_unary(
+                '/shoal.protocol.v1.Cluster/RequestResources',
+                request_serializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -128,6 +133,12 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestResources(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +181,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=shoal_dot_protocol_dot_node__pb2.ListNodesRequest.FromString,
                     response_serializer=shoal_dot_protocol_dot_node__pb2.ListNodesReply.SerializeToString,
+            ),
+            'RequestResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestResources,
+                    request_deserializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -388,6 +404,33 @@ class Cluster:
             '/shoal.protocol.v1.Cluster/ListNodes',
             shoal_dot_protocol_dot_node__pb2.ListNodesRequest.SerializeToString,
             shoal_dot_protocol_dot_node__pb2.ListNodesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Cluster/RequestResources',
+            shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.SerializeToString,
+            shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from shoal.core.membership import SILENCE_SECONDS
 from shoal.exceptions import SystemFailureError
 
 START_SECONDS: Final = 30.0
@@ -64,6 +65,7 @@ class LocalCluster:
         head_cpus: logical CPUs of the head's node.
         state_dir: where the head keeps what outlives its process; empty: nowhere.
         tls_dir: with ca.crt, tls.crt and tls.key; empty: nothing between the nodes is encrypted.
+        silence_seconds: a node that says nothing for so long is lost.
 
     Raises:
         SystemFailureError: the head did not start; its output is on stderr.
@@ -75,8 +77,15 @@ class LocalCluster:
         ...     print(shoal.cluster_resources())
     """
 
-    def __init__(self, head_cpus: float = 0, tls_dir: str = "", state_dir: str = "") -> None:
+    def __init__(
+        self,
+        head_cpus: float = 0,
+        tls_dir: str = "",
+        state_dir: str = "",
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
         self._tls_dir, self._state_dir = tls_dir, state_dir
+        self._silence_seconds = silence_seconds
         self._head_cpus = head_cpus
         self._root = Path(tempfile.mkdtemp(prefix="shoal-c"))
         self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
@@ -138,7 +147,7 @@ class LocalCluster:
         return self.head
 
     def _start_head(self, ip: str | None) -> LocalNode:
-        role = ["--head", "--control-port", str(CONTROL_PORT)]
+        role = ["--head", "--control-port", str(CONTROL_PORT), "--silence-seconds", str(self._silence_seconds)]
         role += ["--state-dir", self._state_dir] if self._state_dir else []
         return self._start(role, self._head_cpus, {}, {}, None, ip)
 
