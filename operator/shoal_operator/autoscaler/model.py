@@ -22,8 +22,48 @@ class Demand:
     shape: ResourceSet
     count: int
     label_selector: Labels = ()
+    """Sorted pairs of label and expression: ``v``, ``!v``, ``in(a,b)``, ``!in(a,b)``."""
     kind: str = "task"
     examples: tuple[str, ...] = ()
+    recent_count: int = 0
+    """The largest count of a moment ago where that was more: nodes are added for ``count``, and none are removed that
+    ``recent_count`` would take. Less than ``count`` means nothing; ``count`` may be 0."""
+
+
+class GangStrategy(StrEnum):
+    """How the bundles of a gang are spread over nodes; Ray's words."""
+
+    PACK = "PACK"
+    """On few nodes, where that is possible."""
+    SPREAD = "SPREAD"
+    """On many nodes, where that is possible."""
+    STRICT_PACK = "STRICT_PACK"
+    """On one node."""
+    STRICT_SPREAD = "STRICT_SPREAD"
+    """Each on a node of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """``count`` equal bundles of a gang, each of which needs ``shape`` on one node."""
+
+    shape: ResourceSet
+    label_selector: Labels = ()
+    """As of a demand."""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """A placement group that waits: all of its bundles get a place, or none."""
+
+    gang_id: str
+    name: str
+    strategy: GangStrategy
+    bundles: tuple[Bundle, ...]
+    """Those that have no place yet."""
+    occupied_nodes: tuple[str, ...] = ()
+    """Ids of nodes that hold bundles of it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +106,8 @@ class Node:
     age_seconds: float = 0.0
     replica: str = ""
     """Which replica of its group the node is part of, in groups of several hosts."""
+    labels: Labels = ()
+    """Its own, beside those of its group; they win where both name one label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +126,42 @@ class ComingNode:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds over all groups."""
+    """Bounds over all groups. The head counts for neither."""
 
     max_nodes: int | None = None
+    max_resources: ResourceSet | None = None
+    """Of each resource that is named, so much in all groups together; others are not bounded."""
+
+
+class UpscalingMode(StrEnum):
+    """How fast a cluster grows."""
+
+    AGGRESSIVE = "Aggressive"
+    """The whole gap at once."""
+    CONSERVATIVE = "Conservative"
+    """As many nodes on their way as have joined, and ``Upscaling.step_nodes`` at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upscaling:
+    """The pace of growth that waiting work asks for; minimums are not held back by it."""
+
+    mode: UpscalingMode = UpscalingMode.AGGRESSIVE
+    step_nodes: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """A group gets no new nodes for a while, because its pods did not start. The shell remembers it."""
+
+    group: str
+    reason: str
+    until_seconds_from_now: float
+    """0 or less when it is over: then one replica is tried, and all of them when that one has joined."""
+    failures: int = 1
+    """How often in a row; the time doubles with each."""
+    probe: str = ""
+    """The pod that stays to show when the reason has gone; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +173,14 @@ class ScalingRequest:
     nodes: tuple[Node, ...] = ()
     coming: tuple[ComingNode, ...] = ()
     limits: Limits = Limits()
+    gangs: tuple[Gang, ...] = ()
+    floors: tuple[Demand, ...] = ()
+    """What programs asked the cluster to hold in all, used or not (``request_resources``)."""
+    upscaling: Upscaling = Upscaling()
+    cooldowns: tuple[Cooldown, ...] = ()
+    """As remembered from ``ScalingPlan.cooldowns``, with the time that has passed taken off."""
+    consolidation: bool = False
+    """Whether idle nodes go although waiting work would land there, if it fits elsewhere."""
 
 
 class Verdict(StrEnum):
@@ -132,6 +215,8 @@ class Unmet:
     """For people: "needs 8 CPU, group `small` offers at most 2"."""
     tried: tuple[GroupRefusal, ...]
     """Every group, in the order in which they were tried."""
+    gang: Gang | None = None
+    """The placement group that waits; ``demand`` is then the bundle that found no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +225,20 @@ class Waiting:
 
     demand: Demand
     count: int
+    gang: Gang | None = None
+    """As of ``Unmet``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made the planner ask for a node: a rule, and the work behind it."""
+
+    rule: str
+    """As ``Addition.reason``."""
+    text: str
+    """For people: "12 tasks of 1 CPU"."""
+    units: int = 0
+    """How many units of that work the added nodes take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +248,9 @@ class Addition:
     group: str
     count: int
     reason: str
-    """MinReplicas or Demand."""
+    """MinReplicas, Demand, PlacementGroup, RequestedResources or Probe."""
+    origins: tuple[Origin, ...] = ()
+    """What caused it, the most of it first; bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +262,8 @@ class Removal:
     node_id: str
     reason: str
     """Idle, OverLimit, NotNeeded."""
+    text: str = ""
+    """For people: the rule with its figures, "idle for 61 s of 60 s"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +278,9 @@ class ScalingPlan:
     unmet: tuple[Unmet, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     next_check_seconds: float | None = None
-    """When a node or pod will have been idle long enough, if nothing else happens."""
+    """When to ask again if nothing else happens: a node will have been idle long enough, a grace or a cool-down is
+    over, or the next step of a slow growth is due."""
+    cooldowns: tuple[Cooldown, ...] = ()
+    """What to remember for the next request."""
+    held_back: int = 0
+    """Nodes that ``Upscaling`` puts off to a later plan; work for them counts as waiting."""
