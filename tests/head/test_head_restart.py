@@ -117,6 +117,7 @@ def test_workers_actors_jobs_and_names_survive(cluster: LocalCluster, make_clien
         running = f"running-{turn}"
         client.submit("echo begun; exec sleep 1000", submission_id=running)
         until(partial(has_begun, client, running))
+        client.submit("true", submission_id=f"later-{turn}")  # answered when all before it is on disk, output too
         cluster.head.kill()
         cluster.restart_head()
 
