@@ -6,8 +6,8 @@ is never chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from shoal.resources import ResourceSet
@@ -24,6 +24,7 @@ class Candidate:
     total: ResourceSet
     available: ResourceSet
     actors: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(need: ResourceSet, nodes: Sequence[Candidate], prefer: str = "") -> str | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from shoal.core.bundles import Bundles, Holder, Want
 from shoal.core.demand import NodeDemand, aggregate
 from shoal.core.labels import Selector, matches
 from shoal.resources import ResourceSet
@@ -45,7 +46,10 @@ class NodeView:
 
 @dataclass(slots=True)
 class LeaseRequest:
-    """A request for a worker. ``backlog``: how many tasks wait for it, itself included."""
+    """A request for a worker. ``backlog``: how many tasks wait for it, itself included.
+
+    ``bundle``: placement group and index of the bundle (-1: any) whose room it takes, instead of the node's.
+    """
 
     request_id: str
     shape: ResourceSet
@@ -55,6 +59,7 @@ class LeaseRequest:
     selector: Selector = ()
     kind: str = "task"
     name: str = ""
+    bundle: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,6 @@ Decision = Grant | Spill | Reject
 _Class = tuple[ResourceSet, Selector, str, bool]
 
 
-@dataclass(slots=True)
-class _Holder:
-    shape: ResourceSet
-    job_id: str
-    blocked: bool = False
-
-
 class LeaseScheduler:
     """See the module. Times are seconds on one monotonic scale, given by the caller.
 
@@ -106,7 +104,8 @@ class LeaseScheduler:
         self.labels = dict(labels or {})
         self.draining = False
         self._free: dict[str, int] = dict(total)
-        self._holders: dict[str, _Holder] = {}
+        self._holders: dict[str, Holder] = {}
+        self.bundles = Bundles()
         self._queues: dict[_Class, deque[LeaseRequest]] = {}
         self._waiting: dict[str, tuple[LeaseRequest, float]] = {}
         self._others: dict[str, NodeView] = {}
@@ -127,7 +126,7 @@ class LeaseScheduler:
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return len(self._waiting)
+        return len(self._waiting) + self.bundles.waiting
 
     @property
     def waiting_here(self) -> int:
@@ -138,8 +137,12 @@ class LeaseScheduler:
             if request.shape.fits(self.total) and matches(request.selector, self.labels)
         )
 
-    def reserve(self, holder_id: str, shape: ResourceSet, job_id: str) -> dict[str, int]:
+    def reserve(
+        self, holder_id: str, shape: ResourceSet, job_id: str, bundle: tuple[str, int] | None = None
+    ) -> dict[str, int]:
         """Take resources for an actor. Returns what lacks (nothing was taken then); empty on success."""
+        if bundle is not None:
+            return self.bundles.take(holder_id, *bundle, shape, job_id)
         lacking = shape.lacks(self._free)
         if not lacking:
             self._take(holder_id, shape, job_id)
@@ -147,6 +150,8 @@ class LeaseScheduler:
 
     def release(self, holder_id: str, now: float) -> list[Decision]:
         """A lease or an actor ended; others may get what it held. Unknown ids change nothing."""
+        if self.bundles.holds(holder_id):
+            return self._grant_in(self.bundles.release(holder_id))
         holder = self._holders.pop(holder_id, None)
         if holder is None:
             return []
@@ -155,6 +160,8 @@ class LeaseScheduler:
 
     def set_blocked(self, holder_id: str, blocked: bool, now: float) -> list[Decision]:
         """A holder waits for others (its CPUs are free meanwhile), or goes on (it takes them back at once)."""
+        if self.bundles.holds(holder_id):
+            return self._grant_in(self.bundles.set_blocked(holder_id, blocked))
         holder = self._holders.get(holder_id)
         if holder is None or holder.blocked == blocked:
             return []
@@ -164,7 +171,7 @@ class LeaseScheduler:
         return self.schedule(now) if blocked else []
 
     def _take(self, holder_id: str, shape: ResourceSet, job_id: str) -> None:
-        self._holders[holder_id] = _Holder(shape, job_id)
+        self._holders[holder_id] = Holder(shape, job_id)
         for name, amount in shape.items():
             self._free[name] = self._free.get(name, 0) - amount
 
@@ -173,10 +180,52 @@ class LeaseScheduler:
             if not (skip_cpu and name == "CPU"):
                 self._free[name] = self._free.get(name, 0) + amount
 
+    # Bundles of placement groups
+
+    def hold_bundle(self, group_id: str, index: int, shape: ResourceSet, total: int) -> dict[str, int]:
+        """Take a bundle's room out of what is free. Returns what lacks (nothing was taken then); empty on success."""
+        if self.draining:
+            return {"the node": 1}
+        lacking = shape.lacks(self._free)
+        if not lacking:
+            for name, amount in shape.items():
+                self._free[name] -= amount
+            self.bundles.hold(group_id, index, shape, total)
+        return lacking
+
+    def drop_bundle(self, group_id: str, index: int, now: float) -> tuple[list[Decision], list[str]]:
+        """Give a bundle's room back; who is in it holds its part of the node's until its end.
+
+        Returns what is decided now, and those holders. Unknown bundles change nothing.
+        """
+        if not self.bundles.has(group_id, index):
+            return [], []
+        free, holders = self.bundles.drop(group_id, index)
+        for name, amount in free.items():
+            self._free[name] = self._free.get(name, 0) + amount
+        self._holders.update(holders)
+        gone: list[Decision] = [
+            Reject(i, "the bundle is on this node no longer") for i in self.bundles.stranded(group_id)
+        ]
+        return gone + self.schedule(now), list(holders)
+
+    def _submit_in(self, request: LeaseRequest, bundle: tuple[str, int], now: float) -> list[Decision]:
+        if self.draining and not request.spill:
+            return [Reject(request.request_id, "the node is being drained")]
+        want = Want(request.request_id, *bundle, request.shape, request.job_id, not request.spill)
+        if not self.bundles.submit(want, now):
+            return [Reject(request.request_id, "this node has no such bundle (any more)")]
+        return self._grant_in(bundle[0])
+
+    def _grant_in(self, group_id: str) -> list[Decision]:
+        return [] if self.draining else [Grant(request_id) for request_id in self.bundles.grant(group_id)]
+
     # Requests
 
     def submit(self, request: LeaseRequest, now: float) -> list[Decision]:
         """A new request; what is decided now (perhaps nothing)."""
+        if request.bundle is not None:
+            return self._submit_in(request, request.bundle, now)
         key = (request.shape, request.selector, request.job_id, request.spill)
         self._queues.setdefault(key, deque()).append(request)
         self._waiting[request.request_id] = (request, now)
@@ -192,7 +241,7 @@ class LeaseScheduler:
         """Forget a waiting request; False when it does not wait (any more)."""
         found = self._waiting.pop(request_id, None)
         if found is None:
-            return False
+            return self.bundles.withdraw(request_id)
         request = found[0]
         key = (request.shape, request.selector, request.job_id, request.spill)
         self._queues[key].remove(request)
@@ -217,7 +266,7 @@ class LeaseScheduler:
     def set_draining(self, now: float) -> list[Decision]:
         """Grant nothing any more; guests are sent home, own requests may still be spilled."""
         self.draining = True
-        decisions: list[Decision] = []
+        decisions: list[Decision] = [Reject(i, "the node is being drained") for i in self.bundles.guests()]
         for request, _since in list(self._waiting.values()):
             if not request.spill:
                 self.withdraw(request.request_id)
@@ -238,13 +287,15 @@ class LeaseScheduler:
         ]
         for request in late:
             self.withdraw(request.request_id)
-        return [Reject(request.request_id, "the node has no room now") for request in late]
+        late_ids = [*self.bundles.expire(now), *(request.request_id for request in late)]
+        return [Reject(request_id, "the node has no room now") for request_id in late_ids]
 
     def next_deadline(self) -> float | None:
         """When ``expire`` (guests) or ``schedule`` (a spill forgotten) should be called next; None: no need."""
         guests = [since + GUEST_WAIT_SECONDS for request, since in self._waiting.values() if not request.spill]
         spills = [self._spills[0][0]] if self._spills and self._waiting else []
-        return min(guests + spills, default=None)
+        in_bundles = self.bundles.next_deadline()
+        return min([*guests, *spills, *([] if in_bundles is None else [in_bundles])], default=None)
 
     def _schedule_class(self, key: _Class, now: float) -> list[Decision]:
         decisions: list[Decision] = []

@@ -1,0 +1,423 @@
+"""The life of every placement group, as the head keeps it: events in, instructions out.
+
+PENDING -> CREATED <-> RESCHEDULING, and any of them -> REMOVED. The head's ledger says which node holds which bundle;
+a node confirms what it was told to hold, or refuses, because leases take its room meanwhile. What was refused is given
+back everywhere and tried again: this is the prepare phase of two, and ``Publish`` of CREATED the commit, since nobody
+asks for anything in a bundle before.
+
+Invariants: a group is CREATED exactly while a node has confirmed every bundle; an attempt places all bundles that have
+no node or none; a group that cannot be placed stays as it is, with a reason; a removed group leaves nothing behind but
+a line in the list of those removed last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from shoal.core.actor_placement import Candidate
+from shoal.core.packing import Bundle, Strategy, explain, pack
+from shoal.resources import ResourceSet
+
+State = Literal["PENDING", "CREATED", "RESCHEDULING", "REMOVED"]
+
+MAX_GROUPS: Final = 10_000
+MAX_BUNDLES: Final = 1_000
+MAX_NAME_LENGTH: Final = 255
+MAX_REMOVED: Final = 1_000
+"""Removed groups that are still listed."""
+MAX_TRIES: Final = 50
+"""How many different needs are packed in one turn; the rest comes in the next."""
+MORE_SECONDS: Final = 0.05
+FIRST_PAUSE_SECONDS: Final = 0.1
+LAST_PAUSE_SECONDS: Final = 1.0
+"""Ray's pauses after a node had no room after all: its next report shows why."""
+UNKNOWN: Final = "the head does not know it"
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """What was asked for."""
+
+    group_id: str
+    job_id: str
+    strategy: Strategy
+    bundles: tuple[Bundle, ...]
+    name: str = ""
+    namespace: str = ""
+    detached: bool = False
+
+
+@dataclass
+class Place:
+    """Where a bundle is. ``attempt``: the one that chose the node; ``held``: the node has confirmed."""
+
+    node_id: str = ""
+    held: bool = False
+    attempt: int = 0
+
+
+@dataclass
+class PlacementGroup:
+    """One group's state."""
+
+    spec: GroupSpec
+    state: State = "PENDING"
+    places: list[Place] = field(default_factory=list)
+    attempt: int = 0
+    message: str = ""
+    pause_seconds: float = 0.0
+    not_before: float = 0.0
+    subscribers: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.places = self.places or [Place() for _ in self.spec.bundles]
+
+    def unplaced(self) -> dict[int, Bundle]:
+        """The bundles without a node."""
+        return {i: b for i, b in enumerate(self.spec.bundles) if not self.places[i].node_id}
+
+    def occupied(self) -> Counter[str]:
+        """How many bundles each node has."""
+        return Counter(place.node_id for place in self.places if place.node_id)
+
+    def trying(self) -> bool:
+        """Whether nodes are being asked to hold bundles."""
+        return any(place.node_id and not place.held for place in self.places)
+
+    def indexes_on(self, node_id: str) -> list[int]:
+        """The bundles that a node holds or was asked to hold."""
+        return [index for index, place in enumerate(self.places) if place.node_id == node_id]
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Ask a node to hold bundles."""
+
+    node_id: str
+    group_id: str
+    attempt: int
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Return:
+    """Tell a node to let go of bundles; ``kill``: and of what runs in them, at once."""
+
+    node_id: str
+    group_id: str
+    indexes: tuple[int, ...]
+    kill: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Tell every subscribed node the group's state, and write it down."""
+
+    group: PlacementGroup
+
+
+Instruction = Reserve | Return | Publish
+
+
+class PlacementTable:
+    """All placement groups of the cluster. Times are seconds of any clock that only goes forward."""
+
+    def __init__(self, max_groups: int = MAX_GROUPS, max_removed: int = MAX_REMOVED) -> None:
+        self._groups: dict[str, PlacementGroup] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._incomplete: dict[str, None] = {}
+        self._removed: dict[str, PlacementGroup] = {}
+        self._unsettled: dict[str, dict[tuple[str, int], ResourceSet]] = {}
+        self._max_groups, self._max_removed = max_groups, max_removed
+        self._more = False
+
+    # What there is
+
+    def get(self, group_id: str) -> PlacementGroup | None:
+        """A group that is not removed."""
+        return self._groups.get(group_id)
+
+    def find(self, name: str, namespace: str) -> PlacementGroup | None:
+        """The group of that name."""
+        group_id = self._names.get((namespace, name))
+        return self._groups.get(group_id) if group_id is not None else None
+
+    def listed(self) -> list[PlacementGroup]:
+        """All groups, those removed lately first."""
+        return [*self._removed.values(), *self._groups.values()]
+
+    def removed(self, group_id: str) -> PlacementGroup | None:
+        """A group that was removed lately."""
+        return self._removed.get(group_id)
+
+    def incomplete(self) -> list[PlacementGroup]:
+        """Groups with a bundle that has no node, in the order in which they came."""
+        return [group for i in self._incomplete if (group := self._groups[i]).unplaced()]
+
+    def is_waiting(self) -> bool:
+        """Whether any bundle has no node."""
+        return any(self._groups[group_id].unplaced() for group_id in self._incomplete)
+
+    def on_node(self, node_id: str) -> list[PlacementGroup]:
+        """Groups with bundles on a node."""
+        return [group for group in self._groups.values() if group.indexes_on(node_id)]
+
+    def promised(self, node_id: str) -> ResourceSet:
+        """What bundles take on a node that its last report does not show yet."""
+        total = ResourceSet()
+        for shape in self._unsettled.get(node_id, {}).values():
+            total = total + shape
+        return total
+
+    def explain(self, group: PlacementGroup, candidates: Sequence[Candidate]) -> str:
+        """What a group waits for, for people; empty when it waits for nothing."""
+        rest = group.unplaced()
+        if not rest:
+            return "nodes are asked to hold its bundles" if group.trying() else ""
+        refused = f"; the last try: {group.message}" if group.message else ""
+        return explain(rest, group.spec.strategy, candidates, group.occupied()) + refused
+
+    # Life
+
+    def create(self, spec: GroupSpec) -> str:
+        """Take a new group, to be placed by ``place``. Returns why not, or an empty text.
+
+        The same id again is no error.
+        """
+        if spec.group_id in self._groups:
+            return ""
+        if len(self._groups) >= self._max_groups:
+            return f"the cluster has {self._max_groups} placement groups already, the most a head takes"
+        if spec.name:
+            if (spec.namespace, spec.name) in self._names:
+                return f"the name {spec.name!r} is taken by another placement group in namespace {spec.namespace!r}"
+            self._names[spec.namespace, spec.name] = spec.group_id
+        self._groups[spec.group_id] = PlacementGroup(spec)
+        self._incomplete[spec.group_id] = None
+        return ""
+
+    def restore(self, group: PlacementGroup) -> None:
+        """Take a group as an earlier head process left it; its nodes confirm it when they come back."""
+        spec = group.spec
+        self._groups[spec.group_id] = group
+        if spec.name:
+            self._names[spec.namespace, spec.name] = spec.group_id
+        if group.state != "CREATED":
+            self._incomplete[spec.group_id] = None
+
+    def remove(self, group_id: str, message: str) -> list[Instruction]:
+        """End a group; what runs in it ends too. An unknown one changes nothing."""
+        group = self._groups.pop(group_id, None)
+        if group is None:
+            return []
+        nodes = group.occupied()
+        returns = [Return(node_id, group_id, tuple(group.indexes_on(node_id)), True, message) for node_id in nodes]
+        for index in range(len(group.places)):
+            self._clear(group, index)
+        group.state, group.message = "REMOVED", message
+        self._incomplete.pop(group_id, None)
+        name = (group.spec.namespace, group.spec.name)
+        if self._names.get(name) == group_id:
+            del self._names[name]
+        self._removed[group_id] = group
+        while len(self._removed) > self._max_removed:
+            del self._removed[next(iter(self._removed))]
+        return [*returns, Publish(group)]
+
+    def job_ended(self, job_id: str) -> list[Instruction]:
+        """The job's driver is gone: its groups go, detached ones stay."""
+        ended = [g.spec.group_id for g in self._groups.values() if g.spec.job_id == job_id and not g.spec.detached]
+        return [i for group_id in ended for i in self.remove(group_id, f"its job {job_id} has ended")]
+
+    # Placing
+
+    def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
+        """Choose nodes for what has none. ``candidates`` have promises taken out."""
+        nodes = {node.node_id: node for node in candidates}
+        hopeless: set[tuple[object, ...]] = set()
+        instructions: list[Instruction] = []
+        self._more = False
+        for group in self.incomplete():
+            if now < group.not_before or group.trying():
+                continue
+            rest, occupied = group.unplaced(), group.occupied()
+            need = (group.spec.strategy, frozenset(Counter(rest.values()).items()), frozenset(occupied.items()))
+            if need in hopeless:
+                continue
+            if len(hopeless) >= MAX_TRIES:
+                self._more = True
+                break
+            chosen = pack(rest, group.spec.strategy, list(nodes.values()), occupied)
+            if chosen is None:
+                hopeless.add(need)
+                continue
+            instructions += self._assign(group, chosen)
+            for index, node_id in chosen.items():
+                node = nodes[node_id]
+                nodes[node_id] = replace(node, available=node.available - rest[index].shape)
+        if self._more:  # those that were tried wait behind those that were not
+            for group in self.incomplete()[:MAX_TRIES]:
+                del self._incomplete[group.spec.group_id]
+                self._incomplete[group.spec.group_id] = None
+        return instructions
+
+    def next_deadline(self, now: float) -> float | None:
+        """When ``place`` may do something that it cannot do now, if only time has to pass."""
+        pauses = [g.not_before for g in self.incomplete() if g.not_before > now]
+        return min([*pauses, *([now + MORE_SECONDS] if self._more else [])], default=None)
+
+    def _assign(self, group: PlacementGroup, chosen: dict[int, str]) -> list[Instruction]:
+        group.attempt += 1
+        by_node: dict[str, list[int]] = {}
+        for index, node_id in sorted(chosen.items()):
+            group.places[index] = Place(node_id, False, group.attempt)
+            shape = group.spec.bundles[index].shape
+            self._unsettled.setdefault(node_id, {})[group.spec.group_id, index] = shape
+            by_node.setdefault(node_id, []).append(index)
+        return [Reserve(node, group.spec.group_id, group.attempt, tuple(found)) for node, found in by_node.items()]
+
+    def answered(
+        self, node_id: str, group_id: str, attempt: int, accepted: bool, message: str, now: float
+    ) -> list[Instruction]:
+        """A node holds the bundles of an attempt, or refuses them."""
+        group = self._groups.get(group_id)
+        if group is None:
+            return []
+        asked = [i for i in group.indexes_on(node_id) if group.places[i].attempt == attempt]
+        if not asked:
+            return []
+        if not accepted:
+            return self._give_up(group, attempt, message, now, refused_by=node_id)
+        for index in asked:
+            group.places[index].held = True
+        return self._completed(group)
+
+    def _completed(self, group: PlacementGroup) -> list[Instruction]:
+        if all(place.held for place in group.places):
+            group.state, group.message, group.pause_seconds = "CREATED", "", 0.0
+            self._incomplete.pop(group.spec.group_id, None)
+            return [Publish(group)]
+        return []
+
+    def _give_up(
+        self, group: PlacementGroup, attempt: int, message: str, now: float, refused_by: str
+    ) -> list[Instruction]:
+        """One node of an attempt cannot: the others let go again, and all of it is tried once more a little later."""
+        group.message = message
+        group.pause_seconds = min(LAST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, group.pause_seconds * 1.5))
+        group.not_before = now + group.pause_seconds
+        returns: dict[str, list[int]] = {}
+        for index, place in enumerate(group.places):
+            if place.node_id and place.attempt == attempt:
+                if place.node_id != refused_by:
+                    returns.setdefault(place.node_id, []).append(index)
+                self._clear(group, index)
+        why = "another node had no room for its group"
+        return [Return(node, group.spec.group_id, tuple(rest), False, why) for node, rest in returns.items()]
+
+    # What nodes do
+
+    def node_died(self, node_id: str, now: float) -> list[Instruction]:
+        """Its bundles have to go elsewhere; an attempt that it was part of is over."""
+        return [i for group in self.on_node(node_id) for i in self._lost(group, node_id, "it is gone", now)]
+
+    def node_drains(self, node_id: str, now: float) -> list[Instruction]:
+        """It ends: its bundles go elsewhere, and what runs in them finishes within the drain's time."""
+        instructions: list[Instruction] = []
+        for group in self.on_node(node_id):
+            indexes = tuple(group.indexes_on(node_id))
+            instructions.append(Return(node_id, group.spec.group_id, indexes, False, "the node is being drained"))
+            instructions += self._lost(group, node_id, "it is being drained", now)
+        return instructions
+
+    def _lost(self, group: PlacementGroup, node_id: str, why: str, now: float) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        places = [group.places[index] for index in group.indexes_on(node_id)]
+        if any(not place.held or (place.attempt == group.attempt and group.trying()) for place in places):
+            words = f"node {node_id[:8]} was asked to hold bundles, and {why}"
+            instructions += self._give_up(group, group.attempt, words, now, refused_by=node_id)
+        for index in group.indexes_on(node_id):
+            self._clear(group, index)
+        if group.state == "CREATED":
+            group.state = "RESCHEDULING"
+        self._incomplete[group.spec.group_id] = None
+        return [*instructions, Publish(group)]
+
+    def node_registered(self, node_id: str, held: Iterable[tuple[str, int]], now: float) -> list[Instruction]:
+        """A node is back (or new) and says what it holds; what the broken session swallowed is made up for."""
+        holds: dict[str, set[int]] = {}
+        for group_id, index in held:
+            holds.setdefault(group_id, set()).add(index)
+        instructions: list[Instruction] = []
+        for group_id, indexes in holds.items():
+            group = self._groups.get(group_id)
+            stray = indexes - set(group.indexes_on(node_id) if group is not None else ())
+            if stray:
+                removed = self._removed.get(group_id)
+                why = removed.message if removed is not None else UNKNOWN
+                instructions.append(Return(node_id, group_id, tuple(sorted(stray)), group is None, why))
+        for group in self.on_node(node_id):
+            instructions += self._compare(group, node_id, holds.get(group.spec.group_id, set()), now)
+        return instructions
+
+    def _compare(self, group: PlacementGroup, node_id: str, holds: set[int], now: float) -> list[Instruction]:
+        mine = group.indexes_on(node_id)
+        if any(group.places[index].held and index not in holds for index in mine):
+            back = tuple(index for index in mine if index in holds)
+            returns = [Return(node_id, group.spec.group_id, back, False, "the node lost others")] if back else []
+            return [*returns, *self._lost(group, node_id, "it does not hold them any more", now)]
+        for index in mine:
+            group.places[index].held = index in holds
+        asked = tuple(index for index in mine if index not in holds)
+        if asked:
+            return [Reserve(node_id, group.spec.group_id, group.attempt, asked)]
+        return self._completed(group) if group.state != "CREATED" else []
+
+    def node_reported(self, node_id: str) -> None:
+        """Its report shows what it has confirmed before."""
+        unsettled = self._unsettled.get(node_id)
+        if not unsettled:
+            return
+        for group_id, index in list(unsettled):
+            group = self._groups.get(group_id)
+            if group is None or group.places[index].held:
+                del unsettled[group_id, index]
+        if not unsettled:
+            del self._unsettled[node_id]
+
+    def _clear(self, group: PlacementGroup, index: int) -> None:
+        node_id = group.places[index].node_id
+        unsettled = self._unsettled.get(node_id)
+        if unsettled is not None:
+            unsettled.pop((group.spec.group_id, index), None)
+            if not unsettled:
+                del self._unsettled[node_id]
+        group.places[index] = Place()
+
+
+def bundle_for(
+    group: PlacementGroup, index: int, need: ResourceSet, held: dict[int, ResourceSet], refusals: int
+) -> tuple[int, str] | None:
+    """A bundle with room for an actor, and its node; None when there is none now.
+
+    Args:
+        group: it is placed in; nothing is placed in one that is not CREATED.
+        index: of the bundle; -1: any.
+        need: must be free in it.
+        held: what actors hold in each bundle already.
+        refusals: how often a node had less room than this says; each time another bundle is tried first.
+    """
+    indexes = range(len(group.spec.bundles)) if index < 0 else (index,)
+    able = [
+        i
+        for i in indexes
+        if group.places[i].held and (need + held.get(i, ResourceSet())).fits(group.spec.bundles[i].shape)
+    ]
+    if group.state != "CREATED" or not able:
+        return None
+    chosen = able[refusals % len(able)]
+    return chosen, group.places[chosen].node_id
