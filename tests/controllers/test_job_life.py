@@ -97,7 +97,7 @@ async def test_a_place_is_free_when_its_job_is_deleted(world):
         head = await shared(world, jobConcurrency=1)
         for name in ("a", "b"):
             await world.api.create("computejobs", a_job(name, clusterRef={"name": "shared"}))
-            await until(lambda name=name: world.api.job(name), lambda job: (job.get("status") or {}).get("reason"))
+            await until(lambda name=name: world.api.job(name), lambda job: job.get("status"))
         await until(lambda: world.api.job("a"), is_true("Running"))
         await world.api.delete(f"{JOBS}/a")
         await until(lambda: world.api.job("b"), is_true("Running"))
