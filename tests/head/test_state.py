@@ -15,8 +15,9 @@ from shoal.core.jobs import Job, JobSpec
 from shoal.core.membership import Membership, NodeInfo
 from shoal.head import state_rows
 from shoal.head.journal import Journal
-from shoal.head.state import FILE_NAME, SCHEMA_VERSION, HeadState
+from shoal.head.state import HeadState
 from shoal.head.state_error import StateError
+from shoal.head.state_file import FILE_NAME, SCHEMA_VERSION, StateFile
 from shoal.resources import ResourceSet
 
 CPU = ResourceSet.from_units({"CPU": 1, "memory": 5})
@@ -24,7 +25,7 @@ CPU = ResourceSet.from_units({"CPU": 1, "memory": 5})
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[HeadState]:
-    state = HeadState(tmp_path)
+    state = HeadState(StateFile(tmp_path))
     yield state
     state.close()
 
@@ -43,7 +44,7 @@ def test_what_was_written_is_found_in_its_order_and_newest_form(state: HeadState
     state.drop("kv", "n", "a")
     state.drop("kv", "n", "never there")
     state.close()
-    again = HeadState(tmp_path)
+    again = HeadState(StateFile(tmp_path))
     assert again.rows("kv") == [("n", "b", b"new"), ("n", "c", b"old")]
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
     again.close()
@@ -61,7 +62,7 @@ def test_durable_means_that_another_process_could_read_it(state: HeadState, tmp_
 
 def test_one_file_has_one_head(state: HeadState, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="in use by another head") as caught:
-        HeadState(tmp_path, lock_wait_seconds=0.1)
+        HeadState(StateFile(tmp_path, lock_wait_seconds=0.1))
     assert (caught.value.kind, caught.value.path) == ("InUse", str(tmp_path / FILE_NAME))
 
 
@@ -69,8 +70,8 @@ def test_one_file_has_one_head(state: HeadState, tmp_path: Path) -> None:
 def test_a_damaged_file_is_no_empty_start(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / FILE_NAME
     path.write_bytes(content)
-    with pytest.raises(StateError, match="restore it from a copy, or move the file away") as caught:
-        HeadState(tmp_path)
+    with pytest.raises(StateError, match="restore it from a copy, or move it away") as caught:
+        HeadState(StateFile(tmp_path))
     assert caught.value.kind == "Unreadable"
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
@@ -83,13 +84,13 @@ def test_a_newer_file_is_left_alone(state: HeadState, tmp_path: Path) -> None:
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
     with pytest.raises(StateError, match="start the newer version of shoal") as caught:
-        HeadState(tmp_path)
+        HeadState(StateFile(tmp_path))
     assert caught.value.kind == "Newer"
 
 
 def test_a_directory_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="mount the volume") as caught:
-        HeadState(tmp_path / "nowhere")
+        HeadState(StateFile(tmp_path / "nowhere"))
     assert caught.value.kind == "Missing"
     assert not (tmp_path / "nowhere").exists()
 
@@ -97,7 +98,7 @@ def test_a_directory_that_is_missing_is_an_error(tmp_path: Path) -> None:
 def test_a_malformed_row_is_an_error_that_names_the_file(state: HeadState, tmp_path: Path) -> None:
     state.put("jobs", "j", "RUNNING", "[]", b"")
     state.close()
-    again = HeadState(tmp_path)
+    again = HeadState(StateFile(tmp_path))
     with pytest.raises(StateError, match=FILE_NAME):
         Journal(again)
     again.close()
@@ -127,7 +128,7 @@ def test_a_row_of_another_version_loses_what_is_not_known_here() -> None:
 def test_the_identity_of_the_cluster_stays(state: HeadState, tmp_path: Path) -> None:
     first = Journal(state).cluster_id
     state.close()
-    again = HeadState(tmp_path)
+    again = HeadState(StateFile(tmp_path))
     assert Journal(again).cluster_id == first
     assert Journal().cluster_id != first
     again.close()

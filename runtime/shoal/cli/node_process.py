@@ -108,8 +108,9 @@ class NodeProcess:
         if not self._options.state_dir:
             return None
         from shoal.head.state import HeadState
+        from shoal.head.state_file import StateFile
 
-        return Journal(HeadState(Path(self._options.state_dir)))
+        return Journal(HeadState(StateFile(Path(self._options.state_dir))))
 
     def _make_link(self, events: LinkEvents) -> HeadLink:
         if self._head is not None:

@@ -5,11 +5,9 @@ Invariant: an error of this kind means that nothing was changed. Light to import
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 class StateError(OSError):
-    """The state cannot be used. ``kind``: Missing, NotWritable, InUse, Unreadable or Newer; ``path`` is the file's.
+    """The state cannot be used. ``kind``: Missing, NotWritable, InUse, Unreadable or Newer; ``path`` is the place.
 
     Nothing was changed.
     """
@@ -22,9 +20,7 @@ class StateError(OSError):
         return StateError, (self.kind, self.path, self.message)
 
 
-def unreadable(path: Path, error: object) -> StateError:
-    """The error for a file whose content makes no sense."""
-    words = (
-        f"the state {path} cannot be read: {error}; restore it from a copy, or move the file away to start with nothing"
-    )
+def unreadable(path: str, error: object) -> StateError:
+    """The error for a place whose content makes no sense."""
+    words = f"the state {path} cannot be read: {error}; restore it from a copy, or move it away to start with nothing"
     return StateError("Unreadable", str(path), words)
