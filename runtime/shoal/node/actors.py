@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from shoal.core.scheduler import LeaseScheduler
 from shoal.node.clients import Client
 from shoal.node.leases import Leases
-from shoal.node.worker_pool import Worker, WorkerPool
+from shoal.node.worker_pool import NEW_TITLE, Worker, WorkerPool
 from shoal.resources import ResourceSet, describe
 from shoal.wire.reactor import Reactor
 
@@ -108,9 +108,10 @@ class Actors:
 
     def _found(self, actor: LocalActor, worker: Worker) -> None:
         actor.worker = worker
-        worker.title = actor.class_name or "actor"
+        if worker.title == NEW_TITLE:
+            worker.title = actor.class_name or "actor"
         assert worker.client is not None
-        worker.client.caller.cast("start_actor", actor.actor_id, payload=actor.creation)
+        worker.client.caller.cast("start_actor", actor.actor_id, actor.class_name or "actor", payload=actor.creation)
         actor.creation = b""
 
     def _no_worker(self, actor: LocalActor, words: str) -> None:

@@ -313,8 +313,8 @@ class NodeAgent:
         self.actors.worker_ended(worker)
         self.changed()
 
-    def _worker_printed(self, worker: Worker, lines: list[str], is_err: bool) -> None:
-        source = f"({worker.title} pid={worker.pid}, ip={self.config.ip})"
+    def _worker_printed(self, worker: Worker, lines: list[str], is_err: bool, title: str) -> None:
+        source = f"({title or worker.title} pid={worker.pid}, ip={self.config.ip})"
         if not self._show(worker.job_id, source, lines, is_err=is_err) and not self._stopped:
             from shoal.protocol import node_pb2
 

@@ -203,7 +203,7 @@ class Leases:
 
     def _found(self, lease: Lease, worker: Worker) -> None:
         lease.worker = worker
-        if worker.title == NEW_TITLE:  # later the worker itself says what prints
+        if worker.title == NEW_TITLE:
             worker.title = lease.title or worker.title
         assert worker.client is not None
         self._answer(lease, ("granted", lease.lease_id, worker.client.address))

@@ -2,12 +2,14 @@
 
 Invariants: a worker that prints faster than anybody reads is never waited for and never fills the disk or a
 queue: lines beyond the limits are dropped, and the number dropped is said; a line longer than the limit is
-cut into several.
+cut into several; a line bears the name of what printed it. That name stands in the stream itself: what comes in
+another way, the worker's other stream included, is sooner or later than the lines.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -20,11 +22,11 @@ LINE_BYTES_MAX: Final = 16 << 10
 FILE_BYTES_MAX: Final = 32 << 20
 READ_BYTES: Final = 64 << 10
 READS_AT_END: Final = 64
-TITLE_MARK: Final = b"\x1e"
-"""A worker writes ``<mark>name<mark>`` into its own output when another function begins (see worker.main)."""
+TITLE: Final = re.compile(rb"\x1e([^\x1e\x1f\n]{0,512})\x1f")
+"""What a worker writes into both of its streams when something else begins to print (``worker.output``)."""
+TITLE_BEGUN: Final = re.compile(rb"\x1e[^\x1e\x1f\n]{0,512}\Z")
 
-OnLines = Callable[[list[str], bool], None]
-OnTitle = Callable[[str], None]
+OnLines = Callable[[list[str], bool, str], None]
 
 
 class LogStream:
@@ -34,16 +36,14 @@ class LogStream:
         reactor: the agent's.
         fd: the read end of the pipe; owned by this object.
         path: the file that gets every line; made with mode 0600.
-        on_lines: called with (lines, is_err).
-        on_title: called with the name of what prints the lines that come next.
+        on_lines: called with (lines, is_err, the name of what printed them; empty: it has not said that yet).
         is_err: whether it is the worker's stderr.
     """
 
-    def __init__(
-        self, reactor: Reactor, fd: int, path: str, on_lines: OnLines, on_title: OnTitle, *, is_err: bool
-    ) -> None:
+    def __init__(self, reactor: Reactor, fd: int, path: str, on_lines: OnLines, *, is_err: bool) -> None:
         self.path = path
-        self._on_title = on_title
+        self._title = ""
+        self._title_begun = b""
         self._reactor = reactor
         self._fd = fd
         self._on_lines = on_lines
@@ -59,19 +59,34 @@ class LogStream:
         reactor.add_reader(fd, self._on_readable)
 
     def _on_readable(self) -> None:
-        if not self._read_once():
+        if self._read_once() is None:
             self._stop_reading()
 
-    def _read_once(self) -> bool:
-        """Take what is there; False at the end of the stream."""
+    def _read_once(self) -> int | None:
+        """Take what is there; returns how many bytes, None at the end of the stream."""
         try:
             data = os.read(self._fd, READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return True
+            return 0
         if not data:
-            return False
-        if TITLE_MARK in data or TITLE_MARK in self._rest:
-            data = self._take_titles(data)
+            return None
+        self._take_bytes(data)
+        return len(data)
+
+    def _take_bytes(self, data: bytes) -> None:
+        data, self._title_begun = self._title_begun + data, b""
+        begun = TITLE_BEGUN.search(data)
+        if begun is not None:
+            data, self._title_begun = data[: begun.start()], data[begun.start() :]
+        text, *more = TITLE.split(data)
+        self._take_text(text)
+        for title, text in zip(more[::2], more[1::2], strict=True):
+            self._end_line()
+            self.flush()
+            self._title = title.decode("utf-8", "replace")
+            self._take_text(text)
+
+    def _take_text(self, data: bytes) -> None:
         self._keep(data)
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
@@ -79,20 +94,12 @@ class LogStream:
         while len(self._rest) > LINE_BYTES_MAX:
             self._take(self._rest[:LINE_BYTES_MAX])
             self._rest = self._rest[LINE_BYTES_MAX:]
-        return True
 
-    def _take_titles(self, data: bytes) -> bytes:
-        """Hand on what stands before each title, and tell the title; what is left has none, or half of one."""
-        data, self._rest = self._rest + data, b""
-        while data.count(TITLE_MARK) >= 2:
-            before, title, data = data.split(TITLE_MARK, 2)
-            self._keep(before)
-            *whole, rest = before.split(b"\n")
-            for line in [*whole, *([rest] if rest else [])]:
-                self._take(line)
-            self.flush()
-            self._on_title(title[:200].decode("utf-8", "replace"))
-        return data
+    def _end_line(self) -> None:
+        """What stands there without an end of line is one: it is the last of what printed it."""
+        if self._rest:
+            self._take(self._rest)
+            self._rest = b""
 
     def _keep(self, data: bytes) -> None:
         room = FILE_BYTES_MAX - self._file_bytes
@@ -129,7 +136,7 @@ class LogStream:
             lines.append(f"[shoal] {self._dropped} lines were dropped: they came faster than they can be shown")
             self._dropped = 0
         if lines:
-            self._on_lines(lines, self._is_err)
+            self._on_lines(lines, self._is_err, self._title)
 
     def drain(self) -> None:
         """Take what is in the pipe and hand on its whole lines."""
@@ -138,18 +145,15 @@ class LogStream:
 
     def _read_all(self) -> None:
         for _ in range(READS_AT_END):
-            before = len(self._rest), len(self._lines), self._file_bytes
             if self._fd < 0 or not self._read_once():
-                break
-            if (len(self._rest), len(self._lines), self._file_bytes) == before:
                 break
 
     def finish(self) -> None:
         """The worker has ended: take what is left in the pipe, hand it on, close."""
         self._read_all()
-        if self._rest:
-            self._take(self._rest)
-            self._rest = b""
+        begun, self._title_begun = self._title_begun, b""
+        self._take_text(begun)  # it was none, or will never be one
+        self._end_line()
         self.flush()
         self._stop_reading()
         if self._file >= 0:

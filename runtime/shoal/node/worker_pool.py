@@ -47,7 +47,7 @@ class Worker:
     pid: int = 0
     client: Client | None = None
     holder: str = ""  # the lease or actor that it serves
-    title: str = NEW_TITLE
+    title: str = NEW_TITLE  # what prints until the worker itself says so
     idle_since: float = 0.0
     owned: int = 0
     end_reason: str = ""  # why it was ended, and how
@@ -74,7 +74,7 @@ class _Job:
 
 
 OnEnded = Callable[[Worker], None]
-OnLines = Callable[[Worker, list[str], bool], None]
+OnLines = Callable[[Worker, list[str], bool, str], None]
 
 
 class WorkerPool:
@@ -85,7 +85,7 @@ class WorkerPool:
         config: of the node.
         packages: for jobs that have one.
         on_ended: called with each worker that ended after it was ready; its ``holder`` says what it served.
-        on_lines: called with what workers print.
+        on_lines: called with what workers print, whether it is stderr, and the name of what printed it, if known.
     """
 
     def __init__(
@@ -207,8 +207,7 @@ class WorkerPool:
             self._reactor,
             fd,
             path,
-            lambda lines, err: self._on_lines(worker, lines, err),
-            lambda title: setattr(worker, "title", title),
+            lambda lines, err, title: self._on_lines(worker, lines, err, title),
             is_err=is_err,
         )
 

@@ -23,6 +23,7 @@ from shoal.wire import messages
 from shoal.wire.connection import Connection, ConnectionClosedError
 from shoal.worker.actor import ActorHost
 from shoal.worker.execution import Executor, Task
+from shoal.worker.output import announce
 
 RESULTS_BATCH: Final = 16
 EXIT_FLUSH_SECONDS: Final = 2.0
@@ -67,7 +68,7 @@ class Worker:
             if self._exit[1]:
                 os._exit(0)
         elif method == "start_actor":
-            self._work.append((args[0], payload))
+            self._work.append((args[0], args[1], payload))
         elif method == "peer_lost":
             self._drop_tasks_of(args[0])
 
@@ -131,7 +132,7 @@ class Worker:
                 self._flush()
                 reactor.run_until(lambda: bool(self.queue or self._work) or self._exit is not None, None)
                 continue
-            if task.name != self._title and self.actor is None:
+            if self.actor is None:
                 self._announce(task.name)
             self._answer(task, self.executor.run(task, self.actor))
             if self.actor is not None and self.actor.exiting:
@@ -140,12 +141,12 @@ class Worker:
 
     def _announce(self, name: str) -> None:
         """Say in the output itself what prints from here on: leases, and so workers, serve many functions."""
-        self._title = name
-        for stream in (sys.stdout, sys.stderr):
-            stream.write(f"\x1e{name}\x1e")
-            stream.flush()
+        if name != self._title:
+            self._title = name
+            announce(name)
 
-    def _become_actor(self, actor_id: str, creation: bytes) -> None:
+    def _become_actor(self, actor_id: str, class_name: str, creation: bytes) -> None:
+        self._announce(class_name)
         host, failure = self.executor.create_actor(actor_id, creation)
         if host is None:
             assert failure is not None
