@@ -51,6 +51,10 @@ def tls(mode: str, **fields: Any) -> Json:
     return {"security": {"tls": {"mode": mode, **fields}}}
 
 
+def limits(workers: Any, **fields: Any) -> Json:
+    return {"autoscaling": {"limits": {"maxWorkers": workers}}, **groups(**fields)}
+
+
 CASES = (
     Case(
         "must be less than or equal to maxReplicas",
@@ -102,6 +106,17 @@ CASES = (
         (),
         before={"suspend": True},
         lint=False,
+    ),
+    Case(
+        "limits.maxWorkers must not be less",
+        (
+            limits(2, minReplicas=2),
+            limits(8, minReplicas=2, hostsPerReplica=4),
+            limits(0),
+            {"autoscaling": {"limits": {}}, **groups(minReplicas=2)},
+            {"autoscaling": {"limits": {"maxWorkers": 0}}},
+        ),
+        (limits(1, minReplicas=2), limits(7, minReplicas=2, hostsPerReplica=4)),
     ),
     Case(
         "managedBy must not change",
@@ -177,6 +192,9 @@ def test_every_rule_of_clusters_has_a_case() -> None:
         (groups(labels={"zone": "no spaces"}), "labels"),
         ({"jobConcurrency": 0}, "jobConcurrency"),
         ({"managedBy": ""}, "managedBy"),
+        ({"autoscaling": {"upscaling": {"mode": "Fast"}}}, "autoscaling.upscaling.mode"),
+        ({"autoscaling": {"limits": {"maxWorkers": -1}}}, "autoscaling.limits.maxWorkers"),
+        ({"autoscaling": {"limits": {"resources": {"CPU": "many"}}}}, "autoscaling.limits.resources"),
         ({"state": {"backend": "Disk"}}, "backend"),
         ({"updateStrategy": {"type": "Never"}}, "type"),
         ({"head": {"service": {"type": "ExternalName"}}}, "type"),
@@ -189,6 +207,16 @@ def test_schema_refuses_and_lint_agrees(spec: Json, words: str) -> None:
     assert any(words in text for text in problems("ComputeCluster", spec, None)), problems("ComputeCluster", spec, None)
     document = {"apiVersion": "shoal.dev/v1alpha1", "kind": "ComputeCluster", "metadata": {"name": "x"}, "spec": spec}
     assert any(words in str(problem) for problem in check_document(document))
+
+
+def test_a_limit_of_nothing_is_refused_with_what_to_do() -> None:
+    spec = {"autoscaling": {"limits": {"resources": {"GPU": 0, "CPU": 8}}}}
+    document = {"apiVersion": "shoal.dev/v1alpha1", "kind": "ComputeCluster", "metadata": {"name": "x"}, "spec": spec}
+    (problem,) = check_document(document)
+    assert (problem.path, problem.hint) == (
+        "spec.autoscaling.limits.resources.GPU",
+        "set maxReplicas of the groups that have it to 0",
+    )
 
 
 @pytest.mark.parametrize("kind", ["ComputeCluster", "ComputeJob"])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from shoal_operator import __version__
+from shoal_operator.api.autoscaling import LIMIT_RULE, AutoscalingSpec, DemandList, GroupBlockage
 from shoal_operator.api.lifecycle import (
     HOSTS_MAX,
     HeadService,
@@ -114,17 +115,6 @@ class WorkerGroup(Model):
     """Pod template of the workers. Put changes for the runtime into a container named `shoal`."""
 
 
-class AutoscalingSpec(Model):
-    """How worker groups follow the work that waits."""
-
-    enabled: bool = True
-    """Whether the number of workers follows the demand. When false, `replicas` counts."""
-    idle_timeout_seconds: Seconds = 60
-    """Seconds after which an idle worker is drained and removed."""
-    drain_timeout_seconds: Seconds = 60
-    """Seconds a worker gets to hand over what it holds before its pod is deleted all the same."""
-
-
 WorkerGroups = Annotated[
     tuple[WorkerGroup, ...],
     Field(
@@ -183,6 +173,8 @@ class WorkerGroupStatus(Model):
     """Workers that finish what they hold before they go."""
     outdated: Count = 0
     """Workers made from an earlier template than the present one."""
+    blocked: GroupBlockage | None = None
+    """Why the autoscaler asks for no workers of the group now; absent while it may."""
 
 
 class WorkersStatus(Model):
@@ -235,6 +227,8 @@ class ComputeClusterStatus(Model):
     """Counts of each group."""
     head: HeadStatus = HeadStatus()
     """Where the head is."""
+    demand: DemandList | None = None
+    """Waiting work that gets no worker, the shapes that were looked at first; absent while there is none."""
     idle_since: Timestamp | None = None
     """Since when nobody uses the cluster, while spec.idlePolicy counts; absent while somebody does."""
     reason: CamelReason | None = None
@@ -246,7 +240,7 @@ class ComputeClusterStatus(Model):
 class ComputeCluster(Model):
     """A head and worker pods that run tasks, actors and jobs; workers come and go with the waiting work."""
 
-    model_config = with_rules(MODE_RULE)
+    model_config = with_rules(MODE_RULE, LIMIT_RULE)
 
     api_version: str = API_VERSION
     kind: Literal["ComputeCluster"] = "ComputeCluster"

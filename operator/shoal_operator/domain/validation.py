@@ -69,6 +69,7 @@ def validate_cluster(spec: ComputeClusterSpec, path: str = "spec") -> list[Probl
     problems += _labels(f"{path}.head.labels", spec.head.labels)
     problems += _template(f"{path}.head.template", spec.head.template)
     problems += _lifecycle(path, spec)
+    problems += _limits(f"{path}.autoscaling.limits", spec)
     problems += _tls(f"{path}.security.tls", spec.security.tls)
     first: dict[str, int] = {}
     for index, group in enumerate(spec.worker_groups):
@@ -122,6 +123,23 @@ def _lifecycle(path: str, spec: ComputeClusterSpec) -> Iterator[Problem]:
         hint = "claimName names a claim that is there, storageClassName is for a new one"
         yield Problem(f"{path}.state.volume", "must not have both `claimName` and `storageClassName`", hint)
     yield from _quantities(f"{path}.state.volume", {"size": volume.size})
+
+
+def _limits(where: str, spec: ComputeClusterSpec) -> Iterator[Problem]:
+    """A limit of the whole cluster that cannot be kept: the least number of one group's workers is more."""
+    limits = spec.autoscaling.limits
+    faults = list(_quantities(f"{where}.resources", limits.resources))
+    yield from faults
+    for name in () if faults else limits.resources.keys() - resource_set(limits.resources).keys():
+        hint = "set maxReplicas of the groups that have it to 0"
+        yield Problem(f"{where}.resources.{name}", "must be more than 0", hint)
+    for group in spec.worker_groups:
+        least = group.min_replicas * group.hosts_per_replica
+        if limits.max_workers is not None and least > limits.max_workers:
+            text = f"must not be less than the {least} workers that group `{group.name}` has at least"
+            hint = f"raise it, or lower minReplicas of group `{group.name}`"
+            yield Problem(f"{where}.maxWorkers", f"{text}, is {limits.max_workers}", hint)
+            return
 
 
 def _tls(where: str, tls: TlsSpec) -> Iterator[Problem]:

@@ -16,7 +16,17 @@ from shoal.resources import ResourceSet
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
-from shoal_operator.autoscaler.model import ComingNode, Demand, Group, Node, ScalingPlan, ScalingRequest
+from shoal_operator.autoscaler.model import (
+    ComingNode,
+    Demand,
+    Group,
+    Limits,
+    Node,
+    ScalingPlan,
+    ScalingRequest,
+    Upscaling,
+    UpscalingMode,
+)
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.drains import read_drain
@@ -30,7 +40,7 @@ from shoal_operator.domain.head import DrainState, HeadView, NodeView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD, ROLE_WORKER
 from shoal_operator.domain.manifests.template_hash import MEMORY, head_hash, is_outdated
 from shoal_operator.domain.names import head_pod_name, worker_pod_name
-from shoal_operator.domain.quantities import group_resources
+from shoal_operator.domain.quantities import group_resources, resource_set
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.domain.refusals import Refusal
 from shoal_operator.domain.validation import validate_cluster
@@ -252,6 +262,9 @@ def _request(
         groups=tuple(_group(cluster, group) for group in cluster.spec.worker_groups),
         nodes=tuple(nodes),
         coming=tuple(coming),
+        limits=_limits(cluster),
+        upscaling=Upscaling(UpscalingMode(cluster.spec.autoscaling.upscaling.mode)),
+        consolidation=cluster.spec.autoscaling.consolidation,
     )
 
 
@@ -321,6 +334,15 @@ def _group(cluster: ComputeCluster, group: WorkerGroup) -> Group:
         hosts=group.hosts_per_replica,
         suspended=group.suspend,
     )
+
+
+def _limits(cluster: ComputeCluster) -> Limits:
+    """Over all groups; numbers that somebody writes (`replicas`, without autoscaling) are not bounded by them."""
+    autoscaling = cluster.spec.autoscaling
+    limits = autoscaling.limits
+    if not autoscaling.enabled:
+        return Limits()
+    return Limits(limits.max_workers, resource_set(limits.resources) if limits.resources else None)
 
 
 def _resources(group: WorkerGroup) -> ResourceSet:
