@@ -12,21 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from shoal.resources import ResourceSet
-from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
+from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
-from shoal_operator.autoscaler.model import (
-    ComingNode,
-    Demand,
-    Group,
-    Limits,
-    Node,
-    ScalingPlan,
-    ScalingRequest,
-    Upscaling,
-    UpscalingMode,
-)
+from shoal_operator.autoscaler.model import ComingNode, Demand, Node, ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.drains import read_drain
@@ -34,13 +23,13 @@ from shoal_operator.domain.cluster.idleness import Idleness, Suspension, judge_i
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
 from shoal_operator.domain.cluster.pod_reasons import PodReason
 from shoal_operator.domain.cluster.rollout import UNREADY_HEAD_SECONDS, HeadState, Rollout, hold, plan_rollout
+from shoal_operator.domain.cluster.scaling_terms import scaling_terms
 from shoal_operator.domain.cluster.workers import Replica, Worker, form_replicas
 from shoal_operator.domain.conditions import TRUE, find
 from shoal_operator.domain.head import DrainState, HeadView, NodeView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD, ROLE_WORKER
 from shoal_operator.domain.manifests.template_hash import MEMORY, head_hash, is_outdated
 from shoal_operator.domain.names import head_pod_name, worker_pod_name
-from shoal_operator.domain.quantities import group_resources, resource_set
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.domain.refusals import Refusal
 from shoal_operator.domain.validation import validate_cluster
@@ -253,18 +242,15 @@ def _request(
             continue
         if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS and not is_retired(cluster, pod.group):
             coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod), replica=pod.name))
-    return ScalingRequest(
+    return replace(
+        scaling_terms(cluster.spec),
         demands=tuple(
             Demand(d.shape, d.count, d.label_selector, d.kind, d.examples)
             for d in (head.demands if head else ())
             if d.count > 0
         ),
-        groups=tuple(_group(cluster, group) for group in cluster.spec.worker_groups),
         nodes=tuple(nodes),
         coming=tuple(coming),
-        limits=_limits(cluster),
-        upscaling=Upscaling(UpscalingMode(cluster.spec.autoscaling.upscaling.mode)),
-        consolidation=cluster.spec.autoscaling.consolidation,
     )
 
 
@@ -314,39 +300,6 @@ def _coming(replica: Replica, worker: Worker, known: frozenset[str] | None) -> C
         text = not_joined_text(pod)
         return ComingNode(pod.name, pod.group, worker.age_seconds, Reason.NOT_JOINED, text, replica=replica.key)
     return ComingNode(pod.name, pod.group, worker.age_seconds, replica=replica.key)
-
-
-def _group(cluster: ComputeCluster, group: WorkerGroup) -> Group:
-    autoscaling = cluster.spec.autoscaling
-    fixed = group.min_replicas if group.replicas is None else group.replicas
-    idle = group.idle_timeout_seconds
-    least, most = (group.min_replicas, group.max_replicas) if autoscaling.enabled else (fixed, fixed)
-    if group.suspend:
-        least = most = 0
-    return Group(
-        name=group.name,
-        resources=_resources(group),
-        min_nodes=least * group.hosts_per_replica,
-        max_nodes=most * group.hosts_per_replica,
-        priority=group.priority,
-        idle_timeout_seconds=autoscaling.idle_timeout_seconds if idle is None else idle,
-        labels=tuple(sorted(group.labels.items())),
-        hosts=group.hosts_per_replica,
-        suspended=group.suspend,
-    )
-
-
-def _limits(cluster: ComputeCluster) -> Limits:
-    """Over all groups; numbers that somebody writes (`replicas`, without autoscaling) are not bounded by them."""
-    autoscaling = cluster.spec.autoscaling
-    limits = autoscaling.limits
-    if not autoscaling.enabled:
-        return Limits()
-    return Limits(limits.max_workers, resource_set(limits.resources) if limits.resources else None)
-
-
-def _resources(group: WorkerGroup) -> ResourceSet:
-    return group_resources(group.resources, group.template)
 
 
 def not_joined_text(pod: PodView) -> str:
