@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shoal import exceptions
+    from shoal import autoscaler, exceptions
     from shoal._api.actor import ActorClass, ActorHandle, get_actor, kill, method
     from shoal._api.remote import RemoteFunction, remote
     from shoal._api.runtime_context import RuntimeContext, get_runtime_context
@@ -33,6 +33,7 @@ __all__ = [
     "ObjectRef",
     "RemoteFunction",
     "RuntimeContext",
+    "autoscaler",
     "available_resources",
     "cluster_resources",
     "exceptions",
@@ -58,12 +59,13 @@ _HOMES = {
     "_api.values": ("available_resources", "cluster_resources", "get", "nodes", "put", "wait"),
     "owner.refs": ("ObjectRef",),
 }
+_MODULES = frozenset({"autoscaler", "exceptions"})
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "exceptions":
-        return importlib.import_module("shoal.exceptions")
+    if name in _MODULES:
+        return importlib.import_module(f"shoal.{name}")
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'shoal' has no attribute {name!r}")

@@ -77,6 +77,7 @@ class ActorClass:
             "placement": tuple(placing.items()),
             "max_restarts": options.get("max_restarts") or 0,
             "detached": options.get("lifetime") == "detached",
+            "label_selector": opts.labels(options),
         }
         described = _Description(self.__name__, _methods(self._cls), options.get("max_task_retries") or 0)
         wire_options = {"max_concurrency": options.get("max_concurrency") or 0}

@@ -74,12 +74,19 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
     concurrency = options.get("max_concurrency")
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise ValueError(f"max_concurrency must be an integer of at least 1, got {concurrency!r}")
+    selector = options.get("label_selector")
+    if selector is not None and not _is_selector(selector):
+        raise ValueError(f'label_selector must be a dict of labels such as {{"zone": "a"}}, got {selector!r:.200}')
     lifetime = options.get("lifetime")
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime must be None or 'detached', got {lifetime!r}")
     strategy = options.get("scheduling_strategy")
     if strategy not in (None, "DEFAULT", "SPREAD"):
         raise ValueError(f"scheduling_strategy {strategy!r} is not supported by this version of Shoal yet")
+
+
+def _is_selector(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) and text for pair in value.items() for text in pair)
 
 
 def resource_need(options: Mapping[str, Any], default_cpus: float) -> ResourceSet:
@@ -120,5 +127,9 @@ def shape_key(
     need: ResourceSet, options: Mapping[str, Any]
 ) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]:
     """What tasks have to share to be served by the same leases."""
-    selector = options.get("label_selector") or {}
-    return tuple(need.items()), tuple(sorted(selector.items()))
+    return tuple(need.items()), labels(options)
+
+
+def labels(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The label selector as sorted pairs."""
+    return tuple(sorted((options.get("label_selector") or {}).items()))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from shoal.core.labels import Selector, matches
 from shoal.resources import ResourceSet
 
 PACK_THRESHOLD: Final = 0.5
@@ -52,10 +53,14 @@ def _use_after(need: ResourceSet, node: Candidate) -> float:
     return 0.0 if highest <= PACK_THRESHOLD else highest
 
 
-def explain(need: ResourceSet, nodes: Sequence[Candidate]) -> str:
-    """Why ``choose`` found no node, for people."""
+def explain(need: ResourceSet, nodes: Sequence[Candidate], selector: Selector = ()) -> str:
+    """Why ``choose`` found no node with the labels of ``selector``, for people."""
     if not nodes:
         return "no node takes work yet"
+    if not any(matches(selector, node.labels) for node in nodes):
+        wanted = ", ".join(f"{key}={expression}" for key, expression in selector)
+        return f"none of {len(nodes)} nodes has the labels {wanted}"
+    nodes = [node for node in nodes if matches(selector, node.labels)]
     able = [node for node in nodes if need.fits(node.total)]
     if able:
         return f"{len(able)} of {len(nodes)} nodes could hold it, all are busy"

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from shoal.core.actor_placement import Candidate, choose
 from shoal.core.demand import NodeDemand
+from shoal.core.labels import Selector, matches
 from shoal.resources import ResourceSet
 
 ActorState = Literal["PENDING", "ALIVE", "RESTARTING", "DEAD"]
@@ -50,6 +51,7 @@ class ActorSpec:
     detached: bool = False
     creation: bytes = b""
     handle: bytes = b""
+    label_selector: Selector = ()
 
     @property
     def need(self) -> ResourceSet:
@@ -126,6 +128,7 @@ class ActorTable:
         self._waiting: dict[str, None] = {}
         self._dead: dict[str, None] = {}
         self._by_node: dict[str, dict[str, None]] = {}
+        self._detached: set[str] = set()
         self._max_live, self._max_dead = max_live, max_dead
 
     def get(self, actor_id: str) -> Actor | None:
@@ -137,6 +140,11 @@ class ActorTable:
         actor_id = self._names.get((namespace, name))
         return self._actors.get(actor_id) if actor_id is not None else None
 
+    @property
+    def detached(self) -> int:
+        """How many detached actors there are that are not dead."""
+        return len(self._detached)
+
     def on_node(self, node_id: str) -> list[Actor]:
         """Actors assigned to a node, starting or alive."""
         return [self._actors[actor_id] for actor_id in self._by_node.get(node_id, ())]
@@ -147,7 +155,9 @@ class ActorTable:
 
     def demands(self) -> list[NodeDemand]:
         """What waiting actors need, one entry each."""
-        return [NodeDemand(a.spec.need, 1, "actor", (), (a.spec.class_name,)) for a in self.waiting()]
+        return [
+            NodeDemand(a.spec.need, 1, "actor", a.spec.label_selector, (a.spec.class_name,)) for a in self.waiting()
+        ]
 
     def promised(self, node_id: str, now: float) -> ResourceSet:
         """What actors on their way to a node will take there that its own report does not show yet."""
@@ -175,12 +185,14 @@ class ActorTable:
             self._names[spec.namespace, spec.name] = spec.actor_id
         self._actors[spec.actor_id] = Actor(spec)
         self._waiting[spec.actor_id] = None
+        self._note_detached(spec)
         return ""
 
     def restore(self, actor: Actor) -> None:
         """Take an actor as an earlier head process left it; nothing of it is final until its node has spoken."""
         actor_id, spec = actor.spec.actor_id, actor.spec
         self._actors[actor_id] = actor
+        self._note_detached(spec)
         if spec.name:
             self._names[spec.namespace, spec.name] = actor_id
         if actor.node_id:
@@ -194,15 +206,16 @@ class ActorTable:
         ``candidates`` have promises taken out.
         """
         nodes = {node.node_id: node for node in candidates}
-        hopeless: set[ResourceSet] = set()
+        hopeless: set[tuple[ResourceSet, Selector]] = set()
         instructions: list[Instruction] = []
         for actor in self.waiting():
-            need = actor.spec.need
-            if need in hopeless or now < actor.not_before:
+            need, labels = actor.spec.need, actor.spec.label_selector
+            if (need, labels) in hopeless or now < actor.not_before:
                 continue
-            chosen = choose(need, list(nodes.values()), actor.spec.owner_node_id)
+            allowed = [node for node in nodes.values() if matches(labels, node.labels)]
+            chosen = choose(need, allowed, actor.spec.owner_node_id)
             if chosen is None:
-                hopeless.add(need)
+                hopeless.add((need, labels))
                 continue
             node = nodes[chosen]
             nodes[chosen] = replace(node, available=node.available - need, actors=node.actors + 1)
@@ -316,6 +329,10 @@ class ActorTable:
         """Actors whose changes a node wants."""
         return [actor_id for actor_id, actor in self._actors.items() if node_id in actor.subscribers]
 
+    def _note_detached(self, spec: ActorSpec) -> None:
+        if spec.detached:
+            self._detached.add(spec.actor_id)
+
     def _assign(self, actor: Actor, node_id: str, now: float) -> None:
         actor.node_id, actor.assigned_at = node_id, now
         self._waiting.pop(actor.spec.actor_id, None)
@@ -346,6 +363,7 @@ class ActorTable:
         actor.error = error if len(error) <= MAX_ERROR_BYTES else b""
         actor.spec = replace(spec, creation=b"")
         self._waiting.pop(actor_id, None)
+        self._detached.discard(actor_id)
         if spec.name and self._names.get((spec.namespace, spec.name)) == actor_id:
             del self._names[spec.namespace, spec.name]
         self._dead[actor_id] = None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from shoal.core.labels import Selector
 from shoal.resources import ResourceSet
 
 MAX_SHAPES: Final = 1000
@@ -17,31 +18,50 @@ MAX_EXAMPLES: Final = 3
 MAX_EXAMPLE_LENGTH: Final = 200
 
 
+class DemandKey(NamedTuple):
+    """What demands have in common that are counted as one."""
+
+    shape: ResourceSet
+    kind: str
+    label_selector: Selector
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Keys in an order that is the same everywhere."""
+        return tuple(self.shape.items()), self.kind, self.label_selector
+
+
 @dataclass(frozen=True)
 class NodeDemand:
     """``count`` units of work that each need ``shape``, waiting in one place.
 
     ``kind`` is ``task``, ``actor`` or ``job`` (``other``: the summary of shapes beyond the bound);
-    ``examples`` are names for people.
+    ``examples`` are names for people; ``recent_count`` is the most that waited lately, where that is known.
     """
 
     shape: ResourceSet
     count: int
     kind: str = "task"
-    label_selector: tuple[tuple[str, str], ...] = ()
+    label_selector: Selector = ()
     examples: tuple[str, ...] = field(default=(), compare=False)
+    recent_count: int = 0
+
+    @property
+    def key(self) -> DemandKey:
+        """See ``DemandKey``."""
+        return DemandKey(self.shape, self.kind, self.label_selector)
 
 
-def selector(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def selector(labels: Mapping[str, str]) -> Selector:
     """A label selector in the one order that makes equal ones compare equal."""
     return tuple(sorted(labels.items()))
 
 
-def aggregate(demands: Iterable[NodeDemand], max_shapes: int = MAX_SHAPES) -> list[NodeDemand]:
+def aggregate(demands: Iterable[NodeDemand], max_shapes: int | None = MAX_SHAPES) -> list[NodeDemand]:
     """Sum demands of equal shape, kind and selector; equal worlds give equal lists.
 
     Sorted by count, largest first, then by shape.
-    Beyond ``max_shapes`` the rest is one entry of kind ``other`` with an empty shape, the sum of the
+    Beyond ``max_shapes`` (None: no bound) the rest is one entry of kind ``other`` with an empty shape, the sum of the
     counts, and how many shapes it stands for as its example.
 
     Example:
@@ -49,26 +69,28 @@ def aggregate(demands: Iterable[NodeDemand], max_shapes: int = MAX_SHAPES) -> li
         >>> [d.count for d in aggregate([NodeDemand(one_cpu, 2), NodeDemand(one_cpu, 3)])]
         [5]
     """
-    counts: dict[tuple[ResourceSet, str, tuple[tuple[str, str], ...]], int] = {}
-    names: dict[tuple[ResourceSet, str, tuple[tuple[str, str], ...]], dict[str, None]] = {}
+    counts: dict[DemandKey, int] = {}
+    names: dict[DemandKey, dict[str, None]] = {}
     for demand in demands:
         if demand.count <= 0:
             continue
-        key = (demand.shape, demand.kind, demand.label_selector)
+        key = demand.key
         counts[key] = counts.get(key, 0) + demand.count
         examples = names.setdefault(key, {})
         for example in demand.examples:
             if len(examples) < MAX_EXAMPLES:
                 examples[example[:MAX_EXAMPLE_LENGTH]] = None
     summed = [
-        NodeDemand(shape, count, kind, labels, tuple(names[shape, kind, labels]))
-        for (shape, kind, labels), count in counts.items()
+        NodeDemand(key.shape, count, key.kind, key.label_selector, tuple(names[key])) for key, count in counts.items()
     ]
-    summed.sort(key=lambda d: (-d.count, tuple(d.shape.items()), d.kind, d.label_selector))
-    return summed[:max_shapes] + _summary(summed[max_shapes:])
+    summed.sort(key=lambda d: (-d.count, *d.key.order))
+    return summed if max_shapes is None else summed[:max_shapes] + summary(summed[max_shapes:])
 
 
-def _summary(rest: list[NodeDemand]) -> list[NodeDemand]:
+def summary(rest: list[NodeDemand]) -> list[NodeDemand]:
+    """What is beyond a bound, as one entry; empty for nothing."""
     if not rest:
         return []
-    return [NodeDemand(ResourceSet(), sum(d.count for d in rest), "other", (), (f"{len(rest)} more shapes",))]
+    recent = sum(max(d.count, d.recent_count) for d in rest) if any(d.recent_count for d in rest) else 0
+    words = f"{len(rest)} more shapes"
+    return [NodeDemand(ResourceSet(), sum(d.count for d in rest), "other", (), (words,), recent_count=recent)]

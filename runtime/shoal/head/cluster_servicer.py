@@ -131,7 +131,7 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
         session.left("its process ended")
 
     async def _call(self, method: Method, request: Any, context: Any) -> Any:
-        future = self._service.call_durably(method, request)
+        future = self._service.calls.durably(method, request)
         try:
             return future.result() if future.done() else await asyncio.wrap_future(future)
         except HeadCallError as error:
@@ -160,6 +160,10 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
     async def ListNodes(self, request: node_pb2.ListNodesRequest, context: Any) -> Any:
         """See node.proto."""
         return await self._call("ListNodes", request, context)
+
+    async def RequestResources(self, request: node_pb2.RequestResourcesRequest, context: Any) -> Any:
+        """See node.proto."""
+        return await self._call("RequestResources", request, context)
 
     async def FetchPackage(
         self, request: node_pb2.FetchPackageRequest, context: Any

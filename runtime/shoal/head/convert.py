@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from shoal.core.actors import Actor, ActorSpec
 from shoal.core.demand import NodeDemand, selector
+from shoal.core.floors import KIND as FLOOR
+from shoal.core.gangs import Gang
 from shoal.core.membership import DrainState, Member, NodeInfo, NodeStatus
 from shoal.protocol import head_pb2, node_pb2
 from shoal.resources import ResourceSet
@@ -75,6 +77,30 @@ def demand_message(demand: NodeDemand) -> head_pb2.Demand:
         label_selector=dict(demand.label_selector),
         kind=demand.kind,
         examples=demand.examples,
+        recent_count=max(demand.count, demand.recent_count),
+    )
+
+
+def floor(message: head_pb2.Demand) -> NodeDemand:
+    """One entry of a request for resources. Raises ValueError for a negative amount, or a count below 1."""
+    if message.count <= 0:
+        raise ValueError(f"a bundle is asked for at least once, got {message.count}")
+    return NodeDemand(resources(message.shape), message.count, FLOOR, selector(message.label_selector))
+
+
+def gang_message(gang: Gang) -> head_pb2.Gang:
+    """One entry of a snapshot's gangs."""
+    return head_pb2.Gang(
+        gang_id=gang.gang_id,
+        name=gang.name,
+        strategy=f"GANG_STRATEGY_{gang.strategy}",
+        bundles=[
+            head_pb2.GangBundle(
+                shape=to_resources(bundle.shape), count=bundle.count, label_selector=dict(bundle.label_selector)
+            )
+            for bundle in gang.bundles
+        ],
+        occupied_node_ids=gang.occupied_node_ids,
     )
 
 
@@ -106,6 +132,7 @@ def node_snapshot(
         idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
         drain_state=_DRAIN_TO[drain],
         activity=activity if member.alive else member.reason,
+        labels=member.info.labels,
     )
 
 
@@ -139,6 +166,7 @@ def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
         detached=message.detached,
         creation=message.creation,
         handle=message.handle,
+        label_selector=selector(message.label_selector),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from shoal.core.actors import Actor
+from shoal.core.demand import NodeDemand
 from shoal.core.jobs import Job
 from shoal.core.membership import Member, NodeInfo
 from shoal.head import state_rows
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from shoal.head.state import HeadState
 
 CLUSTER_ID: Final = "cluster_id"
+FLOORS: Final = "floors"
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,17 @@ class KnownNode:
 
 @dataclass(frozen=True)
 class Restored:
-    """What an earlier head process left. ``drivers``: job id and node id."""
+    """What an earlier head process left.
+
+    ``drivers``: job id and node id; ``floors``: what programs asked to be there.
+    """
 
     kv: tuple[tuple[str, str, bytes], ...] = ()
     actors: tuple[Actor, ...] = ()
     nodes: tuple[KnownNode, ...] = ()
     drivers: tuple[tuple[str, str], ...] = ()
     jobs: tuple[Job, ...] = field(default=())
+    floors: tuple[NodeDemand, ...] = ()
 
 
 class Journal:
@@ -101,6 +107,11 @@ class Journal:
         else:
             self._put("kv", namespace, key, value)
 
+    def floors(self, floors: list[NodeDemand]) -> None:
+        """What programs ask to be there now."""
+        if self._state is not None:
+            self._put("identity", FLOORS, state_rows.floors_text(floors))
+
     def node(self, member: Member) -> None:
         """A node joined or died."""
         if self._state is not None:
@@ -154,6 +165,7 @@ def _read(state: HeadState) -> Restored:
             nodes=tuple(_nodes(state, draining)),
             drivers=tuple(state.rows("drivers")),
             jobs=tuple(map(state_rows.job, state.rows("jobs"))),
+            floors=state_rows.floors(dict(state.rows("identity")).get(FLOORS, "[]")),
         )
     except StateError:
         raise

@@ -50,7 +50,7 @@ class LocalLink:
 
     def call(self, method: Method, request: Any, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> Future[Any]:
         """Call the head; the future is done when this returns, unless something has to be on disk first."""
-        return self._service.call_durably(method, request)
+        return self._service.calls.durably(method, request)
 
     def close(self) -> None:
         """Say goodbye. Idempotent."""

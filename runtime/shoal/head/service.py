@@ -13,37 +13,36 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from shoal.core.actor_placement import Candidate, explain
+from shoal.core.actor_placement import explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
-from shoal.core.demand import NodeDemand, aggregate
+from shoal.core.cluster_use import Users
+from shoal.core.gangs import Gang
 from shoal.core.membership import Member, Membership, MembershipError
-from shoal.core.room import RecentRoom
 from shoal.head import convert
+from shoal.head.agent_calls import AgentCalls
 from shoal.head.drains import DrainDone, PendingDrains
 from shoal.head.driver_placement import DriverPlacement
 from shoal.head.journal import Journal
-from shoal.head.kv import KvError, KvStore
+from shoal.head.kv import KvStore
 from shoal.head.kv_service import serve_kv
 from shoal.head.node_session import NodeSession, SessionRefused
+from shoal.head.outlook import Outlook
 from shoal.head.restore import Parts, restore
+from shoal.head.rooms import Rooms
 from shoal.head.sessions import Deliver, Session, SessionBook
 from shoal.head.ticker import Ticker
-from shoal.jobs.package_store import PackageError, PackageStore
+from shoal.jobs.package_store import PackageStore
 from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
 from shoal.protocol.link import HeadCallError
-from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
     from shoal.jobs.runner import JobHooks, JobRunner
 
 VIEW_SECONDS: Final = 0.05
 IDLE_TOLERANCE_SECONDS: Final = 0.5
-WRITES: Final = frozenset({"CreateActor", "Kv"})
-"""Calls that are answered when what they changed is on disk."""
 NODES_PER_VIEW_INTERVAL: Final = 50
 """Views of large clusters are sent less often: all of them grow with the square of the nodes."""
 
@@ -66,11 +65,13 @@ class HeadService:
         self._members = membership or Membership()
         self._actors = ActorTable()
         self._kv = KvStore()
-        self._room = RecentRoom()
+        self._rooms = Rooms(self._members, self._actors)
+        self._outlook = Outlook(time.monotonic())
         self._sessions = SessionBook()
         self._drains = PendingDrains()
         self._packages = packages
         self._journal = journal or Journal()
+        self.calls: Final = AgentCalls(self._journal, self._handlers())
         self._jobs: JobRunner | None = None
         self.drivers: Final = DriverPlacement(
             self._lock, self._sessions.send, self._drivers_changed, lambda: self._jobs
@@ -84,6 +85,7 @@ class HeadService:
     def _restore(self) -> None:
         parts = Parts(self._members, self._actors, self._kv, self._sessions)
         with self._lock:
+            self._outlook.floors = list(self._journal.restored.floors)
             instructions, gone = restore(self._journal.restored, parts, time.monotonic())
             for node_id in gone:
                 self._write_node(node_id)
@@ -94,6 +96,8 @@ class HeadService:
         self._jobs = jobs
         jobs.restore(self._journal.restored.jobs)
         self._journal.forget_restored()
+        with self._lock:
+            self._note_users()
 
     def job_hooks(self) -> JobHooks:
         """What a ``JobRunner`` of this head must call."""
@@ -139,34 +143,35 @@ class HeadService:
         """Everything that the operator needs to know, now."""
         jobs = self._jobs.snapshots() if self._jobs is not None else []
         with self._lock:
-            return head_pb2.HeadSnapshot(
+            now = time.monotonic()
+            self._note_demand(now)
+            snapshot = head_pb2.HeadSnapshot(
                 protocol_version=PROTOCOL_VERSION,
                 incarnation=self.incarnation,
                 cluster_id=self._journal.cluster_id,
                 version=self._version,
-                nodes=self._node_snapshots(recent=True),
-                demands=[convert.demand_message(demand) for demand in aggregate(self._all_demands())],
+                nodes=self._rooms.snapshots(now, recent=True),
                 jobs=jobs,
             )
+            self._outlook.tell(snapshot, self._pending_gangs(), now)
+            return snapshot
 
-    def _node_snapshots(self, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
-        """With ``recent``, without what actors on their way will take, and with the room of just now: ``core.room``."""
-        now = time.monotonic()
-        snapshots = []
-        for member in self._members:
-            node_id = member.info.node_id
-            reported = member.status.available
-            free = self._room_left(member, now) if recent and member.alive else reported
-            most = (self._room.recent(node_id, reported, now) if recent and member.alive else None) or reported
-            starting = sum(actor.starting for actor in self._actors.on_node(node_id))
-            snapshots.append(convert.node_snapshot(member, free, most, starting, now))
-        return snapshots
+    def _pending_gangs(self) -> list[Gang]:
+        """Placement groups that wait, the oldest first."""
+        return []
 
-    def _all_demands(self) -> Iterable[NodeDemand]:
-        for member in self._members.alive():
-            yield from member.status.demands
-        yield from self._actors.demands()
-        yield from self.drivers.demands()
+    def _note_demand(self, now: float) -> None:
+        """Take down what waits at the head itself."""
+        if self._outlook.head_waits([*self._actors.demands(), *self.drivers.demands()], now):
+            self._ticker.wake()
+
+    def _note_users(self) -> None:
+        """Take down who uses the cluster."""
+        jobs = self._jobs
+        drivers = sum(count for job_id, count in self._sessions.drivers() if jobs is None or not jobs.owns(job_id))
+        users = Users(drivers, 0 if jobs is None else jobs.live(), self._actors.detached)
+        if self._outlook.used_by(users, time.monotonic()):
+            self._changed()
 
     def _changed(self, *, urgent: bool = False) -> None:
         self._version += 1
@@ -179,6 +184,7 @@ class HeadService:
 
     def _job_changed(self, urgent: bool) -> None:
         with self._lock:
+            self._note_users()
             self._changed(urgent=urgent)
 
     # Sessions
@@ -275,10 +281,12 @@ class HeadService:
             case "driver_started":
                 self._sessions.driver_started(message.driver_started.job_id, node_id)
                 self._journal.driver(message.driver_started.job_id, node_id, there=True)
+                self._note_users()
             case "driver_exited":
                 self._journal.driver(message.driver_exited.job_id, node_id, there=False)
                 if self._sessions.driver_exited(message.driver_exited.job_id, node_id):
                     self._last_driver_gone(message.driver_exited.job_id)
+                self._note_users()
             case "log_lines":
                 self._sessions.route_logs(message.log_lines, node_id)
             case "drain_answer":
@@ -302,8 +310,10 @@ class HeadService:
         if took_work != member.takes_work:
             self._view_dirty = True
         self._changed()
-        lost_room = self._room.changed(member.info.node_id, before.available, status.available, now)
-        if self._view_dirty or lost_room or self._actors.waiting() or self.drivers.is_waiting():
+        node_id = member.info.node_id
+        fell = self._rooms.lately.changed(node_id, before.available, status.available, now)
+        fell |= before.demands != status.demands and self._outlook.node_waits(node_id, status.demands, now)
+        if self._view_dirty or fell or self._actors.waiting() or self.drivers.is_waiting():
             self._ticker.wake()
 
     def _counted(self, node_id: str, counts: node_pb2.TaskCounts) -> None:
@@ -318,6 +328,7 @@ class HeadService:
         member = self._members.get(node_id)
         reason = member.reason if member is not None else "unknown"
         self._drains.node_gone(node_id)
+        self._outlook.node_waits(node_id, (), now)
         self._write_node(node_id)
         for job_id in self._sessions.node_died(node_id):
             self._last_driver_gone(job_id)
@@ -333,6 +344,7 @@ class HeadService:
 
     def _membership_changed(self) -> None:
         self._view_dirty, self._view_due = True, 0.0
+        self._note_users()
         self._changed()
         self._ticker.wake()
 
@@ -353,21 +365,23 @@ class HeadService:
             for node_id in self._members.expire(now):
                 self._node_died(node_id, now)
             self._journal.nodes_forgotten(self._members.take_forgotten())
-            if self._room.expire(now):
+            expired = [self._rooms.lately.expire(now), self._outlook.expire(now)]
+            if any(expired):
                 self._changed()
             for node_id in self._drains.expire(now):
                 self._drain_refused(node_id)
             if self._actors.waiting():
                 self._place(now)
             if self.drivers.is_waiting() and not self._members.awaiting():
-                self.drivers.turn(self._candidates(now), now)
+                self.drivers.turn(self._rooms.candidates(now), now)
+                self._note_demand(now)
             if self._view_dirty and now >= self._view_due:
                 self._view_dirty = False
                 self._view_due = now + VIEW_SECONDS * max(1.0, len(self._sessions) / NODES_PER_VIEW_INTERVAL)
                 self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
             times = [self._members.next_deadline(), self._drains.next_deadline()]
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
-            times += [self.drivers.next_deadline(), self._room.next_deadline()]
+            times += [self.drivers.next_deadline(), self._rooms.lately.next_deadline(), self._outlook.next_deadline()]
             return min((due for due in times if due is not None), default=None)
 
     def _end_silent(self, now: float) -> None:
@@ -376,21 +390,10 @@ class HeadService:
             self._membership_changed()
 
     def _place(self, now: float) -> None:
-        instructions = self._actors.place(self._candidates(now), now)
+        instructions = self._actors.place(self._rooms.candidates(now), now)
+        self._note_demand(now)
         if instructions:
             self._carry_out(instructions)
-
-    def _candidates(self, now: float) -> list[Candidate]:
-        return [self._candidate(member, now) for member in self._members.alive() if member.takes_work]
-
-    def _candidate(self, member: Member, now: float) -> Candidate:
-        node_id = member.info.node_id
-        return Candidate(node_id, member.info.total, self._room_left(member, now), len(self._actors.on_node(node_id)))
-
-    def _room_left(self, member: Member, now: float) -> ResourceSet:
-        """What a node reported, without what actors on their way will take."""
-        promised = self._actors.promised(member.info.node_id, now)
-        return ResourceSet({name: max(0, amount - promised[name]) for name, amount in member.status.available.items()})
 
     def _carry_out(self, instructions: Iterable[Instruction]) -> None:
         any_done = False
@@ -415,6 +418,7 @@ class HeadService:
             else:
                 self._publish(instruction.actor_id)
         if any_done:
+            self._note_users()
             self._changed()
         if self._actors.waiting():
             self._ticker.wake()
@@ -497,27 +501,8 @@ class HeadService:
 
     # Calls of agents
 
-    def call_durably(self, method: str, request: Any) -> Future[Any]:
-        """``call``, answered (on any thread) when what it changed is on disk; at once when that is nothing."""
-        future: Future[Any] = Future()
-        try:
-            value = self.call(method, request)
-        except HeadCallError as error:
-            future.set_exception(error)
-            return future
-        if method in WRITES:
-            self._journal.when_durable(lambda: _resolve(future, value))
-        else:
-            future.set_result(value)
-        return future
-
-    def call(self, method: str, request: Any) -> Any:
-        """One unary call of the ``Cluster`` service; ``FetchPackage`` gives the whole package in one chunk.
-
-        Raises:
-            HeadCallError: the call failed; ``kind`` says how.
-        """
-        handlers: dict[str, Callable[[Any], Any]] = {
+    def _handlers(self) -> dict[str, Callable[[Any], Any]]:
+        return {
             "CreateActor": self._create_actor,
             "GetActor": self._get_actor,
             "KillActor": self._kill_actor,
@@ -525,15 +510,8 @@ class HeadService:
             "PutPackage": self._put_package,
             "Kv": self._kv_call,
             "ListNodes": self._list_nodes,
+            "RequestResources": self._request_resources,
         }
-        if method in WRITES and self._journal.full:
-            raise HeadCallError(method, "Unavailable", "the head's disk cannot keep up with what is to be written")
-        try:
-            return handlers[method](request)
-        except (KvError, PackageError) as error:
-            raise HeadCallError(method, error.kind, str(error)) from error
-        except ValueError as error:
-            raise HeadCallError(method, "InvalidArgument", str(error)) from error
 
     def _create_actor(self, request: node_pb2.CreateActorRequest) -> node_pb2.CreateActorReply:
         spec = convert.actor_spec(request)
@@ -547,7 +525,7 @@ class HeadService:
             actor = self._actors.get(spec.actor_id)
             self._journal.actor(actor)
             waits = actor is not None and actor.waits
-            why = explain(spec.need, self._candidates(now)) if waits else ""
+            why = explain(spec.need, self._rooms.candidates(now), spec.label_selector) if waits else ""
         return node_pb2.CreateActorReply(created=True, message=why)
 
     def _get_actor(self, request: node_pb2.GetActorRequest) -> node_pb2.GetActorReply:
@@ -575,7 +553,14 @@ class HeadService:
 
     def _list_nodes(self, request: node_pb2.ListNodesRequest) -> node_pb2.ListNodesReply:
         with self._lock:
-            return node_pb2.ListNodesReply(nodes=self._node_snapshots(recent=False))
+            return node_pb2.ListNodesReply(nodes=self._rooms.snapshots(time.monotonic(), recent=False))
+
+    def _request_resources(self, request: node_pb2.RequestResourcesRequest) -> node_pb2.RequestResourcesReply:
+        with self._lock:
+            self._outlook.request(request)
+            self._journal.floors(self._outlook.floors)
+            self._changed()
+        return node_pb2.RequestResourcesReply()
 
     def _put_package(self, request: node_pb2.PutPackageRequest) -> node_pb2.PutPackageReply:
         self._packages.put(request.hash, request.data)
@@ -586,8 +571,3 @@ class HeadService:
         if data is None:
             raise HeadCallError("FetchPackage", "NotFound", f"the head has no package {request.hash}")
         return node_pb2.PackageChunk(data=data)
-
-
-def _resolve(future: Future[Any], value: Any) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_result(value)

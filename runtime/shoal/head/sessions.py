@@ -99,6 +99,10 @@ class SessionBook:
         """A driver of the job connected to its agent on that node."""
         self._drivers.setdefault(job_id, collections.Counter())[node_id] += 1
 
+    def drivers(self) -> list[tuple[str, int]]:
+        """Job ids, and how many drivers of the job are connected."""
+        return [(job_id, sum(n for n in nodes.values() if n > 0)) for job_id, nodes in self._drivers.items()]
+
     def driver_exited(self, job_id: str, node_id: str) -> bool:
         """A driver of the job is gone; True when it was the last one."""
         nodes = self._drivers.get(job_id)

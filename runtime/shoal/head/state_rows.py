@@ -12,9 +12,16 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from shoal.core.actors import Actor, ActorSpec
+from shoal.core.demand import NodeDemand, selector
 from shoal.core.jobs import Job, JobSpec
 from shoal.core.membership import Member, NodeInfo
 from shoal.resources import ResourceSet
+
+_READ: Final[dict[Any, Callable[[Any], Any]]] = {
+    "ResourceSet": lambda value: ResourceSet(value["resources"]),
+    "Selector": lambda value: selector(dict(value)),
+}
+"""Fields whose JSON is not their value, by type."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -74,6 +81,19 @@ def node(row: Row) -> tuple[NodeInfo, bool, str]:
     return _made(NodeInfo, fields["info"]), bool(alive), str(fields.get("reason", ""))
 
 
+def floors_text(floors: list[NodeDemand]) -> str:
+    """The value of ``floors`` in ``identity``."""
+    return json.dumps([_plain(floor, leave_out=("examples", "recent_count")) for floor in floors])
+
+
+def floors(text: str) -> tuple[NodeDemand, ...]:
+    """The opposite. Raises ValueError for a malformed text."""
+    rows = json.loads(text)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("floors are not a list of JSON objects")
+    return tuple(_made(NodeDemand, row) for row in rows)
+
+
 def _plain(value: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(value) if field.name not in leave_out]
     return {name: _json_value(getattr(value, name)) for name in names}
@@ -86,7 +106,7 @@ def _json_value(value: Any) -> Any:
 def _made(kind: Callable[..., T], fields: dict[str, Any]) -> T:
     known = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     taken = {
-        name: ResourceSet(value["resources"]) if known[name] == "ResourceSet" else value
+        name: _READ[known[name]](value) if known[name] in _READ else value
         for name, value in fields.items()
         if name in known
     }

@@ -265,6 +265,11 @@ class JobRunner:
             job = self._table.by_job_id(job_id)
             return job is not None and not job.done
 
+    def live(self) -> int:
+        """How many jobs have not ended, as ``snapshots`` shows it."""
+        with self._lock:
+            return self._table.live() + len(self._unsettled)
+
     def log_path(self, submission_id: str) -> Path:
         """Where a job's output is."""
         return self._directory(submission_id) / "driver.log"

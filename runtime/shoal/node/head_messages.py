@@ -89,6 +89,19 @@ def create_actor(info: dict[str, Any], creation: bytes, node_id: str) -> node_pb
         detached=bool(info.get("detached")),
         creation=marshal.dumps((info["job"], info.get("class_name") or "", creation)),
         handle=info.get("handle") or b"",
+        label_selector=dict(info.get("label_selector") or ()),
+    )
+
+
+def floors(wanted: Iterable[tuple[Any, int, Any]]) -> node_pb2.RequestResourcesRequest:
+    """The request to the head, from (shape, count, label selector) with the shape and the selector as pairs."""
+    return node_pb2.RequestResourcesRequest(
+        floors=[
+            head_pb2.Demand(
+                shape=head_pb2.Resources(amounts=dict(shape)), count=count, label_selector=dict(labels), kind="floor"
+            )
+            for shape, count, labels in wanted
+        ]
     )
 
 

@@ -56,6 +56,7 @@ class Services:
             "actor_failed": self._actor_failed,
             "kv": self._kv,
             "nodes": self._nodes,
+            "request_resources": self._request_resources,
             "put_package": self._put_package,
             "drain_output": self._drain_output,
             "store_reserve": lambda c, i, a, _p: store.reserve(c, i, *a),
@@ -228,6 +229,11 @@ class Services:
             node_pb2.ListNodesRequest(),
             lambda r: [head_messages.node_dict(node) for node in r.nodes],
         )
+
+    def _request_resources(self, client: Client, call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
+        from shoal.node import head_messages
+
+        self._ask_head(client, call_id, "RequestResources", head_messages.floors(args[0]), lambda _r: True)
 
     def _put_package(self, client: Client, call_id: int, args: tuple[Any, ...], payload: bytes) -> None:
         from shoal.protocol import node_pb2

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from shoal.protocol import node_pb2
 
-Method = Literal["CreateActor", "GetActor", "KillActor", "FetchPackage", "PutPackage", "Kv", "ListNodes"]
+Method = Literal[
+    "CreateActor", "GetActor", "KillActor", "FetchPackage", "PutPackage", "Kv", "ListNodes", "RequestResources"
+]
 
 CALL_TIMEOUT_SECONDS = 30.0
 """The default deadline of ``HeadLink.call``, waiting for the head to come back included."""

@@ -1,0 +1,100 @@
+"""What programs ask to be there in total, used or not: ``request_resources``.
+
+Invariant: a request is taken whole or refused with words; what is taken is bounded, positive and grouped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from shoal.core.demand import MAX_SHAPES, NodeDemand, aggregate, selector
+from shoal.resources import ResourceSet
+
+KIND: Final = "floor"
+MAX_UNITS: Final = 1_000_000
+"""Of all shapes together."""
+MAX_NAME_LENGTH: Final = 256
+MAX_QUANTITY: Final = 10**14
+"""Of one resource: what the wire can carry, and some."""
+
+
+def requested(num_cpus: Any, bundles: Any, bundle_label_selectors: Any) -> list[NodeDemand]:
+    """What a call of ``request_resources`` asks for; empty: nothing any more.
+
+    Raises:
+        ValueError: says which argument is wrong, and what it should be.
+
+    Example:
+        >>> [(floor.count, floor.shape.to_units()) for floor in requested(4, [{"GPU": 1}] * 2, None)]
+        [(4, {'CPU': 1.0}), (2, {'GPU': 1.0})]
+    """
+    floors = []
+    if num_cpus is not None:
+        if not isinstance(num_cpus, int) or isinstance(num_cpus, bool) or num_cpus < 0:
+            raise ValueError(f"num_cpus must be a whole number of at least 0, got {num_cpus!r}")
+        floors.append(NodeDemand(ResourceSet.from_units({"CPU": 1}), num_cpus, KIND))
+    shapes = _sequence("bundles", bundles)
+    selectors = _sequence("bundle_label_selectors", bundle_label_selectors)
+    if selectors and len(selectors) != len(shapes):
+        words = f"{len(shapes)} bundles and {len(selectors)} bundle_label_selectors were given"
+        raise ValueError(f"{words}: give one for each bundle, an empty dict for any node")
+    if len(shapes) > MAX_UNITS:
+        raise ValueError(f"request_resources takes at most {MAX_UNITS} bundles, got {len(shapes)}")
+    for index, bundle in enumerate(shapes):
+        labels = _labels(index, selectors[index]) if selectors else ()
+        floors.append(NodeDemand(_shape(index, bundle), 1, KIND, labels))
+    return checked(floors)
+
+
+def checked(floors: Iterable[NodeDemand]) -> list[NodeDemand]:
+    """Floors that a head takes, grouped.
+
+    Raises:
+        ValueError: there are too many, or one asks for nothing.
+    """
+    whole = aggregate(floors, max_shapes=None)
+    if len(whole) > MAX_SHAPES:
+        raise ValueError(f"request_resources takes at most {MAX_SHAPES} different bundles, got {len(whole)}")
+    if sum(floor.count for floor in whole) > MAX_UNITS:
+        raise ValueError(f"request_resources takes at most {MAX_UNITS} bundles and CPUs together")
+    if any(not floor.shape for floor in whole):
+        raise ValueError("a bundle of request_resources asks for nothing: leave it out, or give it a quantity above 0")
+    return whole
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    if value is None or value == {}:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ValueError(f"{name} must be a list of dicts, got {value!r:.200}")
+    return value
+
+
+def _shape(index: int, bundle: Any) -> ResourceSet:
+    where = f"bundles[{index}]"
+    if not isinstance(bundle, Mapping):
+        raise ValueError(f'{where} must be a dict of resources such as {{"CPU": 1}}, got {bundle!r:.200}')
+    for name, quantity in bundle.items():
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise ValueError(f"{where}: a resource's name has 1 to {MAX_NAME_LENGTH} characters, got {name!r:.300}")
+        if not isinstance(quantity, int | float) or isinstance(quantity, bool):
+            raise ValueError(f"{where}: the quantity of {name!r} must be a number, got {quantity!r:.200}")
+        if quantity > MAX_QUANTITY:
+            raise ValueError(f"{where}: the most of {name!r} that there can be is {MAX_QUANTITY:g}, got {quantity:g}")
+    try:
+        shape = ResourceSet.from_units(bundle)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not shape:
+        raise ValueError(f"{where} asks for nothing: leave it out, or give it a quantity above 0")
+    return shape
+
+
+def _labels(index: int, labels: Any) -> tuple[tuple[str, str], ...]:
+    if not labels:
+        return ()
+    if not isinstance(labels, Mapping) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        words = f'must be a dict of labels such as {{"zone": "a"}}, got {labels!r:.200}'
+        raise ValueError(f"bundle_label_selectors[{index}] {words}")
+    return selector(labels)

@@ -1,0 +1,52 @@
+"""What nodes have free, less what actors on their way there will take.
+
+Invariant: guarded by the head's lock; what is offered for placing is never more than a node last reported.
+"""
+
+from __future__ import annotations
+
+from shoal.core.actor_placement import Candidate
+from shoal.core.actors import ActorTable
+from shoal.core.membership import Member, Membership
+from shoal.core.room import RecentRoom
+from shoal.head import convert
+from shoal.protocol import head_pb2
+from shoal.resources import ResourceSet
+
+
+class Rooms:
+    """See the module. Times are seconds of any clock that only goes forward.
+
+    Args:
+        members: the nodes.
+        actors: which of them are on their way where.
+    """
+
+    def __init__(self, members: Membership, actors: ActorTable) -> None:
+        self._members, self._actors = members, actors
+        self.lately = RecentRoom()
+
+    def candidates(self, now: float) -> list[Candidate]:
+        """The nodes that something may be placed on."""
+        return [self._candidate(member, now) for member in self._members.alive() if member.takes_work]
+
+    def _candidate(self, member: Member, now: float) -> Candidate:
+        node_id, labels = member.info.node_id, member.info.labels
+        free = self._left(member, now)
+        return Candidate(node_id, member.info.total, free, len(self._actors.on_node(node_id)), labels)
+
+    def snapshots(self, now: float, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
+        """With ``recent``, without what actors on their way will take, and with the room of just now: ``core.room``."""
+        snapshots = []
+        for member in self._members:
+            node_id = member.info.node_id
+            reported = member.status.available
+            free = self._left(member, now) if recent and member.alive else reported
+            most = (self.lately.recent(node_id, reported, now) if recent and member.alive else None) or reported
+            starting = sum(actor.starting for actor in self._actors.on_node(node_id))
+            snapshots.append(convert.node_snapshot(member, free, most, starting, now))
+        return snapshots
+
+    def _left(self, member: Member, now: float) -> ResourceSet:
+        promised = self._actors.promised(member.info.node_id, now)
+        return ResourceSet({name: max(0, amount - promised[name]) for name, amount in member.status.available.items()})
