@@ -11,6 +11,7 @@ the API server says.
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import functools
 import logging
 import os
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 EXIT_USAGE: Final = 2
 EXIT_LOST: Final = 3
 """The lease was lost, or a part that must not end ended: start again."""
+TLS_BUFFER_BYTES: Final = 32 * 1024
+"""Of each TLS connection; two records fit. asyncio's own are of 256 KiB, which is most of a connection's memory."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USAGE
     log_lines.configure(settings.log_format, settings.log_level)
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     return asyncio.run(_run(settings, access))
 
 

@@ -1,10 +1,13 @@
+import asyncio
+import contextlib
 import time
 
 import pytest
+from aiohttp import web
 
 from shoal_operator.kube import errors
 from shoal_operator.kube.access import ApiAccess
-from shoal_operator.kube.client import ApiClient
+from shoal_operator.kube.client import CONNECTIONS_MAX, ApiClient
 from shoal_operator.kube.resources import PODS
 
 from .conftest import pod, status, watch
@@ -117,3 +120,32 @@ async def test_credentials_do_not_show(client):
     access = ApiAccess(server="https://x", token="top-secret", client_key="private", ca_data="ca")
     assert "top-secret" not in repr(access)
     assert "private" not in repr(access)
+
+
+async def test_watches_take_no_connection_away_from_requests(api, client):
+    """One watch for each kind and namespace keeps its connection: with many namespaces more than requests have."""
+    api.on("WATCH", PODS_PATH, watch(("ADDED", pod("seen", 1)), then="silence"))
+    api.on("GET", POD, (200, pod("demo-0", 1)))
+    async with asyncio.timeout(10), contextlib.AsyncExitStack() as stack:
+        for _ in range(CONNECTIONS_MAX + 1):
+            options = {"resource_version": "1", "timeout_seconds": 30, "inactivity_seconds": 30}
+            events = await stack.enter_async_context(contextlib.aclosing(client.watch(PODS, "ml", **options)))
+            assert (await anext(events))["object"]["metadata"]["name"] == "seen"
+        await client.get(PODS, "ml", "demo-0")
+
+
+async def test_many_requests_share_few_connections(api, client):
+    """A connection with TLS takes 100 KiB and more."""
+    open_now, most = 0, 0
+
+    async def slow(_request):
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.01)
+        open_now -= 1
+        return web.json_response(pod("demo-0", 1))
+
+    api.on("GET", POD, slow)
+    await asyncio.gather(*(client.get(PODS, "ml", "demo-0") for _ in range(3 * CONNECTIONS_MAX)))
+    assert most == CONNECTIONS_MAX

@@ -10,7 +10,7 @@ from aiohttp import web
 from shoal_operator.control.clock import SystemClock
 from shoal_operator.kube import errors
 from shoal_operator.kube.access import ApiAccess
-from shoal_operator.kube.client import CONNECTIONS, ApiClient
+from shoal_operator.kube.client import CONNECTIONS_MAX, ApiClient
 from shoal_operator.kube.lease import LeaseElector, LeaseTimes
 from shoal_operator.kube.resources import LEASES, PODS
 from shoal_operator.local.apiserver import ApiServer
@@ -164,8 +164,8 @@ async def test_a_write_that_waited_for_a_connection_asks_again_when_it_has_one(a
     api.on("POST", PODS_PATH, (201, pod("b", 2)))
     leads = [True]
     async with candidate(api, leads) as client:
-        readers = [asyncio.create_task(client.get(PODS, "ml", "a")) for _ in range(CONNECTIONS)]
-        await wait_until(lambda: len(api.requests) == CONNECTIONS)
+        readers = [asyncio.create_task(client.get(PODS, "ml", "a")) for _ in range(CONNECTIONS_MAX)]
+        await wait_until(lambda: len(api.requests) == CONNECTIONS_MAX)
         write = asyncio.create_task(client.create(pod("b", 2)))
         await asyncio.sleep(0.05)
         leads[0] = False
@@ -174,3 +174,19 @@ async def test_a_write_that_waited_for_a_connection_asks_again_when_it_has_one(a
             await write
         await asyncio.gather(*readers)
         assert api.seen("POST", PODS_PATH) == []
+
+
+async def test_the_lease_is_renewed_while_all_connections_are_busy(api, client):
+    async def never(_request):
+        await asyncio.sleep(30)
+
+    api.on("GET", f"{PODS_PATH}/a", never)
+    api.on("GET", LEASES.path("default", "shoal-operator"), status(404, "NotFound"))
+    api.on("POST", LEASES.path("default"), (201, {}))
+    readers = [asyncio.create_task(client.get(PODS, "ml", "a")) for _ in range(CONNECTIONS_MAX)]
+    await wait_until(lambda: len(api.requests) == CONNECTIONS_MAX)
+    async with asyncio.timeout(5):
+        await elector(client, "a").acquire()
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)

@@ -32,7 +32,8 @@ STATUS_FIELD_MANAGER: Final = "shoal-operator-status"
 
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 5.0
-CONNECTIONS: Final = 100
+CONNECTIONS_MAX: Final = 32
+"""Open at once, but for watches and the Lease. Each takes 100 KiB, and more of them make no server faster."""
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Longest event of a watch: an object in etcd has at most 1.5 MiB, escaped JSON a few times that."""
 
@@ -76,24 +77,31 @@ class ApiClient:
         self._metrics = metrics
         self._patient_until = 0.0
         self._session: aiohttp.ClientSession | None = None
+        self._apart: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ApiClient:
         context = self._access.ssl_context()
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context if context is not None else True)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=None, sock_connect=CONNECT_SECONDS)
-        self._session = aiohttp.ClientSession(
+        tls = context if context is not None else True
+        self._session = self._pool(aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls))
+        # What must never wait for a place: the Lease, or it is lost while requests are slow; and watches, which keep
+        # their connections, so that many namespaces would leave none for requests.
+        self._apart = self._pool(aiohttp.TCPConnector(limit=0, ssl=tls))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        sessions, self._session, self._apart = (self._session, self._apart), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    def _pool(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             connector=connector,
-            timeout=timeout,
+            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=None, sock_connect=CONNECT_SECONDS),
             headers={"User-Agent": "shoal-operator"},
             trust_env=False,
             trace_configs=[self._gate()],
         )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def server_version(self) -> Json:
         """What the server says of itself: ``{"gitVersion": "v1.33.2", ...}``."""
@@ -218,7 +226,7 @@ class ApiClient:
         )
         await self._be_patient()
         try:
-            async with self._open("GET", path, query, timeout=timeout) as response:
+            async with self._open("GET", path, query, watch_timeout=timeout) as response:
                 self._metrics.observe_request("WATCH", response.status)
                 if response.status != 200:
                     raise await self._error(response, f"WATCH {path}")
@@ -266,9 +274,11 @@ class ApiClient:
         *,
         body: Json | None = None,
         content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout | None = None,
+        watch_timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.client._RequestContextManager:
-        if self._session is None:
+        is_lease = f"/{LEASES.plural}" in path
+        session = self._apart if is_lease or watch_timeout is not None else self._session
+        if session is None:
             raise RuntimeError("the API client is used outside its 'async with'")
         headers = {"Accept": "application/json"}
         token = self._token.current()
@@ -276,10 +286,10 @@ class ApiClient:
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = content_type
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        if method != "GET" and f"/{LEASES.plural}" not in path:
+        options: dict[str, Any] = {} if watch_timeout is None else {"timeout": watch_timeout}
+        if method != "GET" and not is_lease:
             options["trace_request_ctx"] = f"{method} {path}"
-        return self._session.request(
+        return session.request(
             method,
             self._access.server + path,
             params={name: value for name, value in query.items() if value},
