@@ -70,9 +70,9 @@ class Surroundings:
 
 
 def _open_channel(target: str, token: bytes, certificates: Certificates | None) -> grpc.aio.Channel:
-    from shoal.protocol.auth import aio_channel  # gRPC is loaded when there is a head to speak to
+    from shoal.protocol.auth import MANY_CHANNELS, aio_channel  # gRPC is loaded when there is a head to speak to
 
-    return aio_channel(target, token, certificates)
+    return aio_channel(target, token, certificates, more_options=MANY_CHANNELS)
 
 
 MACHINE: Final = Surroundings(SystemClock(), ApiClient, _open_channel)

@@ -17,7 +17,7 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -48,7 +48,10 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_channelz", 0),  # statistics that nothing here can ask for
 )
+MANY_CHANNELS: Final = (("grpc.enable_retries", 0),)
+"""For a process with a channel to each of many heads, which tries again by itself: less memory for each."""
 SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -230,14 +233,26 @@ def channel(target: str, token: bytes, certificates: Certificates | None = None)
     return grpc.intercept_channel(bare, _SyncInterceptor(token))
 
 
-def aio_channel(target: str, token: bytes, certificates: Certificates | None = None) -> grpc.aio.Channel:
-    """The same for asyncio; call it in the loop that will use it."""
+def aio_channel(
+    target: str,
+    token: bytes,
+    certificates: Certificates | None = None,
+    *,
+    more_options: Sequence[tuple[str, int]] = (),
+) -> grpc.aio.Channel:
+    """The same for asyncio; call it in the loop that will use it.
+
+    Args:
+        more_options: beside those of all channels, such as ``MANY_CHANNELS``.
+    """
+    options = (*_CHANNEL_OPTIONS, *more_options)
     kinds = (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)
     interceptors = [kind(token) for kind in kinds]
     if certificates is None:
-        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS, interceptors=interceptors)
-    options = (*_CHANNEL_OPTIONS, *tls.CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(target, certificates.for_channel(), options=options, interceptors=interceptors)
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(
+        target, certificates.for_channel(), options=(*options, *tls.CHANNEL_OPTIONS), interceptors=interceptors
+    )
 
 
 def _proof(details: Any) -> str | bytes | None:
