@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from e2e import manifests
+from e2e.bench.installation import install_operator
 from e2e.bench.plans import NAMESPACES, PLANS
 from e2e.cluster import commands, network, packages, runs
 from e2e.cluster.bare import Cluster, Options
@@ -80,10 +81,17 @@ def _measure(cluster: Cluster, options: argparse.Namespace) -> int:
     words += [f"--size={options.size}", f"--only={options.only}", f"--logs={cluster.logs}"]
     if options.kuberay is not None:
         words.append(f"--kuberay={options.kuberay.absolute()}")
+    else:
+        words.append(f"--program={_install(cluster)}")
     if options.output is not None:
         words.append(f"--output={options.output.absolute()}")
     command = [str(word) for word in cluster.first.inside(*words)]
     return subprocess.run(command, cwd=CHECKOUT, timeout=SECONDS_MAX, check=False).returncode
+
+
+def _install(cluster: Cluster) -> Path:
+    with cluster.timings.step("install the operator"):
+        return install_operator(cluster.run.directory / "operator")
 
 
 if __name__ == "__main__":

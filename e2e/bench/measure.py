@@ -282,7 +282,7 @@ def job(key: tuple[str, str]) -> Json:
 
 @asynccontextmanager
 async def _bench(options: argparse.Namespace) -> AsyncIterator[Bench]:
-    subject: Subject = KubeRay(options.kuberay) if options.kuberay else Shoal()
+    subject: Subject = KubeRay(options.kuberay) if options.kuberay else Shoal(options.program)
     operator = OperatorProcess(subject, options.kubeconfig, options.logs / "operator.log")
     async with open_world(options.kubeconfig, subject) as world:
         await operator.start()
@@ -313,6 +313,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--size", choices=tuple(PLANS), default="small")
     parser.add_argument("--only", default="")
+    parser.add_argument("--program", type=Path, help="the installed shoal-operator")
     parser.add_argument("--kuberay", type=Path)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The operator that is measured: one process of this checkout, and what it and the kernel say about it."""
+"""The operator that is measured: one process, installed from this checkout, and what it and the kernel say about it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from e2e.bench.installation import environment
 from e2e.bench.subjects import METRICS, Subject
 from e2e.cluster.errors import log_tail
 
@@ -52,7 +53,9 @@ class OperatorProcess:
         """Start it and return the seconds until it answered."""
         started = time.monotonic()
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(self._words, stdout=out, stderr=subprocess.STDOUT, cwd="/")
+            self._process = subprocess.Popen(
+                self._words, stdout=out, stderr=subprocess.STDOUT, cwd="/", env=environment()
+            )
         while time.monotonic() - started < 60:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the operator ended with status {self._process.returncode}:\n{log_tail(self._log)}")

@@ -5,7 +5,6 @@ Invariant: a measurement speaks of clusters of a head and equal workers; what th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
 
 @dataclass(frozen=True)
 class Shoal:
-    """The operator of this checkout."""
+    """The operator of this checkout, ``program`` being its installed command."""
 
+    program: Path
     clusters: Resource = COMPUTE_CLUSTERS
     pod_label: str = "shoal.dev/cluster"
     """Label of a cluster's pods; its value is the cluster's name."""
@@ -35,9 +35,7 @@ class Shoal:
     def command(self, kubeconfig: Path) -> Sequence[str]:
         """As the chart starts it, but for where the API server is."""
         return [
-            sys.executable,
-            "-m",
-            "shoal_operator.main",
+            str(self.program),
             f"--kubeconfig={kubeconfig}",
             "--all-namespaces",
             f"--metrics-address={METRICS}",
