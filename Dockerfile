@@ -37,7 +37,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM wheel AS runtime-files
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/shoal \
-    && /build/bin/python -m pip --python /opt/shoal/bin/python install --quiet --no-compile /wheels/*.whl \
+    && for wheel in /wheels/*.whl; do \
+        /build/bin/python -m pip --python /opt/shoal/bin/python install --quiet --no-compile "$wheel[redis]"; done \
     && /opt/shoal/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/shoal/lib
 
 FROM wheel AS operator-files

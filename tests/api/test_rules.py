@@ -55,6 +55,10 @@ def limits(workers: Any, **fields: Any) -> Json:
     return {"autoscaling": {"limits": {"maxWorkers": workers}}, **groups(**fields)}
 
 
+def redis(url: str) -> dict[str, Any]:
+    return {"state": {"backend": "Redis", "redis": {"url": url, "passwordSecret": {"name": "cache"}}}}
+
+
 CASES = (
     Case(
         "must be less than or equal to maxReplicas",
@@ -78,6 +82,11 @@ CASES = (
         "must not have both claimName",
         (volume("PersistentVolume", claimName="mine"), volume("PersistentVolume", storageClassName="fast", size="2Gi")),
         (volume("PersistentVolume", claimName="mine", storageClassName="fast"),),
+    ),
+    Case(
+        "spec.state.redis must be there",
+        (redis("redis://cache:6379/0"), redis("rediss://me@cache.example"), {"state": {"backend": "Memory"}}, {}),
+        ({"state": {"backend": "Redis"}}, {"state": {"redis": {"url": "redis://cache"}}}),
     ),
     Case(
         "volume must be absent unless",

@@ -436,6 +436,21 @@ def test_head_service_and_claim_follow_the_spec(cluster_world: MakeWorld, edit: 
     assert world.reconcile().is_empty
 
 
+def test_a_head_with_its_state_in_redis_finds_the_server_and_its_own_keys(cluster_world: MakeWorld) -> None:
+    redis = {"url": "redis://cache:6379/0", "passwordSecret": {"name": "cache"}}
+    world = running(cluster_world, A, state={"backend": "Redis", "redis": redis})
+    assert not any(key.startswith("PersistentVolumeClaim") for key in world.others)
+    container = world.pods["demo-head"]["spec"]["containers"][0]
+    given = " ".join(container["args"])
+    assert "--state-url redis://cache:6379/0 --state-name cluster-uid --state-retention-seconds 2592000" in given
+    assert "--state-dir" not in given
+    password = {"secretKeyRef": {"name": "cache", "key": "password"}}
+    assert {"name": "SHOAL_STATE_PASSWORD", "valueFrom": password} in container["env"]
+    workers = [pod for name, pod in world.pods.items() if name != "demo-head"]
+    assert workers
+    assert "SHOAL_STATE_PASSWORD" not in str(workers)
+
+
 def test_a_claim_of_ones_own_is_mounted_and_never_written(cluster_world: MakeWorld) -> None:
     world = running(cluster_world, A, state={"backend": "PersistentVolume", "volume": {"claimName": "mine"}})
     assert not any(key.startswith("PersistentVolumeClaim") for key in world.others)

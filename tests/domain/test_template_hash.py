@@ -47,6 +47,8 @@ def test_golden_hashes_of_heads() -> None:
     assert head_hash(cluster()) == "v1-44136fa355"
     kept = {"backend": "PersistentVolume", "volume": {"claimName": "mine"}}
     assert head_hash(cluster(head={"template": TEMPLATE}, state=kept)) == "v1-a27c447f47"
+    shared = {"backend": "Redis", "redis": {"url": "redis://cache"}}
+    assert head_hash(cluster(state=shared)) == "v1-7d4aa7d7a7"
 
 
 def test_operator_upgrade_changes_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:

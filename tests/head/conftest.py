@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from tests.head.redis_server import RedisServer
 
 from shoal.head.control import ControlPlane
 from shoal.head.service import HeadService
@@ -185,3 +186,10 @@ def grpc_runtime():
     asyncio.run(begin())
     yield
     grpc.aio.shutdown_grpc_aio()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    server = RedisServer(tmp_path)
+    yield server
+    server.close()

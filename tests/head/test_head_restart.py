@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.head.redis_server import PASSWORD, RedisServer
 
 import shoal
+from shoal.cli.start import STATE_PASSWORD
 from shoal.jobs.client import JobClient
 from shoal.protocol import head_pb2
 from shoal.testing import LocalCluster
@@ -28,8 +30,15 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    with LocalCluster(state_dir=str(tmp_path)) as cluster:
+def cluster(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCluster]:
+    """With its state in a file, or where that is the parameter, in Redis."""
+    if getattr(request, "param", "file") == "file":
+        with LocalCluster(state_dir=str(tmp_path)) as cluster:
+            yield cluster
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    monkeypatch.setenv(STATE_PASSWORD, PASSWORD)
+    with LocalCluster(state_url=server.url) as cluster:
         yield cluster
 
 
@@ -99,6 +108,7 @@ COUNTER: Any = Counter
 CALLER: Any = Caller
 
 
+@pytest.mark.parametrize("cluster", ["file", "redis"], indirect=True)
 def test_workers_actors_jobs_and_names_survive(cluster: LocalCluster, make_client: Callable[[], JobClient]) -> None:
     node = cluster.add_node(num_cpus=2)
     cluster.connect()

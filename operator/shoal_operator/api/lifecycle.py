@@ -115,6 +115,29 @@ class StateVolume(Model):
     finds it again."""
 
 
+class SecretKey(Model):
+    """One key of a Secret in the cluster's namespace."""
+
+    name: DnsSubdomain
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "password"
+    """Key in it."""
+
+
+class StateRedis(Model):
+    """The Redis server that the head keeps its tables in. Every cluster has keys of its own there, by its UID."""
+
+    url: Annotated[
+        str, Field(max_length=512, pattern=r"^rediss?://([^:@/\s]+@)?[^:@/?#\s]+(:[0-9]{1,5})?(/[0-9]{1,4})?$")
+    ]
+    """redis://[USER@]HOST[:PORT][/DATABASE], or rediss:// for TLS. Passwords come from passwordSecret."""
+    password_secret: SecretKey | None = None
+    """Where the password is."""
+    retention_seconds: Annotated[int, Field(ge=3600, le=SECONDS_MAX)] = 2_592_000
+    """The cluster's keys go when no head has touched them for so long: what deleted clusters leave behind, and
+    what a cluster that is suspended for longer loses."""
+
+
 class StateSpec(Model):
     """Where the head keeps its tables: nodes, actors, jobs, key-value pairs."""
 
@@ -122,14 +145,20 @@ class StateSpec(Model):
         (
             "!has(self.volume) || self.backend == 'PersistentVolume'",
             "spec.state.volume must be absent unless spec.state.backend is `PersistentVolume`",
-        )
+        ),
+        (
+            "has(self.redis) == (self.backend == 'Redis')",
+            "spec.state.redis must be there when spec.state.backend is `Redis`, and absent otherwise",
+        ),
     )
 
-    backend: Literal["Memory", "PersistentVolume"] = "Memory"
-    """Memory: a new head pod begins anew, running jobs are lost with the old one. PersistentVolume: it goes on
-    where the old one stopped, workers stay."""
+    backend: Literal["Memory", "PersistentVolume", "Redis"] = "Memory"
+    """Memory: a new head pod begins anew, running jobs are lost with the old one. PersistentVolume and Redis: it goes
+    on where the old one stopped, workers stay."""
     volume: StateVolume | None = None
     """The volume for backend PersistentVolume. Default: a claim of 1Gi of the default storage class."""
+    redis: StateRedis | None = None
+    """The server for backend Redis."""
 
 
 class HeadService(Model):

@@ -113,6 +113,9 @@ def _lifecycle(path: str, spec: ComputeClusterSpec) -> Iterator[Problem]:
     if {str(strategy.max_surge), str(strategy.max_unavailable)} <= {"0", "0%"}:
         hint = "allow one replica more (maxSurge: 1) or one less (maxUnavailable: 1) during an update"
         yield Problem(f"{path}.updateStrategy", "must not have 0 for both `maxSurge` and `maxUnavailable`", hint)
+    if (state.redis is not None) != (state.backend == "Redis"):
+        hint = "backend Redis needs `redis` with the server's url; others must not have it"
+        yield Problem(f"{path}.state.redis", f"does not go with `backend: {state.backend}`", hint)
     volume = state.volume
     if volume is None:
         return

@@ -29,6 +29,7 @@ STATE_DIRECTORY: Final = "/var/lib/shoal"
 DRAIN_SECONDS: Final = 20
 """What a worker takes at most to hand over what it holds when its pod is deleted."""
 COMMAND: Final = ("shoal",)
+STATE_PASSWORD: Final = "SHOAL_STATE_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 def head_arguments(
@@ -90,6 +91,12 @@ def worker_arguments(
         *("--group", group),
         *_labels(labels),
     ]
+
+
+def redis_arguments(url: str, name: str, retention_seconds: int) -> list[str]:
+    """What a head needs in addition to keep its tables in Redis; the password is in the variable STATE_PASSWORD."""
+    retention = str(retention_seconds)
+    return ["--state-url", url, "--state-name", name, "--state-retention-seconds", retention]
 
 
 def tls_arguments() -> list[str]:

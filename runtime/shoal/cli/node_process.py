@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from shoal.cli.session_directory import SessionDirectory, sweep
-from shoal.cli.start import StartOptions
+from shoal.cli.start import STATE_PASSWORD, StartOptions
 from shoal.cli.token_file import read_token
 from shoal.core.membership import GRACE_SECONDS, Membership
 from shoal.head.journal import Journal
@@ -105,12 +105,25 @@ class NodeProcess:
         return Path(self._options.state_dir) if self._options.state_dir else self._session.path
 
     def _open_journal(self) -> Journal | None:
-        if not self._options.state_dir:
+        options = self._options
+        if not options.state_dir and not options.state_url:
             return None
-        from shoal.head.state import HeadState
-        from shoal.head.state_file import StateFile
+        from shoal.head.state import HeadState, end_this_head
 
-        return Journal(HeadState(StateFile(Path(self._options.state_dir))))
+        if options.state_dir:
+            from shoal.head.state_file import StateFile
+
+            return Journal(HeadState(StateFile(Path(options.state_dir))))
+        from shoal.head.state_redis import StateRedis
+
+        store = StateRedis(
+            options.state_url,
+            options.state_name,
+            password=os.environ.pop(STATE_PASSWORD, ""),
+            retention_seconds=options.state_retention_seconds,
+            on_lost=end_this_head,
+        )
+        return Journal(HeadState(store))
 
     def _make_link(self, events: LinkEvents) -> HeadLink:
         if self._head is not None:

@@ -29,6 +29,9 @@ HEAD_TIMEOUT_SECONDS: Final = 600.0
 LEAST_SILENCE_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 20.0
 DEFAULT_OBJECT_STORE_BYTES: Final = 1 << 30
+STATE_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+STATE_RETENTION_SECONDS: Final = 30 * 24 * 3600.0
+STATE_PASSWORD: Final = "SHOAL_STATE_PASSWORD"  # noqa: S105 - the name of a variable
 MEMORY_SHARE: Final = 0.7
 """Of a laptop's memory, how much tasks may ask for as the logical resource ``memory``."""
 
@@ -52,6 +55,9 @@ class StartOptions:
     session_dir: str = ""
     object_store_bytes: int = DEFAULT_OBJECT_STORE_BYTES
     state_dir: str = ""
+    state_url: str = ""
+    state_name: str = ""
+    state_retention_seconds: float = STATE_RETENTION_SECONDS
     silence_seconds: float = SILENCE_SECONDS
     head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS
     drain_seconds: float = DRAIN_SECONDS
@@ -80,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--group", default="", help="worker group of this node")
     add("--session-dir", default="", help="directory of this process (default: a new one)")
     add("--state-dir", default="", metavar="DIR", help="with --head: keep what must outlive the head's process here")
+    url = f"with --head: the same in Redis, redis(s)://HOST:PORT/DB; its password in ${STATE_PASSWORD}"
+    add("--state-url", default="", metavar="URL", help=url)
+    add("--state-name", default="", metavar="NAME", help="with --state-url: the cluster's name there, unique")
+    retention = "with --state-url: what no head has touched for so long goes (default: %(default)g)"
+    add("--state-retention-seconds", type=float, default=STATE_RETENTION_SECONDS, help=retention)
     silence = "with --head: a node that says nothing for so long is lost (default: %(default)g)"
     add("--silence-seconds", type=float, default=SILENCE_SECONDS, help=silence)
     add("--head-timeout-seconds", type=float, default=HEAD_TIMEOUT_SECONDS, help="end when the head is away for longer")
@@ -116,6 +127,10 @@ def parse(argv: Sequence[str]) -> StartOptions:
         parser.error("--local is for --head")
     if given["state_dir"] and (given["local"] or not given["head"]):
         parser.error("--state-dir is for --head, and not for --local")
+    if given["state_url"] and (given["local"] or not given["head"] or given["state_dir"]):
+        parser.error("--state-url is for --head, not for --local, and not beside --state-dir")
+    if given["state_url"] and not (given["state_url"].startswith(STATE_SCHEMES) and given["state_name"]):
+        parser.error(f"--state-url needs an address that begins with {' or '.join(STATE_SCHEMES)}, and --state-name")
     if given["silence_seconds"] < LEAST_SILENCE_SECONDS:
         parser.error(f"--silence-seconds is at least {LEAST_SILENCE_SECONDS:g}, got {given['silence_seconds']:g}")
     if not given["local"] and not given["token_file"]:

@@ -7,13 +7,15 @@ back for is written. Where is the store's matter: a file (``state_file.py``) or 
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
-from shoal.head.state_tables import Key, Row, StateStore, WriteError, key_of
+from shoal.head.state_tables import Key, Row, StateLostError, StateStore, WriteError, key_of
 
 RETRY_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0
@@ -107,6 +109,8 @@ class HeadState:
         while True:
             try:
                 self._store.write(batch)
+            except StateLostError:
+                return False
             except WriteError as error:
                 if not self._failing:
                     sys.stderr.write(f"error: the head cannot write its state to {error}; it tries again\n")
@@ -117,6 +121,12 @@ class HeadState:
             else:
                 self._failing = False
                 return True
+
+
+def end_this_head(error: StateLostError) -> None:
+    """What a head does that has lost its state to another one: it says so and ends, as on SIGTERM."""
+    sys.stderr.write(f"error: this head ends: {error}\n")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _size(row: Row | None) -> int:

@@ -37,6 +37,10 @@ class WriteError(OSError):
     """A batch was not written; it may be tried again. The text names the place."""
 
 
+class StateLostError(WriteError):
+    """Another head has the place now: this one must end, and nothing it holds is written any more."""
+
+
 class StateStore(Protocol):
     """A place for the tables. Opened by its constructor, which raises ``StateError``; used by one thread at a time."""
 

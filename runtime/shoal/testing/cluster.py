@@ -64,6 +64,7 @@ class LocalCluster:
     Args:
         head_cpus: logical CPUs of the head's node.
         state_dir: where the head keeps what outlives its process; empty: nowhere.
+        state_url: the same in a Redis server; its password in the environment.
         tls_dir: with ca.crt, tls.crt and tls.key; empty: nothing between the nodes is encrypted.
         silence_seconds: a node that says nothing for so long is lost.
 
@@ -82,9 +83,10 @@ class LocalCluster:
         head_cpus: float = 0,
         tls_dir: str = "",
         state_dir: str = "",
+        state_url: str = "",
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
-        self._tls_dir, self._state_dir = tls_dir, state_dir
+        self._tls_dir, self._state_dir, self._state_url = tls_dir, state_dir, state_url
         self._silence_seconds = silence_seconds
         self._head_cpus = head_cpus
         self._root = Path(tempfile.mkdtemp(prefix="shoal-c"))
@@ -149,6 +151,7 @@ class LocalCluster:
     def _start_head(self, ip: str | None) -> LocalNode:
         role = ["--head", "--control-port", str(CONTROL_PORT), "--silence-seconds", str(self._silence_seconds)]
         role += ["--state-dir", self._state_dir] if self._state_dir else []
+        role += ["--state-url", self._state_url, "--state-name", self._root.name] if self._state_url else []
         return self._start(role, self._head_cpus, {}, {}, None, ip)
 
     def connect(self, **options: Any) -> None:

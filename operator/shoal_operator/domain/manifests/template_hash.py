@@ -24,6 +24,7 @@ from shoal_operator.domain.quantities import parse_quantity, runtime_container
 
 VERSION: Final = "v1"
 MEMORY: Final = "Memory"
+VOLUME: Final = "PersistentVolume"
 _NOT_COUNTED: Final = frozenset({"schedulingGates"})
 
 
@@ -38,6 +39,8 @@ def head_hash(cluster: ComputeCluster) -> str:
     if state.backend != MEMORY:
         claim = state.volume.claim_name if state.volume else None
         options["state"] = {"backend": state.backend, **({"claimName": claim} if claim else {})}
+        if state.redis is not None:
+            options["state"]["redis"] = state.redis.model_dump(mode="json", exclude_defaults=True)
     return _hash(cluster, head.template, head.resources, head.labels, options)
 
 
