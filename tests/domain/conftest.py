@@ -21,7 +21,16 @@ from shoal_operator.api.job import ComputeJob
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView, child_view, pod_view
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
-from shoal_operator.domain.head import ActivityView, DemandView, DrainState, HeadView, JobState, JobView, NodeView
+from shoal_operator.domain.head import (
+    ActivityView,
+    DemandView,
+    DrainState,
+    GangView,
+    HeadView,
+    JobState,
+    JobView,
+    NodeView,
+)
 from shoal_operator.domain.job.observed import JobObservation, Rival
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
@@ -67,6 +76,10 @@ class ClusterWorld:
     activity: ActivityView | None = None
     """Who uses the cluster, by the head's word; its ``idle_seconds`` are of now."""
     wanted_by: tuple[str, ...] = ()
+    silence_seconds: float = 0.0
+    """Since the head's last word, although nothing says that it is gone."""
+    gangs: tuple[GangView, ...] = ()
+    floors: tuple[DemandView, ...] = ()
 
     def cluster(self) -> ComputeCluster:
         metadata = {"name": self.name, "namespace": "ns", "uid": "cluster-uid", "generation": self.generation}
@@ -78,11 +91,13 @@ class ClusterWorld:
             nodes = tuple(self.nodes.values())
             head = HeadView(
                 self.incarnation,
-                self.now,
+                self.now - timedelta(seconds=self.silence_seconds),
                 nodes=nodes,
                 demands=self.demands,
                 jobs=self.jobs,
                 activity=self.activity,
+                gangs=self.gangs,
+                floors=self.floors,
             )
         return ClusterObservation(
             cluster=self.cluster(),

@@ -4,12 +4,12 @@ import pytest
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import GangStrategy
 from shoal_operator.domain.head import (
     ActivityView,
     BundleView,
     DemandView,
     DrainState,
-    GangStrategy,
     GangView,
     JobState,
     JobView,

@@ -8,12 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
 
 from shoal.resources import ResourceSet
-
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""Sorted pairs of label and value."""
+from shoal_operator.autoscaler.model import GangStrategy, Labels
 
 
 class DrainState(StrEnum):
@@ -22,15 +19,6 @@ class DrainState(StrEnum):
     ACTIVE = "Active"
     DRAINING = "Draining"
     DRAINED = "Drained"
-
-
-class GangStrategy(StrEnum):
-    """Where the bundles of a gang may be placed; Ray's names."""
-
-    PACK = "PACK"
-    SPREAD = "SPREAD"
-    STRICT_PACK = "STRICT_PACK"
-    STRICT_SPREAD = "STRICT_SPREAD"
 
 
 class JobState(StrEnum):

@@ -13,17 +13,16 @@ from typing import Final
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import GangStrategy, Labels
 from shoal_operator.domain.head import (
     ActivityView,
     BundleView,
     DemandView,
     DrainState,
-    GangStrategy,
     GangView,
     HeadView,
     JobState,
     JobView,
-    Labels,
     NodeView,
 )
 

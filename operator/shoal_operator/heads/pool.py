@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shoal_operator.control.clock import Clock
-from shoal_operator.domain.head import HeadView, NodeView
+from shoal_operator.domain.head import ActivityView, HeadView, NodeView
 from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import HeadCommand
 from shoal_operator.heads.address import HeadAddress
@@ -229,13 +229,27 @@ def what_changed(old: HeadView | None, new: HeadView) -> News:
     if old is None or (old.incarnation, old.reachable) != (new.incarnation, new.reachable):
         return News.CLUSTER | News.JOBS
     news = News(0)
-    if old.demands != new.demands or [*map(_essence, old.nodes)] != [*map(_essence, new.nodes)]:
+    if _wants(old) != _wants(new) or [*map(_essence, old.nodes)] != [*map(_essence, new.nodes)]:
+        news |= News.CLUSTER
+    if _began_anew(old.activity, new.activity):
         news |= News.CLUSTER
     if old.unreachable_message != new.unreachable_message or old.is_busy != new.is_busy:
         news |= News.CLUSTER
     if old.jobs != new.jobs:
         news |= News.JOBS
     return news
+
+
+def _wants(view: HeadView) -> tuple[object, ...]:
+    return view.demands, view.gangs, view.gangs_left_out, view.floors
+
+
+def _began_anew(old: ActivityView | None, new: ActivityView | None) -> bool:
+    """Whether other kinds of users use the cluster, or its idleness began again in between."""
+    if old is None or new is None:
+        return old is not new
+    kinds = [(bool(one.drivers), bool(one.jobs), bool(one.detached_actors)) for one in (old, new)]
+    return kinds[0] != kinds[1] or new.idle_seconds < old.idle_seconds
 
 
 def _essence(node: NodeView) -> NodeView:
