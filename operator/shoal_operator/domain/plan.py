@@ -107,6 +107,16 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of a head's log of decisions."""
+
+    decision_id: str
+    """The head keeps one of each id."""
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that one pass has to do."""
 
@@ -123,6 +133,8 @@ class Plan:
     delete: tuple[ObjectRef, ...] = ()
     head_commands: tuple[HeadCommand, ...] = ()
     events: tuple[EventRecord, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """What the head's log of decisions gets; told once, best effort, and of no effect."""
     finalizers: tuple[str, ...] | None = None
     """What ``metadata.finalizers`` of the root object shall be; None leaves them. Written before all else."""
     requeue_after_seconds: float | None = None
@@ -130,7 +142,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to do (a requeue alone is nothing)."""
+        """Whether there is nothing to do (a requeue alone is nothing, nor are lines for the log)."""
         return not (
             self.create_pods
             or self.delete_pods

@@ -61,7 +61,8 @@ class Changes:
     commands: list[HeadCommand] = field(default_factory=list)
     events: list[EventRecord] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
-    _started: dict[str, list[str]] = field(default_factory=dict)
+    started: dict[str, list[str]] = field(default_factory=dict)
+    """Names of pods whose drain begins, by reason."""
 
     def decide(self) -> None:
         """Look at every pod once."""
@@ -78,7 +79,7 @@ class Changes:
     def requeue_after(self) -> float | None:
         """The earliest time at which the passing of time alone changes the decision."""
         later = self.assessment.scaling.next_check_seconds
-        if later is not None and self.assessment.head is not None:
+        if later is not None:
             self.wakes.append(later)
         return max(REQUEUE_SECONDS_MIN, min(self.wakes)) if self.wakes else None
 
@@ -154,7 +155,7 @@ class Changes:
             reason = next((chosen[w.pod.name] for w in replica.workers if w.pod.name in chosen), "")
             if (reason or replica.is_draining) and replica.workers[0].pod.name not in self.deletions:
                 self._drain_replica(replica, reason)
-        for reason, names in self._started.items():
+        for reason, names in self.started.items():
             text = f"draining {_WORDS.get(Reason(reason), 'workers')}: {_some(names)}"
             self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
 
@@ -197,10 +198,10 @@ class Changes:
     def _begin(self, worker: Worker, node: NodeView, reason: str) -> None:
         if node.drain_state is DrainState.DRAINING:
             # The head drains already (an intent whose annotation was lost): take it over.
-            self._annotate(worker.pod, self._new_drain(reason or Reason.DRAINED))
+            self._annotate(worker.pod, self._new_drain(reason or Reason.DRAINED, worker.pod))
         elif reason:
-            self._started.setdefault(reason, []).append(worker.pod.name)
-            self._annotate(worker.pod, self._new_drain(reason))
+            self.started.setdefault(reason, []).append(worker.pod.name)
+            self._annotate(worker.pod, self._new_drain(reason, worker.pod))
 
     def _continue(self, worker: Worker, node: NodeView, drain: Drain, *, forced: bool) -> None:
         left = (drain.deadline - self.now) / timedelta(seconds=1)
@@ -213,11 +214,13 @@ class Changes:
                 DrainNode(cluster, node.node_id, worker.pod.name, drain.reason, max(left, 1.0), only_if_idle)
             )
 
-    def _new_drain(self, reason: str) -> Drain:
+    def _new_drain(self, reason: str, pod: PodView) -> Drain:
         spec = self.assessment.cluster.spec
         strategy, autoscaling = spec.update_strategy, spec.autoscaling
         seconds = strategy.drain_timeout_seconds if reason in FORCED else autoscaling.drain_timeout_seconds
-        return start_drain(reason, self.now, seconds)
+        removals = self.assessment.scaling.drain
+        text = next((item.text for item in removals if item.pod_name == pod.name and item.reason == reason), "")
+        return start_drain(reason, self.now, seconds, text)
 
     def _retirement(self, replica: Replica) -> str:
         present = any(group.name == replica.group for group in self.assessment.cluster.spec.worker_groups)

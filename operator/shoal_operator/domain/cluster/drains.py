@@ -25,16 +25,18 @@ class Drain:
 
     reason: str
     deadline: datetime
+    text: str = ""
+    """The rule with its figures, for people: "idle for 61 s of 60 s"."""
 
     def encode(self) -> str:
         """The value of the annotation shoal.dev/drain."""
         text = self.deadline.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return json.dumps({"reason": self.reason, "deadline": text})
+        return json.dumps({"reason": self.reason, "deadline": text} | ({"message": self.text} if self.text else {}))
 
 
-def start_drain(reason: str, now: datetime, timeout_seconds: float) -> Drain:
+def start_drain(reason: str, now: datetime, timeout_seconds: float, text: str = "") -> Drain:
     """A drain that starts now. The deadline is kept in whole seconds, never sooner than asked."""
-    return Drain(reason, whole_second(now + timedelta(seconds=timeout_seconds + 1)))
+    return Drain(reason, whole_second(now + timedelta(seconds=timeout_seconds + 1)), text)
 
 
 def read_drain(value: str) -> Drain | None:
@@ -49,4 +51,4 @@ def read_drain(value: str) -> Drain | None:
     deadline = timestamp(str(fields.get("deadline", "")))
     if deadline is None or deadline.tzinfo is None:
         deadline = datetime.min.replace(tzinfo=UTC)
-    return Drain(str(fields.get("reason", "Unknown")), deadline)
+    return Drain(str(fields.get("reason", "Unknown")), deadline, str(fields.get("message", "")))

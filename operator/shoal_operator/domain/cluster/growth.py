@@ -6,11 +6,13 @@ count as workers, but at most one group's worth of them is made up for.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from shoal_operator.api.cluster import WorkerGroup
+from shoal_operator.autoscaler.model import Addition
 from shoal_operator.domain.cluster.assessment import Assessment, missing_hosts
+from shoal_operator.domain.cluster.explanation import purpose
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.rollout import most_replicas
 from shoal_operator.domain.cluster.workers import Replica
@@ -18,21 +20,22 @@ from shoal_operator.domain.manifests.pods import WorkerBuilder
 from shoal_operator.domain.manifests.template_hash import group_hash, is_outdated
 from shoal_operator.domain.names import worker_pod_name
 from shoal_operator.domain.plan import Manifest
+from shoal_operator.domain.reasons import Reason
 
 
 def new_workers(observed: ClusterObservation, assessment: Assessment) -> Iterator[Manifest]:
     """The worker pods to create in this pass."""
-    wanted = Counter[str]()
+    wanted = defaultdict[str, list[Addition]](list)
     for addition in assessment.scaling.add:
-        wanted[addition.group] += addition.count
+        wanted[addition.group].append(addition)
     victims = {item.group: item.replace for item in assessment.rollout.groups}
     for group in observed.cluster.spec.worker_groups:
         incomplete = [item for item in assessment.replicas if item.group == group.name and item.missing]
-        if wanted[group.name] or victims.get(group.name) or incomplete:
+        if group.name in wanted or victims.get(group.name) or incomplete:
             growth = _Growth(observed, assessment, group)
             yield from growth.missing(incomplete)
             yield from growth.replacements(victims.get(group.name, ()))
-            yield from growth.additions(wanted[group.name])
+            yield from growth.additions(wanted.get(group.name, ()))
 
 
 class _Growth:
@@ -54,23 +57,27 @@ class _Growth:
                 continue
             for name, host in missing_hosts(self._cluster, replica).items():
                 if name not in self._names:
-                    yield self._build(replica.index, host)
+                    yield self._build(
+                        replica.index, host, purpose=f"MissingHost: host {host} of replica {replica.index}"
+                    )
 
     def replacements(self, victims: tuple[Replica, ...]) -> Iterator[Manifest]:
         """One new replica for each outdated one."""
         for victim in victims:
-            yield from self._replica(replaces=victim.workers[0].pod.uid)
+            pod = victim.workers[0].pod
+            yield from self._replica(f"{Reason.OUTDATED_POD}: in place of {pod.name}", replaces=pod.uid)
 
-    def additions(self, pods: int) -> Iterator[Manifest]:
+    def additions(self, wanted: Sequence[Addition]) -> Iterator[Manifest]:
         """What the autoscaler asks for, as far as pods on their way out leave room."""
         hosts = self._group.hosts_per_replica
-        for _ in range(min(pods, room_of(self._assessment, self._group)) // hosts):
-            yield from self._replica()
+        purposes = [purpose(addition) for addition in wanted for _ in range(addition.count // hosts)]
+        for text in purposes[: room_of(self._assessment, self._group) // hosts]:
+            yield from self._replica(text)
 
-    def _replica(self, replaces: str = "") -> Iterator[Manifest]:
+    def _replica(self, text: str, replaces: str = "") -> Iterator[Manifest]:
         index = self._free_index()
         for host in range(self._group.hosts_per_replica):
-            yield self._build(index, host, replaces)
+            yield self._build(index, host, replaces, text)
 
     def _free_index(self) -> int:
         several = self._group.hosts_per_replica > 1

@@ -16,6 +16,8 @@ from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import Assessment, assess, has_pods
 from shoal_operator.domain.cluster.certificates import with_certificates
 from shoal_operator.domain.cluster.changes import Changes, waits_for_hanging
+from shoal_operator.domain.cluster.decisions import decisions
+from shoal_operator.domain.cluster.explanation import addition_events
 from shoal_operator.domain.cluster.growth import new_workers
 from shoal_operator.domain.cluster.idleness import BEGUN
 from shoal_operator.domain.cluster.observed import ClusterObservation
@@ -78,6 +80,7 @@ def _decide(observed: ClusterObservation, assessment: Assessment, now: datetime,
         annotate_pods=tuple(mark for mark in draft.annotations if mark.name not in draft.deletions),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
+        decisions=decisions(assessment, draft.started, now),
         requeue_after_seconds=_sooner(draft.requeue_after(), _idle_wait(assessment)),
     )
 
@@ -175,11 +178,7 @@ def problems_text(assessment: Assessment) -> str:
 
 
 def _scaling_events(assessment: Assessment) -> Iterable[EventRecord]:
-    for addition in assessment.scaling.add:
-        if addition.reason == "Demand":
-            noun = "worker" if addition.count == 1 else "workers"
-            text = f"adding {addition.count} {noun} to group `{addition.group}` for work that waits"
-            yield EventRecord("Normal", Reason.CREATED_WORKERS, text, Action.SCALE_UP)
+    yield from addition_events(assessment.scaling.add)
     before = conditions.find(assessment.cluster.status.conditions, ConditionType.DEMAND_SATISFIED)
     infeasible = [unmet for unmet in assessment.scaling.unmet if unmet.verdict is Verdict.INFEASIBLE]
     if infeasible and (before is None or before.reason != Reason.INFEASIBLE):

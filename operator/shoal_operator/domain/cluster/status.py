@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from shoal.resources import describe
+from shoal_operator.api.autoscaling import GroupBlockage
 from shoal_operator.api.cluster import (
     ComputeClusterStatus,
     HeadStatus,
@@ -22,7 +23,6 @@ from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import (
-    STALE_SECONDS,
     Assessment,
     age_seconds,
     assess,
@@ -33,6 +33,8 @@ from shoal_operator.domain.cluster.assessment import (
 )
 from shoal_operator.domain.cluster.blocking import group_blockage, invalid_template, pod_blockage, workers_ready
 from shoal_operator.domain.cluster.certificates import with_certificate_facts
+from shoal_operator.domain.cluster.cooldowns import blockages
+from shoal_operator.domain.cluster.explanation import demand_status
 from shoal_operator.domain.cluster.head_life import failures, loop_text
 from shoal_operator.domain.cluster.idleness import BEGUN, Suspension, suspension_facts
 from shoal_operator.domain.cluster.observed import ClusterObservation
@@ -80,7 +82,7 @@ def cluster_status(
     old = observed.cluster.status
     if not assessment.is_ours:
         return dump(old)
-    groups = tuple(_group_counts(assessment))
+    groups = tuple(_group_counts(assessment, now))
     facts = _facts(observed, assessment, plan, groups)
     facts = with_certificate_facts(observed.cluster, facts, observed.certificates)
     if refusals:
@@ -99,6 +101,7 @@ def cluster_status(
                 draining=sum(group.draining for group in groups),
             ),
             worker_groups=groups,
+            demand=demand_status(assessment.scaling.unmet, old.demand or ()),
             idle_since=assessment.idleness.since if assessment.idleness else None,
             head=HeadStatus(
                 pod_name=head_pod_name(name),
@@ -183,7 +186,7 @@ def _refused(fact: Fact, message: str) -> Fact:
     return fact
 
 
-def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
+def _group_counts(assessment: Assessment, now: datetime) -> Iterator[WorkerGroupStatus]:
     coming = Counter[str]()
     for addition in assessment.scaling.add:
         coming[addition.group] += addition.count
@@ -204,6 +207,7 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
             ready[group] += 1
         elif worker.pod.name not in given_up:
             pending[group] += 1
+    avoided = _avoided(assessment, now)
     for group in named:
         yield WorkerGroupStatus(
             name=group,
@@ -212,7 +216,16 @@ def _group_counts(assessment: Assessment) -> Iterator[WorkerGroupStatus]:
             pending=pending[group],
             draining=draining[group],
             outdated=outdated_pods(assessment, group),
+            blocked=avoided.get(group),
         )
+
+
+def _avoided(assessment: Assessment, now: datetime) -> dict[str, GroupBlockage]:
+    """Groups that get no workers now, with why."""
+    cooldowns = assessment.scaling.cooldowns
+    found = {item.group: group_blockage(assessment, item.group) for item in cooldowns}
+    messages = {name: blockage.message for name, blockage in found.items() if blockage is not None}
+    return blockages(assessment.cluster, cooldowns, messages, now)
 
 
 def _facts(
@@ -361,9 +374,6 @@ def _demand_satisfied(assessment: Assessment) -> Fact:
     kind, scaling = ConditionType.DEMAND_SATISFIED, assessment.scaling
     if assessment.head is None:
         return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer")
-    if assessment.is_stale:
-        text = f"the head has said nothing for more than {STALE_SECONDS:g} s; no worker is taken away meanwhile"
-        return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, text)
     for verdict, reason in _VERDICTS.items():
         if verdict is Verdict.LIMIT_REACHED and scaling.waiting:
             break  # a limit is the answer only when the workers that it allows are there

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
-from shoal_operator.api.lifecycle import StateRedis
 from shoal_operator.domain import labels
 from shoal_operator.domain.manifests.certificates import mount_certificates
 from shoal_operator.domain.manifests.claims import claim_of
@@ -72,19 +71,7 @@ def head_template(cluster: ComputeCluster) -> dict[str, Any]:
     template = _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
     if claim:
         _mount_state(template["spec"], claim)
-    if redis := cluster.spec.state.redis:
-        _connect_state(template["spec"], redis, cluster.metadata.uid)
     return template
-
-
-def _connect_state(spec: dict[str, Any], redis: StateRedis, name: str) -> None:
-    """The server with the head's tables; its password is nowhere but in the container's environment."""
-    container = next(item for item in spec["containers"] if item["name"] == RUNTIME_CONTAINER)
-    container["args"] = [*container["args"], *shoal.redis_arguments(redis.url, name, redis.retention_seconds)]
-    if secret := redis.password_secret:
-        reference = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
-        variable = {"name": shoal.STATE_PASSWORD, "valueFrom": reference}
-        container["env"] = _merge(container.get("env"), [variable], "name")
 
 
 def _mount_state(spec: dict[str, Any], claim: str) -> None:
@@ -131,13 +118,14 @@ class WorkerBuilder:
         self._template = worker_template(cluster, group)
         self._hash = group_hash(cluster, group)
 
-    def __call__(self, index: int, host: int = 0, replaces: str = "") -> Manifest:
+    def __call__(self, index: int, host: int = 0, replaces: str = "", purpose: str = "") -> Manifest:
         """One pod.
 
         Args:
             index: of the replica.
             host: of the pod within its replica.
             replaces: UID of the outdated pod that this one is made for, if there is one.
+            purpose: why it is made, for people.
         """
         group, several = self._group, self._group.hosts_per_replica > 1
         name = worker_pod_name(self._cluster.metadata.name, group.name, index, host if several else None)
@@ -153,8 +141,10 @@ class WorkerBuilder:
         pod = _pod(self._cluster, name, labels.ROLE_WORKER, own, self._template)
         if several:
             self._place(pod, name, index, host)
-        if replaces:
-            pod["metadata"].setdefault("annotations", {})[labels.REPLACES] = replaces
+        notes = {labels.REPLACES: replaces, labels.CREATED_FOR: purpose}
+        if any(notes.values()):
+            own_notes = {key: value for key, value in notes.items() if value}
+            pod["metadata"]["annotations"] = {**pod["metadata"].get("annotations", {}), **own_notes}
         return pod
 
     def _place(self, pod: Manifest, name: str, index: int, host: int) -> None:
