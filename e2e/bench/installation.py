@@ -24,8 +24,8 @@ def install_operator(folder: Path) -> Path:
     """
     commands.run([sys.executable, "-m", "venv", "--without-pip", folder])
     python = folder / "bin" / "python"
-    words = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", f"{CHECKOUT}[operator]"]
-    commands.run(words, timeout_seconds=INSTALL_SECONDS)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python]
+    commands.run([*pip, "install", "--quiet", f"{CHECKOUT}[operator]"], timeout_seconds=INSTALL_SECONDS)
     return folder / "bin" / "shoal-operator"
 
 
