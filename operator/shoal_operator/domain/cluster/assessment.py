@@ -2,7 +2,8 @@
 
 Both the plan and the status are made from this, so that they can never tell different stories.
 
-Invariant: without a head that answers nobody loses a worker; only minimum counts are kept up.
+Invariant: without a head that answers nobody loses a worker, and only minimum counts are kept up; nor does anybody by
+the word of a head that has said nothing for ``STALE_SECONDS``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
-from shoal_operator.autoscaler.model import ComingNode, Demand, Node, ScalingPlan, ScalingRequest
+from shoal_operator.autoscaler.model import Bundle, ComingNode, Demand, Gang, Node, ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.cooldowns import remembered
@@ -27,7 +28,7 @@ from shoal_operator.domain.cluster.rollout import UNREADY_HEAD_SECONDS, HeadStat
 from shoal_operator.domain.cluster.scaling_terms import scaling_terms
 from shoal_operator.domain.cluster.workers import Replica, Worker, form_replicas
 from shoal_operator.domain.conditions import TRUE, find
-from shoal_operator.domain.head import DrainState, HeadView, NodeView
+from shoal_operator.domain.head import DemandView, DrainState, GangView, HeadView, NodeView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD, ROLE_WORKER
 from shoal_operator.domain.manifests.template_hash import MEMORY, head_hash, is_outdated
 from shoal_operator.domain.names import head_pod_name, worker_pod_name
@@ -39,6 +40,10 @@ ENDED_POD_RETRY_SECONDS: Final = 5.0
 """A pod that ended sooner after its creation is replaced only then: a bad template fails cheaply."""
 HANG_SECONDS: Final = 30.0
 """A pod that is still there so long after its grace period hangs in Terminating; mostly its machine is gone."""
+STALE_SECONDS: Final = 20.0
+"""A head speaks at least every 8 s: its last word is not acted upon any more where workers would be lost by it."""
+STALE_CHECK_SECONDS: Final = 5.0
+"""A head that speaks again may have no news to wake anybody with."""
 JOIN_TIMEOUT_SECONDS: Final = 300.0
 """A pod that has not joined after this time is no longer counted on."""
 
@@ -74,6 +79,8 @@ class Assessment:
     """Why the cluster has no pods, or is giving them up."""
     idleness: Idleness | None = None
     """What the idle policy says; None without one."""
+    is_stale: bool = False
+    """Whether the head's last word is an old one although nothing says that it is gone: nobody loses a worker."""
 
     @property
     def is_ours(self) -> bool:
@@ -98,6 +105,8 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
     )
     suspension = judge_suspension(cluster, observed.head, observed.wanted_by, has_all_pods=_has_all_pods(observed))
     head = observed.head if observed.head and observed.head.reachable and not suspension else None
+    is_stale = head is not None and _silence_seconds(head, now) > STALE_SECONDS
+    fresh = None if is_stale else observed.head
     workers = tuple(_workers(own, head, now))
     hanging = tuple(pod for pod in own if until_hanging_seconds(pod, now) == 0)
     ended = tuple(pod for pod in own if pod.has_ended and not pod.is_deleting)
@@ -113,6 +122,7 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         request = _request(cluster, counted, rollout.hidden, ended, head, now)
         coming = (*request.coming, *_not_let_in(cluster, refused))
         scaling = plan_workers(replace(request, coming=coming, cooldowns=remembered(cluster, now)))
+        scaling = _without_losses(scaling) if is_stale else scaling
     return Assessment(
         cluster=cluster,
         problems=problems,
@@ -128,7 +138,8 @@ def assess(observed: ClusterObservation, now: datetime) -> Assessment:
         rollout=rollout,
         refused=refused,
         suspension=suspension,
-        idleness=None if problems else judge_idleness(cluster, observed.head, observed.wanted_by, suspension, now),
+        idleness=None if problems else judge_idleness(cluster, fresh, observed.wanted_by, suspension, now),
+        is_stale=is_stale,
     )
 
 
@@ -210,7 +221,7 @@ def _request(
     now: datetime,
 ) -> ScalingRequest:
     """What the autoscaler is asked. ``hidden`` pods stand in for outdated ones, which count in their place."""
-    waited = max(0.0, (now - head.received_at) / timedelta(seconds=1)) if head else 0.0
+    waited = _silence_seconds(head, now) if head else 0.0
     seen = [(item, one) for item in replicas for one in item.workers if one.pod.name not in hidden]
     nodes = [_node(cluster, replica, worker, worker.node, waited) for replica, worker in seen if worker.node]
     nodes += [
@@ -222,6 +233,7 @@ def _request(
             n.available,
             removable=False,
             recently_available=n.recently_available,
+            labels=n.labels,
         )
         for n in (head.nodes if head else ())
         if n.alive and n.group == HEAD_GROUP
@@ -246,14 +258,31 @@ def _request(
             coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod), replica=pod.name))
     return replace(
         scaling_terms(cluster.spec),
-        demands=tuple(
-            Demand(d.shape, d.count, d.label_selector, d.kind, d.examples)
-            for d in (head.demands if head else ())
-            if d.count > 0
-        ),
+        demands=tuple(_demand(demand) for demand in (head.demands if head else ())),
+        gangs=tuple(_gang(gang) for gang in (head.gangs if head else ())),
+        floors=tuple(_demand(floor) for floor in (head.floors if head else ())),
         nodes=tuple(nodes),
         coming=tuple(coming),
     )
+
+
+def _silence_seconds(head: HeadView, now: datetime) -> float:
+    """Since the head's last word; 0 when the clock was set back meanwhile."""
+    return max(0.0, (now - head.received_at) / timedelta(seconds=1))
+
+
+def _without_losses(scaling: ScalingPlan) -> ScalingPlan:
+    soon = min(scaling.next_check_seconds or STALE_CHECK_SECONDS, STALE_CHECK_SECONDS)
+    return replace(scaling, drain=(), cancel=(), next_check_seconds=soon)
+
+
+def _demand(demand: DemandView) -> Demand:
+    return Demand(demand.shape, demand.count, demand.label_selector, demand.kind, demand.examples, demand.recent_count)
+
+
+def _gang(gang: GangView) -> Gang:
+    bundles = tuple(Bundle(bundle.shape, bundle.label_selector, bundle.count) for bundle in gang.bundles)
+    return Gang(gang.gang_id, gang.name, gang.strategy, bundles, gang.occupied_nodes)
 
 
 def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iterator[ComingNode]:
@@ -288,6 +317,7 @@ def _node(cluster: ComputeCluster, replica: Replica, worker: Worker, node: NodeV
         draining=leaves or node.drain_state is not DrainState.ACTIVE,
         age_seconds=worker.age_seconds,
         replica=replica.key,
+        labels=node.labels,
     )
 
 

@@ -23,6 +23,7 @@ from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import Verdict
 from shoal_operator.domain import conditions
 from shoal_operator.domain.cluster.assessment import (
+    STALE_SECONDS,
     Assessment,
     age_seconds,
     assess,
@@ -374,6 +375,9 @@ def _demand_satisfied(assessment: Assessment) -> Fact:
     kind, scaling = ConditionType.DEMAND_SATISFIED, assessment.scaling
     if assessment.head is None:
         return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, "what waits is not known while the head does not answer")
+    if assessment.is_stale:
+        text = f"the head has said nothing for more than {STALE_SECONDS:g} s; no worker is taken away meanwhile"
+        return Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, text)
     for verdict, reason in _VERDICTS.items():
         if verdict is Verdict.LIMIT_REACHED and scaling.waiting:
             break  # a limit is the answer only when the workers that it allows are there

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from shoal_operator import __version__
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
+from shoal_operator.api.lifecycle import StateRedis
 from shoal_operator.domain import labels
 from shoal_operator.domain.manifests.certificates import mount_certificates
 from shoal_operator.domain.manifests.claims import claim_of
@@ -71,7 +72,19 @@ def head_template(cluster: ComputeCluster) -> dict[str, Any]:
     template = _with_runtime(cluster, cluster.spec.head.template, arguments, head=True)
     if claim:
         _mount_state(template["spec"], claim)
+    if redis := cluster.spec.state.redis:
+        _connect_state(template["spec"], redis, cluster.metadata.uid)
     return template
+
+
+def _connect_state(spec: dict[str, Any], redis: StateRedis, name: str) -> None:
+    """The server with the head's tables; its password is nowhere but in the container's environment."""
+    container = next(item for item in spec["containers"] if item["name"] == RUNTIME_CONTAINER)
+    container["args"] = [*container["args"], *shoal.redis_arguments(redis.url, name, redis.retention_seconds)]
+    if secret := redis.password_secret:
+        reference = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
+        variable = {"name": shoal.STATE_PASSWORD, "valueFrom": reference}
+        container["env"] = _merge(container.get("env"), [variable], "name")
 
 
 def _mount_state(spec: dict[str, Any], claim: str) -> None:
