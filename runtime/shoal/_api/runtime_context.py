@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoal._api import session
+from shoal.core.ids import known_job
 from shoal.owner.process import OwnerProcess
 
 
@@ -22,7 +23,7 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         """The job that this belongs to."""
-        return str(self._process.job["id"])
+        return known_job(str(self._process.job["id"]))
 
     def get_task_id(self) -> str | None:
         """The task at work; None in a driver."""

@@ -10,6 +10,7 @@ import itertools
 from typing import Final
 
 PREFIX_BYTES: Final = 16
+_OF_ACTOR: Final = "/"
 
 
 class IdFactory:
@@ -37,3 +38,25 @@ class IdFactory:
 def object_id(task_id: bytes, index: int) -> bytes:
     """The id of the ``index``-th result of a task: the same when the task runs again."""
     return task_id + index.to_bytes(4, "big")
+
+
+def lasting_job(job_id: str, actor_id: str) -> str:
+    """The job of a detached actor, and of all that it starts: it ends with the actor, not with the job of its maker.
+
+    Example:
+        >>> lasting_job("1f2e3d4c", "aa00")
+        '1f2e3d4c/aa00'
+        >>> lasting_job("1f2e3d4c/aa00", "bb11")
+        '1f2e3d4c/bb11'
+    """
+    return f"{known_job(job_id)}{_OF_ACTOR}{actor_id}"
+
+
+def known_job(job_id: str) -> str:
+    """The job that people know: of a detached actor, that of the program which made it."""
+    return job_id.partition(_OF_ACTOR)[0]
+
+
+def is_lasting(job_id: str) -> bool:
+    """Whether it is the job of a detached actor."""
+    return _OF_ACTOR in job_id

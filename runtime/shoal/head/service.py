@@ -20,6 +20,7 @@ from shoal.core.actor_placement import explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
 from shoal.core.cluster_use import Users
 from shoal.core.gangs import Gang
+from shoal.core.ids import is_lasting
 from shoal.core.membership import Member, Membership, MembershipError
 from shoal.head import convert
 from shoal.head.agent_calls import AgentCalls
@@ -425,6 +426,9 @@ class HeadService:
 
     def _publish(self, actor_id: str) -> None:
         actor = self._actors.get(actor_id)
+        if actor is not None and actor.state == "DEAD" and actor.spec.detached and is_lasting(actor.spec.job_id):
+            self._carry_out(self._actors.job_ended(actor.spec.job_id))
+            self._sessions.job_ended(actor.spec.job_id)
         if actor is not None and actor.subscribers:
             update = self._update(actor_id)
             for node_id in actor.subscribers:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal.core.ids import known_job
 from shoal.core.scheduler import LeaseScheduler
 from shoal.node.actors import Actors
 from shoal.node.clients import LOCAL_KINDS, Client
@@ -315,15 +316,16 @@ class NodeAgent:
 
     def _worker_printed(self, worker: Worker, lines: list[str], is_err: bool, title: str) -> None:
         source = f"({title or worker.title} pid={worker.pid}, ip={self.config.ip})"
-        if not self._show(worker.job_id, source, lines, is_err=is_err) and not self._stopped:
+        job_id = known_job(worker.job_id)
+        if not self._show(job_id, source, lines, is_err=is_err) and not self._stopped:
             from shoal.protocol import node_pb2
 
-            message = node_pb2.LogLines(job_id=worker.job_id, source=source, lines=lines, is_err=is_err)
+            message = node_pb2.LogLines(job_id=job_id, source=source, lines=lines, is_err=is_err)
             self.link.send(node_pb2.NodeMessage(log_lines=message))
 
     def tell_drivers(self, job_id: str, words: str) -> None:
         """Show a line to the programs of a job on this node."""
-        self._show(job_id, "shoal:", [words], is_err=True)
+        self._show(known_job(job_id), "shoal:", [words], is_err=True)
 
     def _show(self, job_id: str, source: str, lines: list[str], *, is_err: bool) -> bool:
         """Hand lines to the job's drivers here; False when there is none."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from shoal.core.ids import known_job
 from shoal.node.clients import Client
 from shoal.node.config import NodeConfig
 from shoal.node.logs import LogStream
@@ -303,7 +304,7 @@ class WorkerPool:
     def drain_output(self, job_id: str) -> None:
         """Hand on what a job's workers have printed, now."""
         for worker in self.workers.values():
-            if worker.job_id == job_id:
+            if known_job(worker.job_id) == job_id:
                 for stream in worker.streams:
                     stream.drain()
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.actor_calls import ALIVE, DEAD, UNKNOWN, CallQueue, QueuedCall
-from shoal.core.ids import object_id
+from shoal.core.ids import lasting_job, object_id
 from shoal.exceptions import ActorAlreadyExistsError, ActorDiedError, ActorUnavailableError, TaskError
 from shoal.owner import calls
 from shoal.owner.calls import Call, Function
@@ -92,7 +92,7 @@ class Actors:
             **info,
             "actor_id": actor_id.hex(),
             "class_name": function.name,
-            "job": process.job,
+            "job": _job_of(process.job, actor_id.hex(), detached=bool(info["detached"])),
             "handle": handle,
         }
         with process.lock:
@@ -368,6 +368,10 @@ class Actors:
                 entry.task = None
                 self._process.run_waiters(table.resolve_failed(entry, error))
         calls.release_arguments(self._process, call, keep_lineage=False)
+
+
+def _job_of(job: dict[str, Any], actor_id: str, *, detached: bool) -> dict[str, Any]:
+    return {**job, "id": lasting_job(job["id"], actor_id)} if detached else job
 
 
 def _unpickled(error: bytes) -> BaseException | None:

@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from shoal.core.ids import is_lasting
 from shoal.wire.fork_protocol import (
     ENDED,
     FORK,
@@ -190,7 +191,8 @@ def _apply_job(setup: dict[str, Any]) -> None:
     os.environ.update(job.get("env", {}))
     os.environ["SHOAL_NODE_SOCKET"] = setup["node_socket"]
     os.environ["SHOAL_SESSION_DIR"] = setup["session_dir"]
-    os.environ["SHOAL_JOB_ID"] = job.get("id", "")
+    job_id = job.get("id", "")
+    os.environ["SHOAL_JOB_ID"] = "" if is_lasting(job_id) else job_id  # a program of its own has a job of its own
     os.environ["SHOAL_JOB_PACKAGE"] = job.get("package", "")
     paths = list(job.get("paths", ()))
     directory = job.get("cwd", "")
