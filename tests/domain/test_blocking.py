@@ -67,6 +67,7 @@ def test_gated_and_refused_pods_do_not_count_as_coming(cluster_world: MakeWorld)
     world.settle()
     assert world.workers() == ["demo-first-0"]
     world.pods["demo-first-0"]["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    world.wait(5)
     groups, status = look(world)
     assert groups == ["second"]
     assert condition(status, "WorkersReady") == ("False", "SchedulingGated")

@@ -248,7 +248,7 @@ class Addition:
     group: str
     count: int
     reason: str
-    """MinReplicas, Demand, PlacementGroup, RequestedResources or Probe."""
+    """MinReplicas, Demand, PlacementGroup or RequestedResources."""
     origins: tuple[Origin, ...] = ()
     """What caused it, the most of it first; bounded."""
 

@@ -1,95 +1,338 @@
-"""First-fit packing of grouped demand into bins, by arithmetic on counts.
+"""One pass of packing: grouped work into bins, by arithmetic on counts.
 
-A ``Bin`` stands for any number of nodes that are alike in the simulation, so that 100,000 units of one shape
-on 1,000 nodes cost a handful of divisions. Placing units splits a bin into at most three: nodes that are
-filled, one that is filled partly, nodes left as they were.
+A unit of work goes to nodes that the pass uses already, to joined nodes that hold something (busy ones first), to
+nodes that hold nothing, joined before coming, and at last to new nodes. Among free and new nodes the choice is by
+strict priority of their group, then nodes without accelerators for work that needs none, then by what the strategy
+values. Within a node the rest is filled with the work that follows, the hardest to place first.
 
-Invariant: no placement exceeds what a node has; units placed plus units left is units asked.
+Nodes that come are chosen among as new ones are: so a pass that finds the new nodes of an earlier one on their way
+goes the same way, and adds nothing.
+
+Invariants: no placement exceeds what a node has; units placed plus units left is units asked; a group never gets more
+nodes than there is room for, and always whole replicas.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import Demand, Group, Labels
+from shoal_operator.autoscaler.problem import COMING, JOINED, NEW, Amounts, Bin, Item, Kind, Needs, Space
+from shoal_operator.autoscaler.standing import Room, Standing
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """``count`` nodes alike. ``members`` are pod names, or empty for nodes that do not exist yet."""
+class Strategy:
+    """One way to go about it; the best of several is taken."""
 
-    group: str
-    remaining: ResourceSet
-    count: int
-    labels: Labels = ()
-    members: tuple[str, ...] = ()
-    joined: bool = False
-    """Whether the nodes exist and have joined."""
-    used: bool = False
-    """Whether the simulation has put something there."""
+    order: str = "hardest"
+    """In which order work is placed: a key of ``orders.ORDERS``."""
+    choice: str = "dense"
+    """What is valued in a group: ``dense`` (little unused), ``few`` (few nodes), ``cheap`` (little capacity)."""
+    lookahead: int = 8
+    """How many of the following shapes are tried for what a node has left, when groups are compared."""
+    by_age: bool = False
+    """Whether older coming nodes are used before younger ones, whatever their group."""
 
 
-def units_per_node(shape: ResourceSet, room: ResourceSet, most: int) -> int:
-    """How many units of ``shape`` fit in ``room``, at most ``most``.
+def units_per_node(needs: Needs, free: Amounts, most: int) -> int:
+    """How many units fit into one node, at most ``most``.
 
     Example:
-        >>> units_per_node(ResourceSet.from_units({"CPU": 2}), ResourceSet.from_units({"CPU": 5}), 100)
+        >>> units_per_node(((0, 2),), (5,), 100)
         2
     """
-    if not shape.fits(room):
-        return 0
-    return min((room[name] // amount for name, amount in shape.items()), default=most) if shape else most
+    for dimension, amount in needs:
+        units = free[dimension] // amount
+        if units < most:
+            if units <= 0:
+                return 0
+            most = units
+    return most
 
 
-def matches(selector: Labels, labels: Labels) -> bool:
-    """Whether a node with ``labels`` satisfies ``selector``."""
-    return not selector or set(selector) <= set(labels)
+def minus(free: Amounts, needs: Needs, units: int) -> Amounts:
+    """What a node has left."""
+    left = list(free)
+    for dimension, amount in needs:
+        left[dimension] -= amount * units
+    return tuple(left)
 
 
-def place(demand: Demand, units: int, target: Bin) -> tuple[int, list[Bin]]:
-    """Put up to ``units`` units into the nodes of ``target``.
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A state of a pass."""
 
-    Returns:
-        How many were placed, and what became of the bin (just ``[target]`` when none fits).
-    """
-    if not matches(demand.label_selector, target.labels):
-        return 0, [target]
-    per_node = units_per_node(demand.shape, target.remaining, units)
-    if per_node == 0 or units == 0:
-        return 0, [target]
-    full, rest = divmod(units, per_node)
-    if full >= target.count:
-        full, rest = target.count, 0
-    pieces = [
-        _take(target, 0, full, demand.shape.times(per_node)),
-        _take(target, full, 1 if rest else 0, demand.shape.times(rest)),
-        _untouched(target, full + (1 if rest else 0)),
-    ]
-    return full * per_node + rest, [piece for piece in pieces if piece.count]
+    bins: tuple[tuple[Bin, ...], ...]
+    room: Room
+    counters: tuple[dict[Any, int], ...]
 
 
-def waste(demand: Demand, units: int, group: Group) -> float:
-    """Mean share of the group's resources that would stay unused if it took all units; 0 is a perfect fit."""
-    per_node = units_per_node(demand.shape, group.resources, units)
-    if per_node == 0 or not group.resources:
-        return 1.0
-    nodes = -(-units // per_node)
-    shares = [1 - demand.shape[name] * units / (amount * nodes) for name, amount in group.resources.items()]
-    return sum(shares) / len(shares)
+class Packing:
+    """The state of one pass; what it amounts to is read from its counters afterwards."""
+
+    def __init__(
+        self,
+        space: Space,
+        items: Sequence[Item],
+        standing: Standing,
+        room: Room,
+        strategy: Strategy,
+        extra: Mapping[int, int] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            items: in the order in which they will be placed.
+            extra: nodes of each group that count as coming although nobody has asked for them yet.
+        """
+        self.space = space
+        self.items = items
+        self.standing = standing
+        self.room = room.copy()
+        self.strategy = strategy
+        self.rule = "Demand"
+        self.used: list[Bin] = []
+        """Nodes that hold work of this pass, and new ones that are still empty."""
+        self.full: list[Bin] = []
+        """Those among them in which nothing fits that is still to come."""
+        self.joined = list(standing.joined)
+        self.free = self._stock(extra or {})
+        self.left = {item.index: item.count for item in items}
+        self.on_the_way: Counter[int] = Counter()
+        """Units, by item, that will run on nodes that have not joined."""
+        self.added: Counter[tuple[int, str]] = Counter()
+        """New nodes by group and the rule that they were opened for."""
+        self.caused: Counter[tuple[int, int]] = Counter()
+        """Units on new nodes, by group and item."""
+        self.failed_gangs: list[int] = []
+        self.waiting_gangs: list[int] = []
+        self._tails = _smallest_to_come(items, len(space.names))
+        self._position = -1
+
+    def place_all(self) -> None:
+        """Place the items in their order; what finds no place stays in ``left``."""
+        for position, item in enumerate(self.items):
+            self._position = position
+            if item.is_possible and item.count > 0:
+                self.left[item.index] = self.place(item, item.count)
+
+    def place(self, item: Item, units: int, *, may_add: bool = True) -> int:
+        """Place units of one item; returns how many are left."""
+        left = self.pour(item, units, self.used, moves=False)
+        left = self.pour(item, left, self.joined, moves=True)
+        while left:
+            chosen = self.choose(item, left, may_add=may_add)
+            if chosen is None:
+                break
+            left = self.open(item, left, chosen)
+        return left
+
+    def pour(self, item: Item, units: int, source: list[Bin], *, moves: bool) -> int:
+        """Place into bins in their order. With ``moves``, bins that get something go over to ``used``."""
+        if not units or not source:
+            return units
+        needs, selector, allows = item.needs, item.demand.label_selector, self.space.labelling.allows
+        kept: list[Bin] = []
+        first, least = needs[0] if needs else (-1, 0)
+        for place, bin_ in enumerate(source):
+            if not units:
+                kept.extend(source[place:])
+                break
+            if (least and bin_.free[first] < least) or (selector and not allows(selector, bin_.labels)):
+                kept.append(bin_)
+                continue
+            fitting = units_per_node(needs, bin_.free, units)
+            if not fitting:
+                kept.append(bin_)
+                continue
+            units -= self.fill(item, bin_, fitting, units, self.used if moves else kept, kept)
+        source[:] = kept
+        return units
+
+    def fill(self, item: Item, source: Bin, fitting: int, units: int, filled: list[Bin], untouched: list[Bin]) -> int:
+        """Put units into the nodes of one bin, ``fitting`` into each; its parts go to the two lists."""
+        nodes, rest = divmod(units, fitting)
+        if nodes >= source.count:
+            nodes, rest = source.count, 0
+        if nodes:
+            self._keep(piece(source, 0, nodes, minus(source.free, item.needs, fitting)), filled)
+        if rest:
+            self._keep(piece(source, nodes, 1, minus(source.free, item.needs, rest)), filled)
+        taken = nodes + (1 if rest else 0)
+        if taken < source.count:
+            untouched.append(piece(source, taken, source.count - taken, source.free))
+        placed = nodes * fitting + rest
+        self.count(item, source, placed)
+        return placed
+
+    def count(self, item: Item, source: Bin, placed: int) -> None:
+        """Write down where units went."""
+        if source.stage != JOINED:
+            self.on_the_way[item.index] += placed
+            if source.stage == NEW:
+                self.caused[source.group, item.index] += placed
+
+    def choose(self, item: Item, units: int, *, may_add: bool = True) -> Bin | None:
+        """The free nodes to use next for an item, or new ones; None when there are none."""
+        able = [
+            source
+            for source in self.free
+            if self.space.labelling.allows(item.demand.label_selector, source.labels)
+            and units_per_node(item.needs, source.free, 1)
+        ]
+        if not able and may_add:
+            able = [
+                Bin(NEW, index, self.space.kinds[index].capacity, self.space.kinds[index].labels, nodes)
+                for index in sorted(item.groups)
+                if (nodes := self.room.nodes_for(self.space, index))
+            ]
+        if len(able) > 1:
+            ranks = [self._rank(item, source) for source in able]
+            best = min(ranks)
+            able = [source for source, rank in zip(able, ranks, strict=True) if rank == best]
+        if len(able) > 1:
+            able.sort(key=lambda source: self._worth(item, units, source))
+        return able[0] if able else None
+
+    def open(self, item: Item, units: int, source: Bin) -> int:
+        """Use free or new nodes for an item: as many as it fills, or one replica; returns the units left."""
+        fitting = units_per_node(item.needs, source.free, units)
+        hosts = self.hosts(source)
+        nodes = max(1, units // (fitting * hosts)) * hosts
+        return units - self.fill(item, self.start(source, nodes), fitting, units, self.used, self.used)
+
+    def start(self, source: Bin, nodes: int) -> Bin:
+        """Take so many of free nodes, or add so many new ones."""
+        nodes = min(nodes, source.count)
+        if source.stage == NEW:
+            self.room.take(self.space, source.group, nodes)
+            self.added[source.group, self.rule] += nodes
+            return piece(source, 0, nodes, source.free)
+        place = next(index for index, bin_ in enumerate(self.free) if bin_ is source)
+        if nodes == source.count:
+            del self.free[place]
+        else:
+            self.free[place] = piece(source, nodes, source.count - nodes, source.free)
+        return piece(source, 0, nodes, source.free)
+
+    def hosts(self, source: Bin) -> int:
+        """How many nodes of it come together: new ones in replicas, others one by one."""
+        return max(1, self.space.kinds[source.group].group.hosts) if source.stage == NEW else 1
+
+    def save(self) -> Saved:
+        """The state as it is, to come back to."""
+        bins = tuple(tuple(source) for source in (self.used, self.full, self.joined, self.free))
+        counters = tuple(dict(counter) for counter in (self.on_the_way, self.added, self.caused))
+        return Saved(bins, self.room.copy(), counters)
+
+    def restore(self, saved: Saved) -> None:
+        """Go back."""
+        for source, bins in zip((self.used, self.full, self.joined, self.free), saved.bins, strict=True):
+            source[:] = bins
+        self.room = saved.room
+        self.on_the_way, self.added, self.caused = (Counter(counter) for counter in saved.counters)
+
+    def new_nodes(self) -> Counter[int]:
+        """New nodes by group."""
+        result: Counter[int] = Counter()
+        for (kind, _), nodes in self.added.items():
+            result[kind] += nodes
+        return result
+
+    def used_members(self) -> set[str]:
+        """Pods of joined and coming nodes that work of this pass would land on."""
+        return {member for bin_ in (*self.used, *self.full) for member in bin_.members}
+
+    def _keep(self, bin_: Bin, into: list[Bin]) -> None:
+        tail = self._tails[self._position + 1]
+        for has, least in zip(bin_.free, tail, strict=True):
+            if has < least:
+                into = self.full
+                break
+        into.append(bin_)
+
+    def _stock(self, extra: Mapping[int, int]) -> list[Bin]:
+        kinds = self.space.kinds
+        stock = list(self.standing.free)
+        stock += [
+            Bin(COMING, index, kinds[index].capacity, kinds[index].labels, nodes, (), len(stock))
+            for index, nodes in sorted(extra.items())
+            if nodes > 0
+        ]
+        if self.strategy.by_age:
+            return stock
+        merged: dict[tuple[int, int, Amounts, int], Bin] = {}
+        for bin_ in stock:
+            key = (bin_.stage, bin_.group, bin_.free, bin_.labels)
+            found = merged.get(key)
+            merged[key] = bin_ if found is None else joined_bin(found, bin_)
+        return [*merged.values()]
+
+    def _rank(self, item: Item, source: Bin) -> tuple[int, int, int, bool]:
+        kind = self.space.kinds[source.group]
+        age = source.age if self.strategy.by_age and source.stage == COMING else 0
+        spoils = bool(kind.accelerators) and not item.accelerators & kind.accelerators
+        return source.stage, age, -kind.group.priority, spoils
+
+    def _worth(self, item: Item, units: int, source: Bin) -> tuple[object, ...]:
+        """What a strategy values, best first; every tie is broken."""
+        kind = self.space.kinds[source.group]
+        hosts = self.hosts(source)
+        fitting = units_per_node(item.needs, source.free, units)
+        needed = -(-units // (fitting * hosts)) * hosts
+        cost = max(1, kind.price + kind.accelerator_price)
+        if self.strategy.choice == "few":
+            first: tuple[int, ...] = (needed, cost)
+        elif self.strategy.choice == "cheap":
+            first = (needed * cost, needed)
+        else:
+            first = (-self._density(item, units, source, fitting, hosts), needed)
+        return *first, -source.stage, source.labels, kind.group.name
+
+    def _density(self, item: Item, units: int, source: Bin, fitting: int, hosts: int) -> int:
+        """How much of the price of a replica its first filling takes, in millionths."""
+        held = min(units, fitting * hosts)
+        value = held * item.value
+        free = minus(source.free, item.needs, -(-held // hosts))
+        nodes = max(1, units // (fitting * hosts)) * hosts
+        allows = self.space.labelling.allows
+        for other in self.items[self._position + 1 : self._position + 1 + self.strategy.lookahead]:
+            if other.is_possible and allows(other.demand.label_selector, source.labels):
+                fits = units_per_node(other.needs, free, -(-self.left[other.index] // nodes))
+                if fits:
+                    value += fits * hosts * other.value
+                    free = minus(free, other.needs, fits)
+        kind = self.space.kinds[source.group]
+        return value * 1_000_000 // max(1, hosts * (kind.price + kind.accelerator_price))
 
 
-def _take(source: Bin, start: int, count: int, used: ResourceSet) -> Bin:
-    if count == 0:
-        return replace(source, count=0)
-    return replace(
-        source,
-        remaining=source.remaining - used,
-        count=count,
-        members=source.members[start : start + count],
-        used=True,
-    )
+def piece(source: Bin, start: int, count: int, free: Amounts) -> Bin:
+    """Part of a bin, with so much free in each node."""
+    members = source.members[start : start + count] if source.members else ()
+    return Bin(source.stage, source.group, free, source.labels, count, members, source.age)
 
 
-def _untouched(source: Bin, start: int) -> Bin:
-    return replace(source, count=source.count - start, members=source.members[start:])
+def joined_bin(one: Bin, other: Bin) -> Bin:
+    """Two bins of nodes alike as one; pods with names come first."""
+    members = (*one.members, *other.members)
+    return Bin(one.stage, one.group, one.free, one.labels, one.count + other.count, members, one.age)
+
+
+def cost_of(kind: Kind, nodes: int) -> tuple[int, int, int]:
+    """Accelerators, other capacity and nodes, as they count in the objective."""
+    return kind.accelerator_price * nodes, kind.price * nodes, nodes
+
+
+def _smallest_to_come(items: Sequence[Item], dimensions: int) -> list[Amounts]:
+    """For each position, the least of each resource that any of the items from there on takes; first, 0 for all."""
+    tails: list[Amounts] = []
+    least: list[int] | None = None
+    for item in reversed(items):
+        needs = dict(item.needs)
+        amounts = [needs.get(dimension, 0) for dimension in range(dimensions)]
+        least = amounts if least is None else [min(pair) for pair in zip(least, amounts, strict=True)]
+        tails.append(tuple(least))
+    return [(0,) * dimensions, *reversed(tails)]

@@ -1,34 +1,41 @@
 """The autoscaler's decision: one plan for the whole gap, with a reason for everything it leaves undone.
 
-Invariants: a plan never exceeds a group's maximum, never goes below its minimum, where pods that do not start count
-for nothing, never drains a node that waiting work would land on, and planning again in the world it leads to adds
+Invariants: a plan never exceeds a limit, never goes below a group's minimum, where pods that do not start count for
+nothing, never drains a node that waiting work would land on, and planning again in the world it leads to adds
 nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from shoal_operator.autoscaler.model import (
-    Addition,
-    ComingNode,
-    Group,
-    Node,
-    Removal,
-    ScalingPlan,
-    ScalingRequest,
-    Waiting,
+from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.cooldown import closures, half_open, update_cooldowns, with_grace
+from shoal_operator.autoscaler.gangs import Band, compile_gangs
+from shoal_operator.autoscaler.growth import (
+    MINIMUM,
+    PACE_SECONDS,
+    REQUESTED,
+    additions,
+    allowed_now,
+    at_pace,
+    causes,
+    missing_for_minimum,
 )
-from shoal_operator.autoscaler.simulation import Simulation, simulate
-from shoal_operator.autoscaler.verdicts import explain_unmet
-from shoal_operator.domain.reasons import Reason
+from shoal_operator.autoscaler.intake import Intake, take_in
+from shoal_operator.autoscaler.model import ComingNode, Demand, ScalingPlan, ScalingRequest, Unmet, Waiting
+from shoal_operator.autoscaler.objective import unmet
+from shoal_operator.autoscaler.packing import Packing
+from shoal_operator.autoscaler.problem import COMING, Bin, Space
+from shoal_operator.autoscaler.removal import Idle, over_limits, without
+from shoal_operator.autoscaler.search import Question, best_packing, pack
+from shoal_operator.autoscaler.standing import Room, Standing, find_room, stand
+from shoal_operator.autoscaler.verdicts import Explainer
 
-COMING_SECONDS_MIN: Final = 10.0
-"""A pod that has not joined is given up at this age at the earliest, however short the idle timeout: what waits for
-it and the room that others have are reported apart, so that it may seem superfluous for a moment."""
+CONSOLIDATIONS_MAX: Final = 16
+"""Replicas that one plan tries to do without although waiting work would land there."""
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -42,191 +49,218 @@ def plan_workers(request: ScalingRequest) -> ScalingPlan:
         >>> from shoal_operator.autoscaler.model import Demand, Group
         >>> cpu = ResourceSet.from_units({"CPU": 1})
         >>> question = ScalingRequest((Demand(cpu, 3),), (Group("small", cpu, max_nodes=4),))
-        >>> plan_workers(question).add
-        (Addition(group='small', count=3, reason='Demand'),)
+        >>> [(item.group, item.count, item.reason) for item in plan_workers(question).add]
+        [('small', 3, 'Demand')]
     """
-    state = simulate(request, recent=True)
-    # What is not needed now may be needed where a moment ago there was still room: removals count without it.
-    is_settled = all(node.recently_available is None for node in request.nodes)
-    removal = _Removals(request, state if is_settled else simulate(request, recent=False))
-    cancel = removal.cancel()
-    drain = removal.drain()
-    for replica in removal.replicas():
-        (cancel if not replica.node_id else drain).append(replica)
-    drain += removal.drain_busy()
-    return ScalingPlan(
-        add=tuple(_additions(state)),
-        drain=tuple(drain),
-        cancel=tuple(cancel),
-        unmet=tuple(explain_unmet(request, demand, count) for demand, count in state.unmet),
-        waiting=tuple(Waiting(demand, count) for demand, count in state.waiting),
-        next_check_seconds=min(removal.later, default=None),
-    )
-
-
-def _additions(state: Simulation) -> Iterable[Addition]:
-    for name in sorted(state.groups):
-        if state.added_for_minimum[name]:
-            yield Addition(name, state.added_for_minimum[name], "MinReplicas")
-        if state.added_for_demand[name]:
-            yield Addition(name, state.added_for_demand[name], "Demand")
+    return _Planning(request).plan()
 
 
 @dataclass(frozen=True, slots=True)
-class _Replica:
-    """Nodes of one replica, joined or coming."""
+class _Answers:
+    """What was packed."""
 
-    group: Group
-    members: tuple[Node | ComingNode, ...]
-
-    @property
-    def joined(self) -> bool:
-        return all(isinstance(node, Node) for node in self.members)
-
-    @property
-    def stuck(self) -> int:
-        """Its pods that do not start."""
-        return sum(isinstance(node, ComingNode) and bool(node.blocked_reason) for node in self.members)
-
-    @property
-    def idle_seconds(self) -> float:
-        """It is as idle as its busiest node; one that has not joined idles since it was asked for."""
-        return min(node.idle_seconds if isinstance(node, Node) else node.age_seconds for node in self.members)
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        age = min(node.age_seconds for node in self.members)
-        return self.joined, -self.idle_seconds if self.joined else 0.0, age, self.members[0].pod_name
+    question: Question
+    main: Packing
+    floors: Packing | None
+    floor_question: Question | None
 
 
-def _replicas(request: ScalingRequest, state: Simulation) -> list[_Replica]:
-    found: dict[tuple[str, str], list[Node | ComingNode]] = {}
-    members: list[Node | ComingNode] = [*request.nodes, *request.coming]
-    for node in sorted(members, key=lambda item: item.pod_name):
-        group = state.groups.get(node.group)
-        if group is not None and group.hosts > 1:
-            found.setdefault((node.group, node.replica or node.pod_name), []).append(node)
-    return [_Replica(state.groups[group], tuple(nodes)) for (group, _), nodes in found.items()]
+class _Planning:
+    """One plan in the making."""
+
+    def __init__(self, request: ScalingRequest) -> None:
+        self._intake = take_in(request.demands)
+        self._floors = take_in(request.floors)
+        coming, self._graces = with_grace(request.coming)
+        request = replace(request, coming=coming)
+        self._over = over_limits(request)
+        self._request = request = without(request, self._over)
+        self._cooldowns = update_cooldowns(
+            request.cooldowns, request.coming, request.nodes, (group.name for group in request.groups)
+        )
+        self._closed = closures(request, self._cooldowns)
+        self._space = Space(request, _shapes(request, self._intake, self._floors))
+        probing = half_open(request, self._cooldowns, self._closed)
+        self._room = find_room(request, self._space, frozenset(self._closed), probing)
+        self._missing = missing_for_minimum(request, self._space, self._room)
+
+    def plan(self) -> ScalingPlan:
+        """The whole answer."""
+        request, space = self._request, self._space
+        answers = self._pack()
+        added = {(index, MINIMUM): nodes for index, nodes in self._missing.items()}
+        wanted = {**answers.main.added, **(answers.floors.added if answers.floors else {})}
+        in_flight = any(not pod.blocked_reason for pod in request.coming) or bool(added)
+        now, held_back = at_pace(space, wanted, allowed_now(request), in_flight)
+        unmet_work = tuple(self._unmet(answers))
+        waiting = tuple(_waiting(answers))
+        idle = self._idle(answers)
+        drain, cancel = (*self._over.drain, *idle.departures.drain), (*self._over.cancel, *idle.departures.cancel)
+        later = [*idle.later, *self._graces, *([PACE_SECONDS] if held_back else ())]
+        later += [closure.seconds_left for closure in self._closed.values() if closure.seconds_left > 0]
+        return ScalingPlan(
+            add=tuple(additions(space, {**added, **now}, causes(_work(answers)))),
+            drain=drain,
+            cancel=cancel,
+            unmet=unmet_work,
+            waiting=waiting,
+            next_check_seconds=min(later, default=None),
+            cooldowns=self._cooldowns,
+            held_back=held_back,
+        )
+
+    def _pack(self) -> _Answers:
+        """Requested capacity first, by what nodes have in all; then what waits, by what they have left."""
+        request, space = self._request, self._space
+        room, extra = self._room, self._missing.copy()
+        floors, floor_question = None, None
+        if self._floors.demands:
+            floor_question = self._ask(self._floors, (), stand(request, space, whole=True), room, extra, REQUESTED)
+            floors = best_packing(floor_question)
+            room = floors.room
+            extra += floors.new_nodes()
+        bands = tuple(compile_gangs(space, request.gangs, len(self._intake.demands)))
+        question = self._ask(self._intake, bands, stand(request, space, recent=True), room, extra, "Demand")
+        return _Answers(question, best_packing(question), floors, floor_question)
+
+    def _ask(
+        self,
+        intake: Intake,
+        bands: tuple[Band, ...],
+        standing: Standing,
+        room: Room,
+        extra: Mapping[int, int],
+        rule: str,
+    ) -> Question:
+        items = [self._space.item(index, demand, demand.count) for index, demand in enumerate(intake.demands)]
+        return Question(self._space, tuple(items), bands, standing, room, extra, rule)
+
+    def _unmet(self, answers: _Answers) -> Iterable[Unmet]:
+        explain = Explainer(self._request, self._space, answers.main.room, self._closed)
+        bands = {band.index: band for band in answers.question.bands}
+        for index in answers.main.failed_gangs:
+            yield explain.gang(bands[index])
+        for packing in (answers.main, answers.floors):
+            for item in packing.items if packing else ():
+                left = packing.left[item.index] if packing else 0
+                if left > 0:
+                    kind = "requested bundle" if packing is answers.floors else item.demand.kind
+                    yield explain.demand(replace(item.demand, kind=kind), left)
+        for intake in (self._intake, self._floors):
+            if intake.left_out is not None:
+                yield intake.left_out
+
+    def _idle(self, answers: _Answers) -> Idle:
+        """What goes because nothing needs it."""
+        main, request = answers.main, self._request
+        before = unmet(main)
+        question = self._settled(answers.question)
+        settled = main if question is answers.question else pack(question, main.strategy)
+        stuck = self._needed_stuck(answers)
+        used = (
+            main.used_members() | settled.used_members() | (answers.floors.used_members() if answers.floors else set())
+        )
+        idle = Idle(request, used, stuck)
+        if self._intake.left_out is None and self._floors.left_out is None:
+            can_move = _Elsewhere(request, question, unmet(settled) if settled is not main else before, main)
+            idle.choose(can_move if request.consolidation else None)
+        return idle
+
+    def _settled(self, question: Question) -> Question:
+        """The question as removals count it: work of a moment ago still there, and room of then not."""
+        request = self._request
+        is_settled = all(node.recently_available is None for node in request.nodes)
+        if is_settled and all(demand.recent_count == demand.count for demand in self._intake.demands):
+            return question
+        items = tuple(replace(item, count=item.demand.recent_count) for item in question.items)
+        return replace(question, items=items, standing=stand(request, self._space))
+
+    def _needed_stuck(self, answers: _Answers) -> set[str]:
+        """Pods that do not start, and stay: those that work without a place would use, and a probe of each group."""
+        pods = [pod for pod in self._request.coming if pod.blocked_reason and pod.group in self._space.kind_of]
+        if not pods:
+            return set()
+        main, question = answers.main, answers.question
+        bins = _stuck_bins(self._space, pods)
+        bundles = [item for band in question.bands if band.index in main.failed_gangs for item in band.bundles]
+        wanted = {
+            index
+            for item in (*main.items, *bundles)
+            if main.on_the_way[item.index] or main.left.get(item.index, item.count)
+            for index in item.groups
+        }
+        wanted |= {index for item in answers.floors.items for index in item.groups} if answers.floors else set()
+        for item in (*main.items, *bundles):
+            main.pour(item, main.left.get(item.index, item.count), bins, moves=True)
+        probes = {entry.group: entry.probe for entry in self._cooldowns if entry.probe}
+        return {probes[name] for name in sorted(probes) if self._space.kind_of[name] in wanted}
 
 
-class _Removals:
-    """Chooses pods that may go: those that have not joined first, then the longest idle."""
+class _Elsewhere:
+    """Whether waiting work finds its place without certain nodes, and without new ones."""
 
-    def __init__(self, request: ScalingRequest, state: Simulation) -> None:
-        self._request = request
-        self._state = state
-        self._used = state.used_members()
-        self._staying = Counter(n.group for n in request.nodes if n.removable and not n.draining)
-        self._staying.update(node.group for node in request.coming)
-        self._stuck = Counter(node.group for node in request.coming if node.blocked_reason)
-        """Those of the staying that do not start: they make up for no node that has joined."""
-        self._gone: set[str] = set()
-        self.later: list[float] = []
-        """Seconds until each pod that is idle now may go."""
+    def __init__(self, request: ScalingRequest, question: Question, before: tuple[int, int], main: Packing) -> None:
+        self._question = question
+        self._before = before
+        self._strategy = main.strategy
+        self._gone: frozenset[str] = frozenset()
+        self._tries = CONSOLIDATIONS_MAX
 
-    def cancel(self) -> list[Removal]:
-        """Pods that have not joined, youngest first."""
-        chosen = []
-        for node in sorted(self._request.coming, key=lambda item: (item.age_seconds, item.pod_name)):
-            reason = "" if self._hosts(node) > 1 else self._surplus(node)
-            if reason:
-                self._staying[node.group] -= 1
-                self._stuck[node.group] -= bool(node.blocked_reason)
-                chosen.append(Removal(node.pod_name, node.group, "", reason))
-        return chosen
-
-    def drain(self) -> list[Removal]:
-        """Joined nodes, longest idle first."""
-        chosen = []
-        for node in sorted(self._request.nodes, key=lambda item: (-item.idle_seconds, item.pod_name)):
-            reason = "" if self._hosts(node) > 1 else self._idle(node)
-            if reason:
-                self._staying[node.group] -= 1
-                self._gone.add(node.pod_name)
-                chosen.append(Removal(node.pod_name, node.group, node.node_id, reason))
-        return chosen
-
-    def drain_busy(self) -> list[Removal]:
-        """Nodes beyond their group's maximum that are not idle, youngest first: they finish what they hold."""
-        chosen = []
-        for node in sorted(self._request.nodes, key=lambda item: (item.age_seconds, item.pod_name)):
-            group = self._state.groups.get(node.group)
-            free = node.removable and not node.draining and node.pod_name not in self._gone | self._used
-            if free and self._hosts(node) == 1 and self._over_maximum(node.group, group):
-                self._staying[node.group] -= 1
-                chosen.append(Removal(node.pod_name, node.group, node.node_id, "OverLimit"))
-        return chosen
-
-    def replicas(self) -> list[Removal]:
-        """Whole replicas of groups with several hosts: not joined ones first, then the longest idle."""
-        chosen: list[Removal] = []
-        for replica in sorted(_replicas(self._request, self._state), key=lambda item: item.order):
-            reason = self._not_wanted(replica)
-            if reason:
-                self._staying[replica.group.name] -= len(replica.members)
-                self._stuck[replica.group.name] -= replica.stuck
-                chosen += [
-                    Removal(node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason)
-                    for node in replica.members
-                ]
-        return chosen
-
-    def _not_wanted(self, replica: _Replica) -> str:
-        group = replica.group
-        if any(isinstance(node, Node) and (node.draining or not node.removable) for node in replica.members):
-            return ""
-        if self._over_maximum(group.name, group):
-            return Reason.OVER_LIMIT
-        names = {node.pod_name for node in replica.members}
-        left = self._staying[group.name] - (self._stuck[group.name] if replica.joined else 0) - len(names)
-        if left < group.min_nodes or names & self._used or replica.idle_seconds <= 0:
-            return ""
-        waiting = any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
-        if waiting and any(isinstance(node, ComingNode) for node in replica.members):
-            return ""
-        if replica.joined:
-            return self._after(group.idle_timeout_seconds - replica.idle_seconds, Reason.IDLE)
-        return self._after(_patience_seconds(group) - replica.idle_seconds, Reason.NOT_NEEDED)
-
-    def _hosts(self, node: Node | ComingNode) -> int:
-        group = self._state.groups.get(node.group)
-        return group.hosts if group else 1
-
-    def _surplus(self, node: ComingNode) -> str:
-        group = self._state.groups.get(node.group)
-        if self._over_maximum(node.group, group):
-            return Reason.OVER_LIMIT
-        if group is None or self._staying[node.group] <= group.min_nodes or self._wanted(node, group):
-            return ""
-        return self._after(_patience_seconds(group) - node.age_seconds, Reason.NOT_NEEDED)
-
-    def _wanted(self, node: ComingNode, group: Group) -> bool:
-        if not node.blocked_reason:
-            return node.pod_name in self._used
-        # A pod that does not start stays as long as work waits for one like it: it may yet start, and
-        # while it is there its group is not tried again.
-        return any(demand.shape.fits(group.resources) for demand, _ in self._state.unmet)
-
-    def _idle(self, node: Node) -> str:
-        if not node.removable or node.draining or node.idle_seconds <= 0 or node.pod_name in self._used:
-            return ""
-        group = self._state.groups.get(node.group)
-        if self._over_maximum(node.group, group):
-            return Reason.OVER_LIMIT
-        if group is None or self._staying[node.group] - self._stuck[node.group] <= group.min_nodes:
-            return ""
-        return self._after(group.idle_timeout_seconds - node.idle_seconds, Reason.IDLE)
-
-    def _over_maximum(self, name: str, group: Group | None) -> bool:
-        return self._staying[name] > (group.max_nodes if group else 0)
-
-    def _after(self, seconds: float, reason: str) -> str:
-        if seconds <= 0:
-            return reason
-        self.later.append(seconds)
-        return ""
+    def __call__(self, names: Sequence[str]) -> bool:
+        self._tries -= 1
+        gone = self._gone | set(names)
+        if self._tries < 0:
+            return False
+        question = self._question
+        standing = Standing(
+            tuple(_left_of(question.standing.joined, gone)),
+            tuple(_left_of(question.standing.free, gone)),
+            question.standing.members,
+        )
+        none = replace(question.room.copy(), nodes_by_kind=[0] * len(question.space.kinds))
+        if unmet(pack(replace(question, standing=standing, extra={}), self._strategy, none)) > self._before:
+            return False
+        self._gone = gone
+        return True
 
 
-def _patience_seconds(group: Group) -> float:
-    """Age at which a pod that has not joined and seems superfluous is given up."""
-    return max(group.idle_timeout_seconds, COMING_SECONDS_MIN)
+def _left_of(bins: Iterable[Bin], gone: frozenset[str]) -> Iterable[Bin]:
+    for bin_ in bins:
+        members = tuple(name for name in bin_.members if name not in gone)
+        if members:
+            yield replace(bin_, members=members, count=len(members))
+
+
+def _shapes(request: ScalingRequest, intake: Intake, floors: Intake) -> Iterable[ResourceSet]:
+    yield from (demand.shape for demand in (*intake.demands, *floors.demands))
+    yield from (bundle.shape for gang in request.gangs for bundle in gang.bundles)
+
+
+def _stuck_bins(space: Space, pods: Iterable[ComingNode]) -> list[Bin]:
+    named: dict[int, list[str]] = {}
+    for pod in sorted(pods, key=lambda item: (-item.age_seconds, item.pod_name)):
+        named.setdefault(space.kind_of[pod.group], []).append(pod.pod_name)
+    return [
+        Bin(COMING, index, space.kinds[index].capacity, space.kinds[index].labels, len(names), tuple(names))
+        for index, names in sorted(named.items())
+    ]
+
+
+def _waiting(answers: _Answers) -> Iterable[Waiting]:
+    main = answers.main
+    bands = {band.index: band for band in answers.question.bands}
+    for index in main.waiting_gangs:
+        band = bands[index]
+        yield Waiting(band.bundles[0].demand, sum(item.count for item in band.bundles), band.gang)
+    for item in main.items:
+        if main.on_the_way[item.index]:
+            yield Waiting(item.demand, main.on_the_way[item.index])
+
+
+def _work(answers: _Answers) -> Iterable[tuple[Packing, Mapping[int, tuple[Demand, str]]]]:
+    work = {item.index: (item.demand, "Demand") for item in answers.question.items}
+    for band in answers.question.bands:
+        work.update({item.index: (item.demand, "PlacementGroup") for item in (*band.bundles, band.whole)})
+    yield answers.main, work
+    if answers.floors is not None:
+        yield answers.floors, {item.index: (item.demand, REQUESTED) for item in answers.floors.items}

@@ -1,39 +1,126 @@
 """Why work gets no node: one refusal for each group, one verdict for the shape.
 
 Invariant: ``Infeasible`` is said only when no empty node of any group, and no node that is there, could take
-one unit; everything else may yet run and says what it waits for.
+one unit, and no number of them a whole placement group; everything else may yet run and says what it waits for.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
 from shoal.resources import ResourceSet, describe
-from shoal_operator.autoscaler.model import (
-    ComingNode,
-    Demand,
-    Group,
-    GroupRefusal,
-    ScalingRequest,
-    Unmet,
-    Verdict,
-)
-from shoal_operator.autoscaler.packing import matches
-from shoal_operator.autoscaler.simulation import stuck_groups
+from shoal_operator.autoscaler.cooldown import Closure
+from shoal_operator.autoscaler.gangs import Band
+from shoal_operator.autoscaler.model import Demand, GangStrategy, Group, GroupRefusal, ScalingRequest, Unmet, Verdict
+from shoal_operator.autoscaler.problem import Space
+from shoal_operator.autoscaler.selectors import failing, matches
+from shoal_operator.autoscaler.standing import Room
 
-GROUPS_NAMED_MAX = 4
-"""Groups that one message names; ``tried`` has them all."""
+GROUPS_NAMED_MAX: Final = 4
+"""Groups that one message names."""
+TRIED_MAX: Final = 50
+"""Groups that ``tried`` lists."""
+_STRATEGIES: Final = {
+    GangStrategy.STRICT_PACK: "all on one node",
+    GangStrategy.STRICT_SPREAD: "each on a node of its own",
+}
 
 
-def explain_unmet(request: ScalingRequest, demand: Demand, count: int) -> Unmet:
-    """The verdict on ``count`` units of ``demand`` that found no capacity."""
-    stuck = stuck_groups(request.coming)
-    groups = sorted(request.groups, key=lambda group: (-group.priority, group.name))
-    tried = tuple(_refusal(demand, group, stuck.get(group.name), request) for group in groups)
-    verdict = _verdict(request, demand, tried)
-    parts = _relevant(tried, verdict)
-    named = ", ".join(part.message for part in parts[:GROUPS_NAMED_MAX])
-    more = f" and {len(parts) - GROUPS_NAMED_MAX} more groups" if len(parts) > GROUPS_NAMED_MAX else ""
-    reasons = named + more or "there is no worker group"
-    return Unmet(demand, count, verdict, f"{_subject(demand)} needs {_need(demand)}, {reasons}", tried)
+class Explainer:
+    """Says why, for one question and what its best answer left of the room."""
+
+    def __init__(self, request: ScalingRequest, space: Space, room: Room, closed: Mapping[str, Closure]) -> None:
+        self._request = request
+        self._space = space
+        self._room = room
+        self._closed = closed
+        self._groups = sorted(request.groups, key=lambda group: (-group.priority, group.name))
+        self._labels = {group.name: dict(group.labels) for group in request.groups}
+        self._present = Counter(node.group for node in request.nodes if node.removable)
+        self._present.update(node.group for node in request.coming)
+        known = {group.name: group.labels for group in request.groups}
+        self._standing = {(node.total, known.get(node.group, ()), node.labels) for node in request.nodes}
+        self._limits: dict[str, GroupRefusal] = {}
+
+    def demand(self, demand: Demand, count: int) -> Unmet:
+        """The verdict on units of one shape that found no capacity."""
+        tried = tuple(self._refusal(demand, group) for group in self._groups)
+        verdict = self._verdict(demand, tried)
+        text = f"{_subject(demand)} needs {_need(demand)}, {_reasons(tried, verdict)}"
+        return Unmet(demand, count, verdict, text, tried[:TRIED_MAX])
+
+    def gang(self, band: Band) -> Unmet:
+        """The verdict on a placement group: that on the bundle, or on all of them as one, which is worst off."""
+        gang = band.gang
+        one = gang.strategy is GangStrategy.STRICT_PACK
+        parts = [self.demand(item.demand, item.count) for item in ([band.whole] if one else band.bundles)]
+        worst = min(parts, key=lambda part: _WORST.index(part.verdict))
+        units = sum(item.count for item in band.bundles)
+        how = _STRATEGIES.get(gang.strategy, "")
+        bundles = f"{units} bundles{f' {how}' if how and units > 1 else ''}" if units != 1 else "1 bundle"
+        reasons = _reasons(worst.tried, worst.verdict)
+        text = f"{KINDS} `{gang.name or gang.gang_id}` needs {bundles}, of them {_need(worst.demand)}, {reasons}"
+        if one or units == 1:
+            text = f"{KINDS} `{gang.name or gang.gang_id}` needs {_need(worst.demand)} on one node, {reasons}"
+        return Unmet(worst.demand, units, worst.verdict, text, worst.tried, gang)
+
+    def _refusal(self, demand: Demand, group: Group) -> GroupRefusal:
+        labels = self._labels[group.name]
+        if not matches(demand.label_selector, labels):
+            absent = ", ".join(failing(demand.label_selector, labels))
+            return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` has no label {absent}")
+        lacking = demand.shape.lacks(group.resources)
+        if lacking:
+            suspended = " (suspended)" if group.suspended else ""
+            offer = _offer(lacking, group.resources, len(demand.shape))
+            return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}`{suspended} offers {offer}")
+        found = self._limits.get(group.name)
+        if found is None:
+            found = self._limits[group.name] = self._limit(group)
+        return found
+
+    def _limit(self, group: Group) -> GroupRefusal:
+        closure = self._closed.get(group.name)
+        if closure is not None and not group.suspended:
+            return GroupRefusal(group.name, Verdict.BLOCKED, _blocked(closure))
+        hosts = max(1, group.hosts)
+        index = self._space.kind_of[group.name]
+        if group.suspended:
+            text = f"group `{group.name}` is suspended"
+        elif index in self._room.probing:
+            text = f"group `{group.name}` tries one replica first, because its pods did not start"
+            return GroupRefusal(group.name, Verdict.BLOCKED, text)
+        elif self._room.nodes_by_kind[index] < hosts:
+            text = f"group `{group.name}` is at its maxReplicas ({group.max_nodes // hosts})"
+        elif self._room.nodes < hosts:
+            text = f"the cluster may have no more than {self._request.limits.max_nodes} workers"
+        else:
+            text = self._resource_limit(group, hosts)
+        return GroupRefusal(group.name, Verdict.LIMIT_REACHED, text)
+
+    def _resource_limit(self, group: Group, hosts: int) -> str:
+        most = self._request.limits.max_resources or ResourceSet()
+        for name, left in self._room.resources.items():
+            if group.resources[name] and left < group.resources[name] * hosts:
+                return f"the cluster may have no more than {describe({name: most[name]})}"
+        return f"group `{group.name}` has no room for all of it"
+
+    def _verdict(self, demand: Demand, tried: tuple[GroupRefusal, ...]) -> Verdict:
+        verdicts = {refusal.verdict for refusal in tried}
+        if Verdict.BLOCKED in verdicts:
+            return Verdict.BLOCKED
+        if Verdict.LIMIT_REACHED in verdicts:
+            return Verdict.LIMIT_REACHED
+        for total, common, own in self._standing:
+            if demand.shape.fits(total) and matches(demand.label_selector, {**dict(common), **dict(own)}):
+                return Verdict.LIMIT_REACHED
+        return Verdict.INFEASIBLE
+
+
+KINDS: Final = "placement group"
+_WORST: Final = (Verdict.INFEASIBLE, Verdict.BLOCKED, Verdict.LIMIT_REACHED)
 
 
 def _subject(demand: Demand) -> str:
@@ -45,23 +132,22 @@ def _need(demand: Demand) -> str:
     return f"{describe(demand.shape)} on a node with {selector}" if selector else describe(demand.shape)
 
 
-def _refusal(demand: Demand, group: Group, stuck: ComingNode | None, request: ScalingRequest) -> GroupRefusal:
-    if not matches(demand.label_selector, group.labels):
-        absent = ", ".join(f"{k}={v}" for k, v in demand.label_selector if (k, v) not in group.labels)
-        return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` has no label {absent}")
-    lacking = demand.shape.lacks(group.resources)
-    if lacking:
-        suspended = " (suspended)" if group.suspended else ""
-        offer = _offer(lacking, group.resources, len(demand.shape))
-        return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}`{suspended} offers {offer}")
-    if stuck is not None:
-        detail = f": {stuck.blocked_message}" if stuck.blocked_message else ""
-        message = f"pod {stuck.pod_name} of group `{group.name}` does not start: {stuck.blocked_reason}{detail}"
-        return GroupRefusal(group.name, Verdict.BLOCKED, message)
-    return GroupRefusal(group.name, Verdict.LIMIT_REACHED, _limit_text(group, request))
+def _blocked(closure: Closure) -> str:
+    detail = f": {closure.message}" if closure.message else ""
+    if closure.pod_name:
+        return f"pod {closure.pod_name} of group `{closure.group}` does not start: {closure.reason}{detail}"
+    seconds = f"{closure.seconds_left:.0f}"
+    return f"pods of group `{closure.group}` did not start: {closure.reason}; it is tried again in {seconds} s"
 
 
-def _offer(lacking: dict[str, int], offered: ResourceSet, dimensions: int) -> str:
+def _reasons(tried: tuple[GroupRefusal, ...], verdict: Verdict) -> str:
+    parts = [refusal for refusal in tried if refusal.verdict == verdict] or list(tried)
+    named = ", ".join(dict.fromkeys(part.message for part in parts[:GROUPS_NAMED_MAX]))
+    more = f" and {len(parts) - GROUPS_NAMED_MAX} more groups" if len(parts) > GROUPS_NAMED_MAX else ""
+    return named + more or "there is no worker group"
+
+
+def _offer(lacking: Mapping[str, int], offered: ResourceSet, dimensions: int) -> str:
     """Such as "at most 2" for a shape of one dimension, "at most 2 CPU" else, "no GPU" for nothing."""
     texts = []
     for name in sorted(lacking):
@@ -72,31 +158,3 @@ def _offer(lacking: dict[str, int], offered: ResourceSet, dimensions: int) -> st
         else:
             texts.append("at most " + describe({name: offered[name]}))
     return " and ".join(texts)
-
-
-def _limit_text(group: Group, request: ScalingRequest) -> str:
-    if group.suspended:
-        return f"group `{group.name}` is suspended"
-    present = sum(1 for node in request.nodes if node.group == group.name)
-    present += sum(1 for node in request.coming if node.group == group.name)
-    if present < group.max_nodes and request.limits.max_nodes is not None:
-        return f"the cluster may have no more than {request.limits.max_nodes} workers"
-    return f"group `{group.name}` is at its maxReplicas ({group.max_nodes // group.hosts})"
-
-
-def _verdict(request: ScalingRequest, demand: Demand, tried: tuple[GroupRefusal, ...]) -> Verdict:
-    verdicts = {refusal.verdict for refusal in tried}
-    if Verdict.BLOCKED in verdicts:
-        return Verdict.BLOCKED
-    if Verdict.LIMIT_REACHED in verdicts:
-        return Verdict.LIMIT_REACHED
-    known = {group.name: group.labels for group in request.groups}
-    for node in request.nodes:
-        if demand.shape.fits(node.total) and matches(demand.label_selector, known.get(node.group, ())):
-            return Verdict.LIMIT_REACHED
-    return Verdict.INFEASIBLE
-
-
-def _relevant(tried: tuple[GroupRefusal, ...], verdict: Verdict) -> list[GroupRefusal]:
-    matching = [refusal for refusal in tried if refusal.verdict == verdict]
-    return matching or list(tried)
