@@ -52,6 +52,12 @@ class Head(head_pb2_grpc.HeadServicer):
             await context.abort(self.refusal, "by the test")
         return head_pb2.SubmitJobReply()
 
+    async def RecordDecisions(self, request, context):
+        self.calls.append([decision.what for decision in request.decisions])
+        if self.refusal is not None:
+            await context.abort(self.refusal, "by the test")
+        return head_pb2.RecordDecisionsReply()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def grpc_runtime():

@@ -1,11 +1,12 @@
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import grpc
 import pytest
 
 from shoal.protocol import auth, head_pb2
-from shoal_operator.domain.plan import SubmitJob
+from shoal_operator.domain.plan import Decision, SubmitJob
 from shoal_operator.heads import commands
 from shoal_operator.heads.link import HeadLink, LinkTimes
 from shoal_operator.heads.pool import News
@@ -268,3 +269,21 @@ async def test_a_problem_is_forgotten_when_the_head_answers(pool, head):
     await head.serve()
     await wait_until(lambda: pool.pool.view(KEY) is not None, seconds=10)
     assert pool.pool.problem(KEY) == ""
+
+
+async def test_decisions_reach_the_log_and_wake_nobody_even_if_they_do_not(pool, head):
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    line = Decision("one", when, "add 3 workers", "Demand")
+    pool.pool.record(KEY, [line])  # there is no head yet: lost, and nobody minds
+    pool.pool.ensure(KEY, address(head), is_ready=True)
+    await wait_until(lambda: pool.pool.view(KEY) is not None)
+    told = len(pool.news)
+    pool.pool.record(KEY, [line, replace(line, decision_id="two", what="drain a")])
+    await wait_until(lambda: ["add 3 workers", "drain a"] in head.calls)
+    head.refusal = grpc.StatusCode.UNIMPLEMENTED
+    pool.pool.record(KEY, [replace(line, what="refused")])
+    await wait_until(lambda: ["refused"] in head.calls)
+    head.refusal = None
+    pool.pool.record(KEY, [replace(line, what="taken")])
+    await wait_until(lambda: ["taken"] in head.calls)
+    assert (len(pool.news), pool.failures) == (told, [])

@@ -147,6 +147,7 @@ class _Execution:
             await self._delete(reference)
         for command in plan.head_commands:
             self._shell.heads.submit((self._namespace, command.cluster), command)
+        self._shell.heads.record(self._key, plan.decisions)
         for event in plan.events:
             self._shell.record(self._root, event)
 

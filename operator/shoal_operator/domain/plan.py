@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from shoal.resources import ResourceSet
@@ -112,6 +113,7 @@ class Decision:
 
     decision_id: str
     """The head keeps one of each id."""
+    at: datetime
     what: str
     why: str
 

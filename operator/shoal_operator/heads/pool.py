@@ -12,13 +12,13 @@ import asyncio
 import dataclasses
 import enum
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal_operator.control.clock import Clock
 from shoal_operator.domain.head import ActivityView, HeadView, NodeView
 from shoal_operator.domain.names import Key
-from shoal_operator.domain.plan import HeadCommand
+from shoal_operator.domain.plan import Decision, HeadCommand
 from shoal_operator.heads.address import HeadAddress
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shoal.protocol import head_pb2
     from shoal_operator.heads.commands import CommandFailure, CommandRunner
+    from shoal_operator.heads.decisions import DecisionSender
     from shoal_operator.heads.link import HeadLink
 
 
@@ -68,6 +69,7 @@ class HeadPool:
         self._rng = rng
         self._members: dict[Key, _Member] = {}
         self._commands: CommandRunner | None = None
+        self._decisions: DecisionSender | None = None
         self._ended: set[asyncio.Task[None]] = set()
 
     def ensure(self, key: Key, address: HeadAddress, *, is_ready: bool) -> None:
@@ -127,6 +129,16 @@ class HeadPool:
             return  # planned for a head that is gone meanwhile; its end has been news already
         self._runner().submit(key, command, member.view.incarnation)
 
+    def record(self, key: Key, decisions: Sequence[Decision]) -> None:
+        """Put lines into the head's log of decisions, if it takes them. Returns at once."""
+        if not decisions:
+            return
+        if self._decisions is None:
+            from shoal_operator.heads.decisions import DecisionSender
+
+            self._decisions = DecisionSender(self._stub_of)
+        self._decisions.send(key, decisions)
+
     def failures(self, key: Key) -> tuple[CommandFailure, ...]:
         """The commands that this head process did not take and has not taken since, the newest first."""
         return () if self._commands is None else self._commands.failures(key)
@@ -151,6 +163,8 @@ class HeadPool:
             self.drop(key)
         if self._commands is not None:
             await self._commands.close()
+        if self._decisions is not None:
+            await self._decisions.close()
         await asyncio.gather(*self._ended, return_exceptions=True)
 
     def _runner(self) -> CommandRunner:

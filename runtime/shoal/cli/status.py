@@ -5,7 +5,9 @@ Invariant: it prints one snapshot of the head and changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,15 +18,17 @@ if TYPE_CHECKING:
     from shoal.jobs.client import JobClient
     from shoal.protocol import head_pb2
 
+DECISIONS_SHOWN: Final = 20
+
 
 @click.command()
 @head_options
 def status(client: JobClient) -> None:
     """Show a running cluster: nodes, waiting work, jobs."""
-    click.echo(render(client.snapshot()))
+    click.echo(render(client.snapshot(), client.decisions()))
 
 
-def render(snapshot: head_pb2.HeadSnapshot) -> str:
+def render(snapshot: head_pb2.HeadSnapshot, decisions: Sequence[head_pb2.Decision] = ()) -> str:
     """The text for people."""
     from shoal.protocol import head_pb2
 
@@ -47,4 +51,9 @@ def render(snapshot: head_pb2.HeadSnapshot) -> str:
         lines.append(
             f"  {job.submission_id}  {state}  {job.tasks_finished}/{job.tasks_submitted} tasks  {job.message}".rstrip()
         )
+    if decisions:
+        lines.append(f"last decisions about workers: {min(len(decisions), DECISIONS_SHOWN)} of {len(decisions)}")
+    for decision in decisions[-DECISIONS_SHOWN:]:
+        moment = time.strftime("%H:%M:%S", time.localtime(decision.time_seconds))
+        lines.append(f"  {moment}  {decision.what}" + (f": {decision.why}" if decision.why else ""))
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from shoal.head.decisions import DecisionLog
 from shoal.head.service import HeadService
 from shoal.jobs.runner import SubmitError
 from shoal.protocol import head_pb2, head_pb2_grpc
@@ -85,6 +86,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
 
     def __init__(self, service: HeadService) -> None:
         self._service = service
+        self._decisions = DecisionLog()
         self._streams: set[_Changes] = set()
         self._closed = False
 
@@ -177,6 +179,15 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
         self._service.drain_node(request, done)
         accepted, message = await answer
         return head_pb2.DrainNodeReply(accepted=accepted, message=message)
+
+    async def RecordDecisions(self, request: head_pb2.RecordDecisionsRequest, context: Any) -> Any:
+        """See head.proto."""
+        self._decisions.record(request.decisions)
+        return head_pb2.RecordDecisionsReply()
+
+    async def ListDecisions(self, request: head_pb2.ListDecisionsRequest, context: Any) -> Any:
+        """See head.proto."""
+        return head_pb2.ListDecisionsReply(decisions=self._decisions.listed())
 
 
 def _resolve(future: asyncio.Future[tuple[bool, str]], value: tuple[bool, str]) -> None:

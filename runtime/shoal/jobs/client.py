@@ -7,7 +7,7 @@ Invariant: every call has a deadline or is a stream that the head keeps alive; a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -136,6 +136,15 @@ class JobClient:
             raise self._error(error) from error
         finally:
             stream.cancel()
+
+    def decisions(self) -> Sequence[head_pb2.Decision]:
+        """What the operator decided about the cluster's workers, oldest first; nothing from a head without a log."""
+        try:
+            return tuple(self._head.ListDecisions(head_pb2.ListDecisionsRequest(), timeout=CALL_SECONDS).decisions)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return ()
+            raise self._error(error) from error
 
     def wait(self, submission_id: str, timeout_seconds: float) -> head_pb2.JobSnapshot:
         """Wait for a job's end. Raises TimeoutError, or JobClientError (NOT_FOUND)."""

@@ -64,6 +64,16 @@ class HeadStub:
                 request_serializer=shoal_dot_protocol_dot_head__pb2.DrainNodeRequest.SerializeToString,
                 response_deserializer=shoal_dot_protocol_dot_head__pb2.DrainNodeReply.FromString,
                 _registered_method=True)
+        self.RecordDecisions = channel.unary_unary(
+                '/shoal.protocol.v1.Head/RecordDecisions',
+                request_serializer=shoal_dot_protocol_dot_head__pb2.RecordDecisionsRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_head__pb2.RecordDecisionsReply.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/shoal.protocol.v1.Head/ListDecisions',
+                request_serializer=shoal_dot_protocol_dot_head__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_head__pb2.ListDecisionsReply.FromString,
+                _registered_method=True)
 
 
 class HeadServicer:
@@ -108,6 +118,19 @@ class HeadServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordDecisions(self, request, context):
+        """Idempotent: a decision that was recorded already is left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HeadServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +163,16 @@ def add_HeadServicer_to_server(servicer, server):
                     servicer.DrainNode,
                     request_deserializer=shoal_dot_protocol_dot_head__pb2.DrainNodeRequest.FromString,
                     response_serializer=shoal_dot_protocol_dot_head__pb2.DrainNodeReply.SerializeToString,
+            ),
+            'RecordDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDecisions,
+                    request_deserializer=shoal_dot_protocol_dot_head__pb2.RecordDecisionsRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_head__pb2.RecordDecisionsReply.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=shoal_dot_protocol_dot_head__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_head__pb2.ListDecisionsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,6 +337,60 @@ class Head:
             '/shoal.protocol.v1.Head/DrainNode',
             shoal_dot_protocol_dot_head__pb2.DrainNodeRequest.SerializeToString,
             shoal_dot_protocol_dot_head__pb2.DrainNodeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Head/RecordDecisions',
+            shoal_dot_protocol_dot_head__pb2.RecordDecisionsRequest.SerializeToString,
+            shoal_dot_protocol_dot_head__pb2.RecordDecisionsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Head/ListDecisions',
+            shoal_dot_protocol_dot_head__pb2.ListDecisionsRequest.SerializeToString,
+            shoal_dot_protocol_dot_head__pb2.ListDecisionsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,7 +45,7 @@ def decisions(assessment: Assessment, drains: Mapping[str, Sequence[str]], now: 
 def _decision(what: str, why: str, now: datetime) -> Decision:
     content = hashlib.sha256(f"{what}\0{why}".encode()).hexdigest()[:8]
     moment = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
-    return Decision(f"{moment}-{content}", shorten(what, TEXT_MAX), shorten(why, TEXT_MAX))
+    return Decision(f"{moment}-{content}", now, shorten(what, TEXT_MAX), shorten(why, TEXT_MAX))
 
 
 def _additions(assessment: Assessment) -> Iterator[tuple[str, str]]:
