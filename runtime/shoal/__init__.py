@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shoal import autoscaler, exceptions
+    from shoal import autoscaler, exceptions, util
     from shoal._api.actor import ActorClass, ActorHandle, get_actor, kill, method
     from shoal._api.remote import RemoteFunction, remote
     from shoal._api.runtime_context import RuntimeContext, get_runtime_context
@@ -48,6 +48,7 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "util",
     "wait",
 ]
 
@@ -59,7 +60,7 @@ _HOMES = {
     "_api.values": ("available_resources", "cluster_resources", "get", "nodes", "put", "wait"),
     "owner.refs": ("ObjectRef",),
 }
-_MODULES = frozenset({"autoscaler", "exceptions"})
+_MODULES = frozenset({"autoscaler", "exceptions", "util"})
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 

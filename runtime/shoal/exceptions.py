@@ -6,6 +6,7 @@
     ├─ WorkerCrashedError                 the worker process ended while it ran the task
     ├─ ActorError (RayActorError)
     │    ├─ ActorDiedError                for good
+    │    │    └─ ActorPlacementGroupRemovedError   because its placement group was removed
     │    └─ ActorUnavailableError         for now
     ├─ ActorAlreadyExistsError (ValueError)   ├─ ActorHandleNotFoundError (ValueError)
     ├─ ObjectLostError
@@ -13,6 +14,7 @@
     ├─ ObjectStoreFullError   ├─ OutOfMemoryError   ├─ NodeDiedError
     ├─ GetTimeoutError (TimeoutError)
     ├─ TaskUnschedulableError   ├─ ActorUnschedulableError   ├─ PendingCallsLimitExceededError
+    ├─ TaskPlacementGroupRemovedError         the group of a task was removed before the task had ended
     ├─ RuntimeEnvSetupError
     ├─ SystemFailureError (RaySystemError)
     ├─ AuthenticationError
@@ -99,6 +101,12 @@ class ActorUnschedulableError(ShoalError):
     """No node can ever run the actor."""
 
 
+class TaskPlacementGroupRemovedError(ShoalError):
+    """The placement group that the task ran in, or waited for, was removed. Field: ``placement_group_id``."""
+
+    placement_group_id: str = ""
+
+
 class PendingCallsLimitExceededError(ShoalError):
     """More calls wait for an actor than its ``max_pending_calls`` allows."""
 
@@ -111,6 +119,10 @@ class ActorError(ShoalError):
 
 class ActorDiedError(ActorError):
     """The actor is dead for good; the message says why."""
+
+
+class ActorPlacementGroupRemovedError(ActorDiedError):
+    """The actor is dead because its placement group was removed."""
 
 
 class ActorUnavailableError(ActorError):
@@ -250,3 +262,5 @@ RayTaskError = TaskError
 RayActorError = ActorError
 RaySystemError = SystemFailureError
 PendingCallsLimitExceeded = PendingCallsLimitExceededError
+TaskPlacementGroupRemoved = TaskPlacementGroupRemovedError
+ActorPlacementGroupRemoved = ActorPlacementGroupRemovedError

@@ -9,6 +9,7 @@ import pytest
 from shoal.core.actors import Actor, ActorSpec, ActorTable, Start
 from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.core.membership import GRACE_SECONDS, RESTORE_GRACE_SECONDS, Member, Membership, NodeInfo, NodeStatus
+from shoal.core.placement import PlacementTable
 from shoal.head.journal import KnownNode, Restored
 from shoal.head.kv import KvStore
 from shoal.head.restore import Parts, restore
@@ -32,7 +33,7 @@ def actor(actor_id: str, node_id: str, state: str = "ALIVE", **spec: object) -> 
 
 @pytest.fixture
 def parts() -> Parts:
-    return Parts(Membership(), ActorTable(), KvStore(), SessionBook())
+    return Parts(Membership(), ActorTable(), KvStore(), SessionBook(), PlacementTable())
 
 
 def member(parts: Parts, node_id: str) -> Member:
@@ -87,7 +88,7 @@ def test_the_old_heads_node_is_gone_with_what_it_owned(parts: Parts) -> None:
         ),
         drivers=(("lost-job", "h"), ("kept-job", "h"), ("kept-job", "w")),
     )
-    _instructions, gone = restore(restored, parts, 100.0)
+    _instructions, _of_groups, gone = restore(restored, parts, 100.0)
     assert gone == ["h"]
     states = {a: parts.actors.get(a).state for a in ("owned", "detached", "there", "again", "others")}  # type: ignore[union-attr]
     assert states == {

@@ -194,7 +194,7 @@ class Driver:
     # Leases
 
     def request(self, shape: Any = ONE_CPU, backlog: int = 1, spill: bool = True) -> tuple[list[Any], int]:
-        return self.begin("lease", shape, self.job, backlog, spill, {"kind": "task", "name": "f"}, {})
+        return self.begin("lease", shape, self.job, backlog, spill, {"kind": "task", "name": "f"}, {}, None)
 
     def lease(self, shape: Any = ONE_CPU, spill: bool = True) -> tuple[str, Any]:
         box, _ = self.request(shape, spill=spill)

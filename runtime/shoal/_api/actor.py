@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from shoal._api import options as opts
-from shoal._api import session
+from shoal._api import session, strategies
 from shoal.owner.calls import Function
 from shoal.owner.refs import ObjectRef
 from shoal.serialization import deserialize, serialize
@@ -70,6 +70,9 @@ class ActorClass:
         if self._exported is None:
             self._exported = export(self._cls)
         held, placing = opts.actor_needs(options)
+        group = strategies.placement(options, placing, f"actor {self.__name__}")
+        if group is None and strategies.inherits(options) and process.kind == "worker":
+            group = strategies.inherited()
         info = {
             "name": name,
             "namespace": namespace,
@@ -78,9 +81,12 @@ class ActorClass:
             "max_restarts": options.get("max_restarts") or 0,
             "detached": options.get("lifetime") == "detached",
             "label_selector": opts.labels(options),
+            "bundle": None if group is None else group.bundle,
         }
         described = _Description(self.__name__, _methods(self._cls), options.get("max_task_retries") or 0)
-        wire_options = {"max_concurrency": options.get("max_concurrency") or 0}
+        wire_options: dict[str, Any] = {"max_concurrency": options.get("max_concurrency") or 0}
+        if group is not None:
+            wire_options["placement_group"] = group.wire
         for_lookups = serialize(described).to_bytes()
         actor_id, scope = process.actors.create(self._exported, args, kwargs, info, wire_options, for_lookups)
         return ActorHandle(actor_id, described, scope)

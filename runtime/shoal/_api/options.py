@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from shoal._api import strategies
 from shoal.resources import ResourceSet
 
 _SHARED: Final = frozenset(
@@ -22,6 +23,9 @@ _SHARED: Final = frozenset(
         "accelerator_type",
         "label_selector",
         "scheduling_strategy",
+        "placement_group",
+        "placement_group_bundle_index",
+        "placement_group_capture_child_tasks",
         "name",
         "runtime_env",
         "enable_task_events",
@@ -80,9 +84,7 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
     lifetime = options.get("lifetime")
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime must be None or 'detached', got {lifetime!r}")
-    strategy = options.get("scheduling_strategy")
-    if strategy not in (None, "DEFAULT", "SPREAD"):
-        raise ValueError(f"scheduling_strategy {strategy!r} is not supported by this version of Shoal yet")
+    strategies.check(options)
 
 
 def _is_selector(value: Any) -> bool:
@@ -121,13 +123,6 @@ def actor_needs(options: Mapping[str, Any]) -> tuple[ResourceSet, ResourceSet]:
         need = resource_need(options, 1)
         return need, need
     return resource_need(options, 0), resource_need(options, 1)
-
-
-def shape_key(
-    need: ResourceSet, options: Mapping[str, Any]
-) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]:
-    """What tasks have to share to be served by the same leases."""
-    return tuple(need.items()), labels(options)
 
 
 def labels(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

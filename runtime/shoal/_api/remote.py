@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from shoal._api import options as opts
-from shoal._api import session
+from shoal._api import session, strategies
 from shoal._api.actor import ActorClass
 from shoal.owner.calls import Function
 from shoal.owner.refs import ObjectRef
@@ -47,8 +47,8 @@ class RemoteFunction(Generic[P, R]):
         self._options = options
         self._exported: Function | None = None
         self._signature: inspect.Signature | None = None
-        self._plan = _TaskPlan(options)
         self.__name__ = getattr(function, "__name__", "function")
+        self._plan = _TaskPlan(self.__name__, options)
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 
@@ -80,7 +80,7 @@ class RemoteFunction(Generic[P, R]):
         """
         merged = {**self._options, **options}
         opts.check(merged, opts.TASK_OPTIONS, "remote functions")
-        return _BoundFunction(self, _TaskPlan(merged))
+        return _BoundFunction(self, _TaskPlan(self.__name__, merged))
 
     def _submit(self, plan: _TaskPlan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._signature is None:
@@ -92,15 +92,20 @@ class RemoteFunction(Generic[P, R]):
         process = session.process()
         if self._exported is None:
             self._exported = export(self._function)
+        key, wire_options = plan.key, plan.wire_options
+        if plan.inherits and process.kind == "worker":
+            group = strategies.inherited()
+            if group is not None:
+                key, wire_options = (*key[:2], group.bundle), {**wire_options, "placement_group": group.wire}
         refs = process.tasks.submit(
             self._exported,
             plan.name or self.__name__,
             args,
             kwargs,
-            key=plan.key,
+            key=key,
             result_count=plan.result_count,
             max_retries=plan.max_retries,
-            options=plan.wire_options,
+            options=wire_options,
         )
         return _shaped(refs)
 
@@ -112,17 +117,20 @@ class RemoteFunction(Generic[P, R]):
 class _TaskPlan:
     """Options, worked out once."""
 
-    __slots__ = ("key", "max_retries", "name", "result_count", "wire_options")
+    __slots__ = ("inherits", "key", "max_retries", "name", "result_count", "wire_options")
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.key = opts.shape_key(opts.resource_need(options, 1), options)
+    def __init__(self, function_name: str, options: dict[str, Any]) -> None:
+        need = opts.resource_need(options, 1)
+        group = strategies.placement(options, need, f"{function_name}()")
+        self.inherits = strategies.inherits(options)
+        self.key = (tuple(need.items()), opts.labels(options), None if group is None else group.bundle)
         returns = options.get("num_returns")
         self.result_count = 1 if returns is None else returns
         retries = options.get("max_retries")
         self.max_retries = opts.DEFAULT_MAX_RETRIES if retries is None else retries
         self.name = options.get("name") or ""
         wanted = options.get("retry_exceptions")
-        self.wire_options: dict[str, Any] = {}
+        self.wire_options: dict[str, Any] = {} if group is None else {"placement_group": group.wire}
         if wanted is True:
             self.wire_options["retry_exceptions"] = True
         elif wanted:

@@ -10,7 +10,7 @@ told to stop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -28,6 +28,7 @@ REFUSED_PAUSE_SECONDS: Final = 0.2
 """How long an actor that its node could not take waits before it is placed again."""
 SETTLE_SECONDS: Final = 0.5
 """After this, a node's own report has an assigned actor's resources taken out."""
+GROUP_REMOVED: Final = "PlacementGroupRemoved"
 RESTARTABLE: Final = frozenset({"WorkerDied", "NodeDied"})
 
 
@@ -36,7 +37,7 @@ class ActorSpec:
     """What was asked for.
 
     ``placement`` must be free at the start, ``resources`` is held for life; ``max_restarts`` -1: no
-    limit.
+    limit. With a ``group_id`` it lives in a bundle of that placement group; ``bundle_index`` -1: in any.
     """
 
     actor_id: str
@@ -52,6 +53,8 @@ class ActorSpec:
     creation: bytes = b""
     handle: bytes = b""
     label_selector: Selector = ()
+    group_id: str = ""
+    bundle_index: int = -1
 
     @property
     def need(self) -> ResourceSet:
@@ -64,7 +67,8 @@ class ActorSpec:
 class Actor:
     """One actor's state.
 
-    ``worker`` is its encoded address while ALIVE; reason, message and error say why it ended last.
+    ``worker`` is its encoded address while ALIVE; reason, message and error say why it ended last. ``bundle_index`` is
+    where it is in its placement group; ``refusals``: how often nodes had no room for it.
     """
 
     spec: ActorSpec
@@ -78,6 +82,8 @@ class Actor:
     assigned_at: float = 0.0
     not_before: float = 0.0
     restart_after_kill: bool = False
+    bundle_index: int = -1
+    refusals: int = 0
     subscribers: set[str] = field(default_factory=set)
 
     @property
@@ -117,6 +123,14 @@ class Publish:
 
 
 Instruction = Start | Stop | Publish
+Held = list[tuple[int, str, ResourceSet]]
+"""Bundle, node and resources of the actors in a placement group."""
+FindBundle = Callable[[ActorSpec, Held, int], tuple[int, str] | None]
+"""Gives a bundle of the actor's group with room, and its node; takes what is held there, and refusals so far."""
+
+
+def _no_bundles(_spec: ActorSpec, _held: Held, _refusals: int) -> None:
+    return None
 
 
 class ActorTable:
@@ -129,6 +143,7 @@ class ActorTable:
         self._dead: dict[str, None] = {}
         self._by_node: dict[str, dict[str, None]] = {}
         self._detached: set[str] = set()
+        self._by_group: dict[str, dict[str, None]] = {}
         self._max_live, self._max_dead = max_live, max_dead
 
     def get(self, actor_id: str) -> Actor | None:
@@ -154,15 +169,19 @@ class ActorTable:
         return [self._actors[actor_id] for actor_id in self._waiting]
 
     def demands(self) -> list[NodeDemand]:
-        """What waiting actors need, one entry each."""
+        """What waiting actors need, one entry each; not those that wait for a bundle, which is there or demanded."""
         return [
-            NodeDemand(a.spec.need, 1, "actor", a.spec.label_selector, (a.spec.class_name,)) for a in self.waiting()
+            NodeDemand(a.spec.need, 1, "actor", a.spec.label_selector, (a.spec.class_name,))
+            for a in self.waiting()
+            if not a.spec.group_id
         ]
 
     def promised(self, node_id: str, now: float) -> ResourceSet:
         """What actors on their way to a node will take there that its own report does not show yet."""
         total = ResourceSet()
         for actor in self.on_node(node_id):
+            if actor.spec.group_id:
+                continue  # it takes of its bundle
             if now < actor.assigned_at + SETTLE_SECONDS:
                 total = total + (actor.spec.need if actor.starting else actor.spec.resources)
             elif actor.starting:
@@ -185,14 +204,14 @@ class ActorTable:
             self._names[spec.namespace, spec.name] = spec.actor_id
         self._actors[spec.actor_id] = Actor(spec)
         self._waiting[spec.actor_id] = None
-        self._note_detached(spec)
+        self._note(spec)
         return ""
 
     def restore(self, actor: Actor) -> None:
         """Take an actor as an earlier head process left it; nothing of it is final until its node has spoken."""
         actor_id, spec = actor.spec.actor_id, actor.spec
         self._actors[actor_id] = actor
-        self._note_detached(spec)
+        self._note(spec)
         if spec.name:
             self._names[spec.namespace, spec.name] = actor_id
         if actor.node_id:
@@ -210,7 +229,7 @@ class ActorTable:
         instructions: list[Instruction] = []
         for actor in self.waiting():
             need, labels = actor.spec.need, actor.spec.label_selector
-            if (need, labels) in hopeless or now < actor.not_before:
+            if (need, labels) in hopeless or now < actor.not_before or actor.spec.group_id:
                 continue
             allowed = [node for node in nodes.values() if matches(labels, node.labels)]
             chosen = choose(need, allowed, actor.spec.owner_node_id)
@@ -222,6 +241,34 @@ class ActorTable:
             self._assign(actor, chosen, now)
             instructions.append(Start(chosen, actor.spec))
         return instructions
+
+    def place_in_bundles(self, find: FindBundle, now: float) -> list[Instruction]:
+        """Give waiting actors of placement groups to the nodes of bundles that have room for them."""
+        held: dict[str, Held] = {}
+        hopeless: set[tuple[str, int, ResourceSet]] = set()
+        instructions: list[Instruction] = []
+        for actor in self.waiting():
+            spec = actor.spec
+            wanted = (spec.group_id, spec.bundle_index, spec.need)
+            if not spec.group_id or now < actor.not_before or wanted in hopeless:
+                continue
+            if spec.group_id not in held:
+                held[spec.group_id] = self._held_in(spec.group_id)
+            found = find(spec, held[spec.group_id], actor.refusals)
+            if found is None:
+                hopeless.add(wanted)
+                continue
+            actor.bundle_index, node_id = found
+            held[spec.group_id].append((actor.bundle_index, node_id, spec.need))
+            self._assign(actor, node_id, now)
+            instructions.append(Start(node_id, spec))
+        return instructions
+
+    def _held_in(self, group_id: str) -> Held:
+        members = [self._actors[actor_id] for actor_id in self._by_group.get(group_id, ())]
+        return [
+            (a.bundle_index, a.node_id, a.spec.need if a.starting else a.spec.resources) for a in members if a.node_id
+        ]
 
     def next_deadline(self, now: float) -> float | None:
         """When a waiting actor may be placed again, if that is in the future."""
@@ -248,7 +295,7 @@ class ActorTable:
         if actor is None or not _is_on(actor, node_id):
             return []
         if reason == "NoResources":
-            actor.not_before = now + REFUSED_PAUSE_SECONDS
+            actor.not_before, actor.refusals = now + REFUSED_PAUSE_SECONDS, actor.refusals + 1
             self._unassign(actor)
             return []
         killed_to_restart, actor.restart_after_kill = actor.restart_after_kill, False
@@ -284,6 +331,15 @@ class ActorTable:
             a for a in self._actors.values() if a.spec.job_id == job_id and a.state != "DEAD" and not a.spec.detached
         ]
         return [instruction for actor in live for instruction in self._end(actor, reason, force=True)]
+
+    def groups(self) -> list[str]:
+        """Placement groups that live actors are in, or wait for."""
+        return list(self._by_group)
+
+    def group_removed(self, group_id: str) -> list[Instruction]:
+        """A placement group is gone: its actors go, those too that wait for it."""
+        members = [self._actors[actor_id] for actor_id in self._by_group.get(group_id, ())]
+        return [i for actor in members for i in self._end(actor, GROUP_REMOVED, force=True)]
 
     def node_died(self, node_id: str, message: str, now: float) -> list[Instruction]:
         """Every actor there has ended, and so has every owner there:
@@ -329,9 +385,17 @@ class ActorTable:
         """Actors whose changes a node wants."""
         return [actor_id for actor_id, actor in self._actors.items() if node_id in actor.subscribers]
 
-    def _note_detached(self, spec: ActorSpec) -> None:
+    def _note(self, spec: ActorSpec) -> None:
         if spec.detached:
             self._detached.add(spec.actor_id)
+        if spec.group_id:
+            self._by_group.setdefault(spec.group_id, {})[spec.actor_id] = None
+
+    def _leave_group(self, spec: ActorSpec) -> None:
+        members = self._by_group.get(spec.group_id, {})
+        members.pop(spec.actor_id, None)
+        if not members:
+            self._by_group.pop(spec.group_id, None)
 
     def _assign(self, actor: Actor, node_id: str, now: float) -> None:
         actor.node_id, actor.assigned_at = node_id, now
@@ -364,6 +428,7 @@ class ActorTable:
         actor.spec = replace(spec, creation=b"")
         self._waiting.pop(actor_id, None)
         self._detached.discard(actor_id)
+        self._leave_group(spec)
         if spec.name and self._names.get((spec.namespace, spec.name)) == actor_id:
             del self._names[spec.namespace, spec.name]
         self._dead[actor_id] = None
@@ -377,6 +442,7 @@ _END_WORDS: Final = {
     "OutOfScope": "the actor's last handle went out of scope",
     "OwnerDied": "the actor is dead because its owner has died",
     "Killed": "the actor was killed",
+    GROUP_REMOVED: "the actor is dead because its placement group was removed",
 }
 
 

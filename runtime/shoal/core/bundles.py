@@ -16,8 +16,8 @@ ANY: Final = -1
 """As an index: whichever bundle of the group has room."""
 FREE_LEASES_MIN: Final = 4
 """Leases that hold nothing, for each bundle at least."""
-GUEST_WAIT_SECONDS: Final = 0.25
-"""How long a request from another node waits here, when other nodes have bundles that would do as well."""
+ANY_WAIT_SECONDS: Final = 0.25
+"""How long a request for any bundle waits here, when other nodes have bundles of the group too."""
 
 
 @dataclass(slots=True)
@@ -218,11 +218,11 @@ class Bundles:
         return min((time for time in times if time != float("inf")), default=None)
 
     def _until(self, want: Want, since: float) -> float:
-        """Only a guest that another node might serve as well goes on looking."""
-        if not want.guest or want.index != ANY:
+        """Only a request that another node might serve as well goes on looking."""
+        if want.index != ANY:
             return float("inf")
         here = self._matching(want.group_id, ANY)
-        return since + GUEST_WAIT_SECONDS if here and len(here) < here[0].total else float("inf")
+        return since + ANY_WAIT_SECONDS if here and len(here) < here[0].total else float("inf")
 
     def _matching(self, group_id: str, index: int) -> list[_Bundle]:
         bundles = self._groups.get(group_id, {})

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from shoal.resources import ResourceSet
 
 MAX_GANGS: Final = 1000
-MAX_BUNDLES: Final = 20_000
-"""Of all gangs that are told, equal ones of a gang counted once: each is some 50 bytes of a snapshot."""
+MAX_PARTS: Final = 20_000
+"""Bundles, equal ones of a gang counted once, and occupied nodes of all gangs that are told: some 50 bytes each."""
 
 GangStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
@@ -38,7 +38,7 @@ class Gang:
     occupied_node_ids: tuple[str, ...] = ()
 
 
-def told(gangs: Sequence[Gang], most: int = MAX_GANGS, most_bundles: int = MAX_BUNDLES) -> tuple[list[Gang], int]:
+def told(gangs: Sequence[Gang], most: int = MAX_GANGS, most_parts: int = MAX_PARTS) -> tuple[list[Gang], int]:
     """The gangs to tell of, the oldest first as they were given, and how many are left out.
 
     Example:
@@ -46,11 +46,11 @@ def told(gangs: Sequence[Gang], most: int = MAX_GANGS, most_bundles: int = MAX_B
         1
     """
     shown: list[Gang] = []
-    bundles = 0
+    parts = 0
     for gang in gangs[:most]:
         whole = replace(gang, bundles=grouped(gang.bundles))
-        bundles += len(whole.bundles)
-        if bundles > most_bundles and shown:
+        parts += len(whole.bundles) + len(whole.occupied_node_ids)
+        if parts > most_parts and shown:
             break
         shown.append(whole)
     return shown, len(gangs) - len(shown)

@@ -61,7 +61,7 @@ class Place:
 
 @dataclass
 class PlacementGroup:
-    """One group's state."""
+    """One group's state. ``version`` grows whenever others are told of it."""
 
     spec: GroupSpec
     state: State = "PENDING"
@@ -70,6 +70,7 @@ class PlacementGroup:
     message: str = ""
     pause_seconds: float = 0.0
     not_before: float = 0.0
+    version: int = 0
     subscribers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -82,6 +83,14 @@ class PlacementGroup:
     def occupied(self) -> Counter[str]:
         """How many bundles each node has."""
         return Counter(place.node_id for place in self.places if place.node_id)
+
+    def nodes(self) -> list[str]:
+        """Where each bundle can be used; empty while it has no node, or not all of its attempt have confirmed."""
+        prepared = self.attempt if self.trying() else -1
+        return [
+            place.node_id if place.held and self.state != "PENDING" and place.attempt != prepared else ""
+            for place in self.places
+        ]
 
     def trying(self) -> bool:
         """Whether nodes are being asked to hold bundles."""
@@ -400,24 +409,31 @@ class PlacementTable:
 
 
 def bundle_for(
-    group: PlacementGroup, index: int, need: ResourceSet, held: dict[int, ResourceSet], refusals: int
+    group: PlacementGroup,
+    index: int,
+    need: ResourceSet,
+    held: Iterable[tuple[int, str, ResourceSet]],
+    refusals: int,
 ) -> tuple[int, str] | None:
     """A bundle with room for an actor, and its node; None when there is none now.
 
     Args:
-        group: it is placed in; nothing is placed in one that is not CREATED.
+        group: it is placed in.
         index: of the bundle; -1: any.
         need: must be free in it.
-        held: what actors hold in each bundle already.
+        held: bundle, node and resources of every actor that is in the group already.
         refusals: how often a node had less room than this says; each time another bundle is tried first.
     """
-    indexes = range(len(group.spec.bundles)) if index < 0 else (index,)
-    able = [
-        i
-        for i in indexes
-        if group.places[i].held and (need + held.get(i, ResourceSet())).fits(group.spec.bundles[i].shape)
-    ]
-    if group.state != "CREATED" or not able:
+    if group.state == "PENDING":
+        return None
+    nodes, shapes = group.nodes(), group.spec.bundles
+    taken: dict[int, ResourceSet] = {}
+    for i, node_id, resources in held:
+        if i < len(nodes) and nodes[i] == node_id:  # a bundle that moved has left behind what ran in it
+            taken[i] = taken.get(i, ResourceSet()) + resources
+    indexes = range(len(nodes)) if index < 0 else range(index, min(index + 1, len(nodes)))
+    able = [i for i in indexes if nodes[i] and (need + taken.get(i, ResourceSet())).fits(shapes[i].shape)]
+    if not able:
         return None
     chosen = able[refusals % len(able)]
-    return chosen, group.places[chosen].node_id
+    return chosen, nodes[chosen]

@@ -85,7 +85,16 @@ class Reject:
     reason: str
 
 
-Decision = Grant | Spill | Reject
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """It can never be granted. ``kind``: its placement group was ``removed``, or the need is ``unschedulable``."""
+
+    request_id: str
+    kind: str
+    message: str
+
+
+Decision = Grant | Spill | Reject | Refuse
 _Class = tuple[ResourceSet, Selector, str, bool]
 
 

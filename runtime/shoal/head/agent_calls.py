@@ -14,7 +14,7 @@ from shoal.head.kv import KvError
 from shoal.jobs.package_store import PackageError
 from shoal.protocol.link import HeadCallError
 
-WRITES: Final = frozenset({"CreateActor", "Kv", "RequestResources"})
+WRITES: Final = frozenset({"CreateActor", "CreatePlacementGroup", "Kv", "RemovePlacementGroup", "RequestResources"})
 """Calls that are answered when what they changed is on disk."""
 
 

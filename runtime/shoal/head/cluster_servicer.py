@@ -165,6 +165,18 @@ class ClusterServicer(node_pb2_grpc.ClusterServicer):
         """See node.proto."""
         return await self._call("RequestResources", request, context)
 
+    async def CreatePlacementGroup(self, request: node_pb2.CreatePlacementGroupRequest, context: Any) -> Any:
+        """See node.proto."""
+        return await self._call("CreatePlacementGroup", request, context)
+
+    async def RemovePlacementGroup(self, request: node_pb2.RemovePlacementGroupRequest, context: Any) -> Any:
+        """See node.proto."""
+        return await self._call("RemovePlacementGroup", request, context)
+
+    async def ListPlacementGroups(self, request: node_pb2.ListPlacementGroupsRequest, context: Any) -> Any:
+        """See node.proto."""
+        return await self._call("ListPlacementGroups", request, context)
+
     async def FetchPackage(
         self, request: node_pb2.FetchPackageRequest, context: Any
     ) -> AsyncIterator[node_pb2.PackageChunk]:

@@ -149,10 +149,26 @@ def cluster_node(member: Member) -> node_pb2.ClusterNode:
     )
 
 
+def _bundle(message: node_pb2.CreateActorRequest) -> tuple[str, int]:
+    if not message.HasField("bundle"):
+        return "", -1
+    if not 0 < len(message.bundle.group_id) <= MAX_ID_LENGTH:
+        raise ValueError("bundle.group_id must have 1 to 256 characters")
+    return message.bundle.group_id, message.bundle.index
+
+
+def bundle(actor: Actor | None) -> node_pb2.BundleKey | None:
+    """The bundle that an actor is to be started in."""
+    if actor is None or not actor.spec.group_id:
+        return None
+    return node_pb2.BundleKey(group_id=actor.spec.group_id, index=actor.bundle_index)
+
+
 def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
     """Raises ValueError for a missing or over-long id or a negative amount."""
     if not 0 < len(message.actor_id) <= MAX_ID_LENGTH:
         raise ValueError("actor_id must have 1 to 256 characters")
+    group_id, bundle_index = _bundle(message)
     return ActorSpec(
         actor_id=message.actor_id,
         job_id=message.job_id,
@@ -167,6 +183,8 @@ def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
         creation=message.creation,
         handle=message.handle,
         label_selector=selector(message.label_selector),
+        group_id=group_id,
+        bundle_index=bundle_index,
     )
 
 

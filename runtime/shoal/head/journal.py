@@ -14,7 +14,8 @@ from shoal.core.actors import Actor
 from shoal.core.demand import NodeDemand
 from shoal.core.jobs import Job
 from shoal.core.membership import Member, NodeInfo
-from shoal.head import state_rows
+from shoal.core.placement import PlacementGroup
+from shoal.head import group_messages, state_rows
 from shoal.head.state_error import StateError, unreadable
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Restored:
     drivers: tuple[tuple[str, str], ...] = ()
     jobs: tuple[Job, ...] = field(default=())
     floors: tuple[NodeDemand, ...] = ()
+    groups: tuple[PlacementGroup, ...] = ()
 
 
 class Journal:
@@ -112,6 +114,13 @@ class Journal:
         if self._state is not None:
             self._put("identity", FLOORS, state_rows.floors_text(floors))
 
+    def placement_group(self, group: PlacementGroup) -> None:
+        """A placement group changed; a removed one is forgotten."""
+        if group.state == "REMOVED":
+            self._drop("placement_groups", group.spec.group_id)
+        elif self._state is not None:
+            self._put("placement_groups", *group_messages.row(group))
+
     def node(self, member: Member) -> None:
         """A node joined or died."""
         if self._state is not None:
@@ -165,6 +174,7 @@ def _read(state: HeadState) -> Restored:
             nodes=tuple(_nodes(state, draining)),
             drivers=tuple(state.rows("drivers")),
             jobs=tuple(map(state_rows.job, state.rows("jobs"))),
+            groups=tuple(map(group_messages.group, state.rows("placement_groups"))),
             floors=state_rows.floors(dict(state.rows("identity")).get(FLOORS, "[]")),
         )
     except StateError:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from shoal.core.actors import ActorTable, Instruction
 from shoal.core.membership import Membership
+from shoal.core.placement import Instruction as GroupInstruction
+from shoal.core.placement import PlacementTable
 from shoal.head.journal import Restored
 from shoal.head.kv import KvStore
 from shoal.head.sessions import SessionBook
@@ -25,27 +27,40 @@ class Parts:
     actors: ActorTable
     kv: KvStore
     sessions: SessionBook
+    groups: PlacementTable
 
 
-def restore(restored: Restored, parts: Parts, now: float) -> tuple[list[Instruction], list[str]]:
+def restore(
+    restored: Restored, parts: Parts, now: float
+) -> tuple[list[Instruction], list[GroupInstruction], list[str]]:
     """Returns what is to be carried out, and the nodes that are dead now and were not before."""
     for namespace, key, value in restored.kv:
         parts.kv.put(namespace, key, value, overwrite=True)
     for actor in restored.actors:
         parts.actors.restore(actor)
+    for group in restored.groups:
+        parts.groups.restore(group)
     for job_id, node_id in restored.drivers:
         parts.sessions.expect_driver(job_id, node_id)
     for node in restored.nodes:
         parts.members.restore(node.info, now, "" if node.alive else node.reason, draining=node.draining)
     gone = [node.info.node_id for node in restored.nodes if node.alive and node.info.is_head]
     instructions: list[Instruction] = []
+    of_groups: list[GroupInstruction] = []
     for node_id in gone:
         parts.members.declare_dead(node_id, OLD_HEAD, now)
         for job_id in parts.sessions.node_died(node_id):
             instructions += parts.actors.job_ended(job_id)
+            of_groups += parts.groups.job_ended(job_id)
             parts.sessions.job_ended(job_id)
         instructions += parts.actors.node_died(node_id, f"node {node_id[:8]} died: {OLD_HEAD}", now)
+        of_groups += parts.groups.node_died(node_id, now)
     known = {node.info.node_id for node in restored.nodes if node.alive and not node.info.is_head}
     for node_id in {actor.node_id for actor in restored.actors if actor.node_id} - known - set(gone):
         instructions += parts.actors.node_died(node_id, f"node {node_id[:8]} is not known to the head", now)
-    return instructions, gone
+    for node_id in {node_id for group in restored.groups for node_id in group.occupied()} - known - set(gone):
+        of_groups += parts.groups.node_died(node_id, now)
+    for group_id in parts.actors.groups():
+        if parts.groups.get(group_id) is None:
+            instructions += parts.actors.group_removed(group_id)
+    return instructions, of_groups, gone

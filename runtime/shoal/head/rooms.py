@@ -1,4 +1,4 @@
-"""What nodes have free, less what actors on their way there will take.
+"""What nodes have free, less what actors on their way there will take, and bundles that they were asked to hold.
 
 Invariant: guarded by the head's lock; what is offered for placing is never more than a node last reported.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from shoal.core.actor_placement import Candidate
 from shoal.core.actors import ActorTable
 from shoal.core.membership import Member, Membership
+from shoal.core.placement import PlacementTable
 from shoal.core.room import RecentRoom
 from shoal.head import convert
 from shoal.protocol import head_pb2
@@ -20,10 +21,11 @@ class Rooms:
     Args:
         members: the nodes.
         actors: which of them are on their way where.
+        groups: which bundles nodes are being asked to hold.
     """
 
-    def __init__(self, members: Membership, actors: ActorTable) -> None:
-        self._members, self._actors = members, actors
+    def __init__(self, members: Membership, actors: ActorTable, groups: PlacementTable) -> None:
+        self._members, self._actors, self._groups = members, actors, groups
         self.lately = RecentRoom()
 
     def candidates(self, now: float) -> list[Candidate]:
@@ -48,5 +50,6 @@ class Rooms:
         return snapshots
 
     def _left(self, member: Member, now: float) -> ResourceSet:
-        promised = self._actors.promised(member.info.node_id, now)
+        node_id = member.info.node_id
+        promised = self._actors.promised(node_id, now) + self._groups.promised(node_id)
         return ResourceSet({name: max(0, amount - promised[name]) for name, amount in member.status.available.items()})

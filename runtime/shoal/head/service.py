@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal.core.actor_placement import explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
 from shoal.core.cluster_use import Users
-from shoal.core.gangs import Gang
 from shoal.core.ids import is_lasting
 from shoal.core.membership import Member, Membership, MembershipError
+from shoal.core.placement import PlacementTable
 from shoal.head import convert
 from shoal.head.agent_calls import AgentCalls
 from shoal.head.drains import DrainDone, PendingDrains
@@ -31,6 +31,8 @@ from shoal.head.kv import KvStore
 from shoal.head.kv_service import serve_kv
 from shoal.head.node_session import NodeSession, SessionRefused
 from shoal.head.outlook import Outlook
+from shoal.head.package_calls import package_handlers
+from shoal.head.placement_groups import PlacementGroups
 from shoal.head.restore import Parts, restore
 from shoal.head.rooms import Rooms
 from shoal.head.sessions import Deliver, Session, SessionBook
@@ -66,16 +68,21 @@ class HeadService:
         self._members = membership or Membership()
         self._actors = ActorTable()
         self._kv = KvStore()
-        self._rooms = Rooms(self._members, self._actors)
+        self._table = PlacementTable()
+        self._rooms = Rooms(self._members, self._actors, self._table)
         self._outlook = Outlook(time.monotonic())
         self._sessions = SessionBook()
         self._drains = PendingDrains()
         self._packages = packages
         self._journal = journal or Journal()
+        nodes = (self._members, self._rooms, self._sessions.send)
+        self.groups: Final = PlacementGroups(
+            *(self._lock, self._table, *nodes, self._journal), self._placing_changed, self._group_removed
+        )
         self.calls: Final = AgentCalls(self._journal, self._handlers())
         self._jobs: JobRunner | None = None
         self.drivers: Final = DriverPlacement(
-            self._lock, self._sessions.send, self._drivers_changed, lambda: self._jobs
+            self._lock, self._sessions.send, self._placing_changed, lambda: self._jobs
         )
         self._watchers: dict[object, Callable[[bool], None]] = {}
         self._view_dirty, self._view_due = False, 0.0
@@ -84,13 +91,14 @@ class HeadService:
         self._ticker.start()
 
     def _restore(self) -> None:
-        parts = Parts(self._members, self._actors, self._kv, self._sessions)
+        parts = Parts(self._members, self._actors, self._kv, self._sessions, self._table)
         with self._lock:
             self._outlook.floors = list(self._journal.restored.floors)
-            instructions, gone = restore(self._journal.restored, parts, time.monotonic())
+            instructions, of_groups, gone = restore(self._journal.restored, parts, time.monotonic())
             for node_id in gone:
                 self._write_node(node_id)
             self._carry_out(instructions)
+            self.groups.carry_out(of_groups)
 
     def attach_jobs(self, jobs: JobRunner) -> None:
         """Give the head its jobs; before that it has none."""
@@ -154,12 +162,8 @@ class HeadService:
                 nodes=self._rooms.snapshots(now, recent=True),
                 jobs=jobs,
             )
-            self._outlook.tell(snapshot, self._pending_gangs(), now)
+            self._outlook.tell(snapshot, self.groups.gangs(), now)
             return snapshot
-
-    def _pending_gangs(self) -> list[Gang]:
-        """Placement groups that wait, the oldest first."""
-        return []
 
     def _note_demand(self, now: float) -> None:
         """Take down what waits at the head itself."""
@@ -179,7 +183,7 @@ class HeadService:
         for changed in self._watchers.values():
             changed(urgent)
 
-    def _drivers_changed(self) -> None:
+    def _placing_changed(self) -> None:
         self._changed()
         self._ticker.wake()
 
@@ -225,6 +229,7 @@ class HeadService:
                 deliver(self._update(actor_id))
             self._carry_out(instructions)
             self.drivers.node_registered(info.node_id)
+            self.groups.node_registered(info.node_id, register.held_bundles, now)
             self._membership_changed()
         return NodeSession(self, info.node_id, member.session)
 
@@ -290,6 +295,8 @@ class HeadService:
                 self._note_users()
             case "log_lines":
                 self._sessions.route_logs(message.log_lines, node_id)
+            case "bundles_answer":
+                self.groups.answered(node_id, message.bundles_answer, now)
             case "drain_answer":
                 self._drain_answered(member, message.drain_answer)
             case other:
@@ -301,6 +308,7 @@ class HeadService:
         if member.drain_requested:
             self._journal.drain(member.info.node_id, None)
         self._members.report(member.info.node_id, member.session, status, now)
+        self.groups.node_reported(member.info.node_id, drains=status.drain_state != "active", now=now)
         if status.drain_state != "active":
             self._drains.node_drains(member.info.node_id)
         same_idleness = abs(idle_before - status.idle_seconds) < IDLE_TOLERANCE_SECONDS
@@ -314,7 +322,8 @@ class HeadService:
         node_id = member.info.node_id
         fell = self._rooms.lately.changed(node_id, before.available, status.available, now)
         fell |= before.demands != status.demands and self._outlook.node_waits(node_id, status.demands, now)
-        if self._view_dirty or fell or self._actors.waiting() or self.drivers.is_waiting():
+        waits = self._actors.waiting() or self.drivers.is_waiting() or self.groups.is_waiting()
+        if self._view_dirty or fell or waits:
             self._ticker.wake()
 
     def _counted(self, node_id: str, counts: node_pb2.TaskCounts) -> None:
@@ -334,6 +343,7 @@ class HeadService:
         for job_id in self._sessions.node_died(node_id):
             self._last_driver_gone(job_id)
         self._carry_out(self._actors.node_died(node_id, f"node {node_id[:8]} died: {reason}", now))
+        self.groups.node_died(node_id, now)
         name = member.info.pod_name or node_id[:8] if member is not None else node_id[:8]
         self.drivers.node_died(node_id, name, reason)
         self._membership_changed()
@@ -371,6 +381,7 @@ class HeadService:
                 self._changed()
             for node_id in self._drains.expire(now):
                 self._drain_refused(node_id)
+            self.groups.turn(now)
             if self._actors.waiting():
                 self._place(now)
             if self.drivers.is_waiting() and not self._members.awaiting():
@@ -382,7 +393,12 @@ class HeadService:
                 self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
             times = [self._members.next_deadline(), self._drains.next_deadline()]
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
-            times += [self.drivers.next_deadline(), self._rooms.lately.next_deadline(), self._outlook.next_deadline()]
+            times += [
+                self.groups.next_deadline(now),
+                self.drivers.next_deadline(),
+                self._rooms.lately.next_deadline(),
+                self._outlook.next_deadline(),
+            ]
             return min((due for due in times if due is not None), default=None)
 
     def _end_silent(self, now: float) -> None:
@@ -392,9 +408,13 @@ class HeadService:
 
     def _place(self, now: float) -> None:
         instructions = self._actors.place(self._rooms.candidates(now), now)
+        instructions += self._actors.place_in_bundles(self.groups.find_bundle, now)
         self._note_demand(now)
         if instructions:
             self._carry_out(instructions)
+
+    def _group_removed(self, group_id: str) -> None:
+        self._carry_out(self._actors.group_removed(group_id))
 
     def _carry_out(self, instructions: Iterable[Instruction]) -> None:
         any_done = False
@@ -409,6 +429,7 @@ class HeadService:
                     resources=convert.to_resources(spec.resources),
                     creation=spec.creation,
                     job_id=spec.job_id,
+                    bundle=convert.bundle(self._actors.get(actor_id)),
                 )
                 self._sessions.send(instruction.node_id, node_pb2.HeadMessage(start_actor=start))
             elif isinstance(instruction, Stop):
@@ -446,10 +467,12 @@ class HeadService:
         """A job's driver process has ended for good: its workers and actors go."""
         with self._lock:
             self._carry_out(self._actors.job_ended(job_id))
+            self.groups.job_ended(job_id)
             self._sessions.job_ended(job_id)
 
     def _last_driver_gone(self, job_id: str) -> None:
         self._carry_out(self._actors.job_ended(job_id))
+        self.groups.job_ended(job_id)
         if self._jobs is None or not self._jobs.owns(job_id):  # a submitted job may start another driver
             self._sessions.job_ended(job_id)
 
@@ -510,11 +533,11 @@ class HeadService:
             "CreateActor": self._create_actor,
             "GetActor": self._get_actor,
             "KillActor": self._kill_actor,
-            "FetchPackage": self._fetch_package,
-            "PutPackage": self._put_package,
+            **package_handlers(self._packages),
             "Kv": self._kv_call,
             "ListNodes": self._list_nodes,
             "RequestResources": self._request_resources,
+            **self.groups.handlers,
         }
 
     def _create_actor(self, request: node_pb2.CreateActorRequest) -> node_pb2.CreateActorReply:
@@ -524,6 +547,8 @@ class HeadService:
             if refusal:
                 return node_pb2.CreateActorReply(created=False, message=refusal)
             now = time.monotonic()
+            if spec.group_id and self._table.get(spec.group_id) is None:
+                self._carry_out(self._actors.group_removed(spec.group_id))
             self._place(now)
             self._changed()
             actor = self._actors.get(spec.actor_id)
@@ -565,13 +590,3 @@ class HeadService:
             self._journal.floors(self._outlook.floors)
             self._changed()
         return node_pb2.RequestResourcesReply()
-
-    def _put_package(self, request: node_pb2.PutPackageRequest) -> node_pb2.PutPackageReply:
-        self._packages.put(request.hash, request.data)
-        return node_pb2.PutPackageReply()
-
-    def _fetch_package(self, request: node_pb2.FetchPackageRequest) -> node_pb2.PackageChunk:
-        data = self._packages.get(request.hash)
-        if data is None:
-            raise HeadCallError("FetchPackage", "NotFound", f"the head has no package {request.hash}")
-        return node_pb2.PackageChunk(data=data)

@@ -114,9 +114,7 @@ def _make(path: Path) -> None:
         fresh.unlink(missing_ok=True)
         database = sqlite3.connect(fresh, isolation_level=None)
         try:
-            for table, (keys, columns) in TABLES.items():
-                names = ", ".join(column_names(table)[:keys])
-                database.execute(f"CREATE TABLE {table} ({', '.join(columns)}, UNIQUE ({names}))")
+            _make_tables(database)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         finally:
@@ -128,6 +126,13 @@ def _make(path: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         words = f"the head's state cannot be made at {path}: {error}; check the volume's space and rights"
         raise StateError("NotWritable", str(path), words) from error
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    """Those that are not there: a file of an earlier program of this schema may have fewer."""
+    for table, (keys, columns) in TABLES.items():
+        names = ", ".join(column_names(table)[:keys])
+        database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, UNIQUE ({names}))")
 
 
 def _sync(directory: Path) -> None:
@@ -172,4 +177,5 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     database.execute("BEGIN IMMEDIATE")
+    _make_tables(database)
     database.execute("COMMIT")

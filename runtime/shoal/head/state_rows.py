@@ -26,7 +26,7 @@ _READ: Final[dict[Any, Callable[[Any], Any]]] = {
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-_ACTOR_FIELDS: Final = ("restarts", "reason", "message", "restart_after_kill")
+_ACTOR_FIELDS: Final = ("restarts", "reason", "message", "restart_after_kill", "bundle_index")
 _JOB_FIELDS: Final = (
     *("state", "reason", "message", "exit_code", "start_time", "end_time", "stop_reason"),
     *("node_id", "output_state", "output_message", "launched"),

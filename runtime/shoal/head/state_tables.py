@@ -21,6 +21,10 @@ TABLES: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     ),
     "nodes": (1, ("node_id TEXT NOT NULL", "alive INTEGER NOT NULL", "record TEXT NOT NULL")),
     "drivers": (2, ("job_id TEXT NOT NULL", "node_id TEXT NOT NULL")),
+    "placement_groups": (
+        1,
+        ("group_id TEXT NOT NULL", "name TEXT NOT NULL", "state TEXT NOT NULL", "record TEXT NOT NULL"),
+    ),
     "drains": (1, ("node_id TEXT NOT NULL", "reason TEXT NOT NULL")),
 }
 """Table name to how many of its first columns are its key, and all its columns."""

@@ -92,7 +92,8 @@ class Actors:
         self.actors[actor.actor_id] = actor
         shape = ResourceSet(message.resources.amounts)
         lacking = {"the node": 1} if self._scheduler.draining else {}
-        lacking = lacking or self._scheduler.reserve(_holder(actor), shape, job["id"])
+        bundle = (message.bundle.group_id, message.bundle.index) if message.HasField("bundle") else None
+        lacking = lacking or self._scheduler.reserve(_holder(actor), shape, job["id"], bundle)
         if lacking:
             why = "it is being drained" if self._scheduler.draining else f"{describe(lacking)} more would be needed"
             self._failed(actor, "NoResources", f"the node has no room for it now: {why}")

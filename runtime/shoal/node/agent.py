@@ -29,6 +29,7 @@ from shoal.node.leases import Leases
 from shoal.node.obituaries import Obituaries
 from shoal.node.packages import PackageCache
 from shoal.node.peers import Peers
+from shoal.node.placement_groups import PlacementGroups
 from shoal.node.reports import Activity, Reporter, State
 from shoal.node.retirement import Retirement
 from shoal.node.services import Services, TaskCounts
@@ -100,6 +101,9 @@ class NodeAgent:
         self._cluster = ClusterWatch(reactor, self.leases.update_view, self._node_lost)
         self.counts = TaskCounts(self._send_counts)
         self.reporter = Reporter(reactor, lambda: self.link, self._state)
+        self.groups = PlacementGroups(
+            reactor, self.scheduler, self.leases, lambda: self.link, self.reporter.forget, config.node_id
+        )
         self._services = Services(self)
         self.link = make_link(
             LinkEvents(self._registration, self._on_head_message, self._on_connected, self._on_refused)
@@ -279,6 +283,7 @@ class NodeAgent:
         client.caller.fail_all(reason)
         self.leases.client_gone(client)
         self.actors.client_gone(client)
+        self.groups.client_gone(client)
         if self.clients.get(client.process_id) is client:
             del self.clients[client.process_id]
             self.store.client_gone(client)
@@ -339,7 +344,7 @@ class NodeAgent:
     def _registration(self) -> node_pb2.RegisterNode:
         from shoal.node.head_messages import registration
 
-        return registration(self.config, self.port, list(self.actors.actors))
+        return registration(self.config, self.port, list(self.actors.actors), self.scheduler.bundles.keys())
 
     def _on_connected(self, connected: bool) -> None:
         if connected:
@@ -353,8 +358,7 @@ class NodeAgent:
         match message.WhichOneof("body"):
             case "welcome":
                 self.reporter.report_every(message.welcome.reports_every_seconds)
-                if self._cluster.welcomed(message.welcome.session):
-                    self.actors.subscribe_again()
+                self._welcomed(message.welcome)
             case "view":
                 self._cluster.take_view(message.view)
             case "start_actor":
@@ -364,6 +368,8 @@ class NodeAgent:
                 self.actors.stop(order.actor_id, order.reason, force=order.force)
             case "actor_update":
                 self.actors.update(message.actor_update)
+            case "reserve_bundles" | "return_bundles" | "placement_group":
+                self.groups.take_order(message)
             case "drain":
                 self._drain(message.drain)
             case "job_ended":
@@ -375,6 +381,12 @@ class NodeAgent:
                 self.drivers.take_order(message)
             case "shutdown":
                 self._stop(message.shutdown.reason, 5.0)
+
+    def _welcomed(self, welcome: node_pb2.Welcome) -> None:
+        is_new = self._cluster.welcomed(welcome.session)
+        if is_new:
+            self.actors.subscribe_again()
+        self.groups.subscribe_again(is_new_head=is_new)
 
     def _node_lost(self, node_id: str) -> None:
         self.peers.drop(node_id)
@@ -427,7 +439,7 @@ class NodeAgent:
         # What waits at a draining node waits for another one.
         waiting = self.scheduler.waiting_here if self._drain_state == "active" else 0
         held = (len(self.leases), len(self.actors), self.store.index.primaries)
-        return Activity(*held, owned, waiting, len(self.drivers))
+        return Activity(*held, owned, waiting, len(self.drivers), len(self.scheduler.bundles))
 
     def changed(self) -> None:
         """Something of the node's state may have changed."""

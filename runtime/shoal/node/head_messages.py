@@ -23,7 +23,9 @@ DRAIN_STATES = {
 }
 
 
-def registration(config: NodeConfig, port: int, live_actor_ids: Iterable[str]) -> node_pb2.RegisterNode:
+def registration(
+    config: NodeConfig, port: int, live_actor_ids: Iterable[str], bundles: Iterable[tuple[str, int]] = ()
+) -> node_pb2.RegisterNode:
     """The first message of a session."""
     return node_pb2.RegisterNode(
         protocol_version=PROTOCOL_VERSION,
@@ -34,6 +36,7 @@ def registration(config: NodeConfig, port: int, live_actor_ids: Iterable[str]) -
         group=config.group,
         is_head=config.is_head,
         live_actor_ids=list(live_actor_ids),
+        held_bundles=[node_pb2.BundleKey(group_id=group_id, index=index) for group_id, index in bundles],
     )
 
 
@@ -76,6 +79,7 @@ def views(message: node_pb2.ClusterView) -> list[NodeView]:
 
 def create_actor(info: dict[str, Any], creation: bytes, node_id: str) -> node_pb2.CreateActorRequest:
     """The request to the head; the job travels with the creation, so that any node can start a worker of it."""
+    bundle = info.get("bundle")
     return node_pb2.CreateActorRequest(
         actor_id=info["actor_id"],
         job_id=info["job"]["id"],
@@ -90,6 +94,7 @@ def create_actor(info: dict[str, Any], creation: bytes, node_id: str) -> node_pb
         creation=marshal.dumps((info["job"], info.get("class_name") or "", creation)),
         handle=info.get("handle") or b"",
         label_selector=dict(info.get("label_selector") or ()),
+        bundle=None if bundle is None else node_pb2.BundleKey(group_id=bundle[0], index=bundle[1]),
     )
 
 
@@ -134,6 +139,39 @@ def actor_update(update: node_pb2.ActorUpdate) -> tuple[Any, ...]:
         update.error,
         update.restarts,
     )
+
+
+def placement_group(asked: dict[str, Any]) -> node_pb2.PlacementGroup:
+    """A group as a program asks for it."""
+    return node_pb2.PlacementGroup(
+        group_id=asked["group_id"],
+        name=asked["name"],
+        namespace=asked["namespace"],
+        job_id=asked["job_id"],
+        strategy=asked["strategy"],
+        detached=asked["detached"],
+        bundles=[
+            node_pb2.PlacedBundle(shape=head_pb2.Resources(amounts=dict(shape)), label_selector=dict(labels))
+            for shape, labels in asked["bundles"]
+        ],
+    )
+
+
+def placement_group_dict(group: node_pb2.PlacementGroup) -> dict[str, Any]:
+    """A group for ``placement_group_table()``."""
+    return {
+        "group_id": group.group_id,
+        "name": group.name,
+        "namespace": group.namespace,
+        "job_id": group.job_id,
+        "strategy": group.strategy,
+        "state": group.state,
+        "message": group.message,
+        "detached": group.detached,
+        "bundles": [
+            (dict(bundle.shape.amounts), dict(bundle.label_selector), bundle.node.node_id) for bundle in group.bundles
+        ],
+    }
 
 
 def node_dict(snapshot: head_pb2.NodeSnapshot) -> dict[str, Any]:

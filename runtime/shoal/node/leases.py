@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shoal.core.demand import selector
-from shoal.core.scheduler import Decision, Grant, LeaseRequest, LeaseScheduler, NodeView, Reject, Spill
+from shoal.core.scheduler import Decision, Grant, LeaseRequest, LeaseScheduler, NodeView, Refuse, Reject, Spill
 from shoal.node.clients import Client
 from shoal.node.worker_pool import NEW_TITLE, Worker, WorkerPool
 from shoal.resources import ResourceSet
@@ -35,6 +35,7 @@ class Lease:
     call_id: int
     job: dict[str, Any]
     title: str
+    request: LeaseRequest
     granted: bool = False
     answered: bool = False
     worker: Worker | None = None
@@ -63,6 +64,10 @@ class Leases:
         self._carrying_out = False
         self._timer: Timer | None = None
         self._ended_jobs: dict[str, None] = {}
+        self.route: Callable[[LeaseRequest], None] = lambda _request: None
+        """Decides where a request of this node for room in a placement group goes; set by who knows the groups."""
+        self.unroute: Callable[[LeaseRequest], None] = lambda _request: None
+        """Forgets a request that waits for its group."""
 
     def __len__(self) -> int:
         return sum(1 for lease in self._leases.values() if lease.granted)
@@ -70,8 +75,11 @@ class Leases:
     # What clients say
 
     def request(self, client: Client, call_id: int, args: tuple[Any, ...]) -> None:
-        """``lease(shape, job, backlog, spill, description, label_selector)``; answered when decided."""
-        shape, job, backlog, spill, description, labels = args
+        """``lease(shape, job, backlog, spill, description, label_selector, bundle)``; answered when decided.
+
+        ``bundle``: placement group and index of the bundle whose room is wanted; None: the node's.
+        """
+        shape, job, backlog, spill, description, labels, bundle = args
         if job["id"] in self._ended_jobs:
             reply(client.connection, call_id, ("rejected", f"job {job['id']} has ended"))
             return
@@ -89,10 +97,14 @@ class Leases:
             selector=selector(labels),
             kind=str(description.get("kind", "task")),
             name=name,
+            bundle=None if bundle is None else (str(bundle[0]), int(bundle[1])),
         )
-        self._leases[lease_id] = Lease(lease_id, client, call_id, job, name)
+        self._leases[lease_id] = Lease(lease_id, client, call_id, job, name, request)
         client.leases.add(lease_id)
-        self.carry_out(self._scheduler.submit(request, time.monotonic()))
+        if request.bundle is not None and request.spill:
+            self.route(request)
+        else:
+            self.carry_out(self._scheduler.submit(request, time.monotonic()))
 
     def set_backlog(self, client: Client, call_id: int, backlog: int) -> None:
         """``lease_backlog``: how many tasks wait for a request; 0 cancels it."""
@@ -144,6 +156,16 @@ class Leases:
         """Something else (an actor) gave back what it held."""
         self.carry_out(self._scheduler.release(holder, time.monotonic()))
 
+    def lost_bundle(self, holders: Iterable[str], reason: str, *, kill: bool) -> None:
+        """These leases were in a bundle that is here no longer; others are no leases."""
+        for lease in [self._leases[holder] for holder in holders if holder in self._leases]:
+            if kill:
+                lease.client.caller.cast("lease_removed", lease.lease_id, reason)
+                self._answer(lease, ("refused", "removed", reason))
+                self._end(lease, reusable=False, why=f"its placement group is gone: {reason}")
+            elif lease.answered:
+                lease.client.caller.cast("lease_retire", lease.lease_id)
+
     def drain(self) -> None:
         """Grant nothing any more, and ask for what is granted back once what runs there has ended."""
         for lease in list(self._leases.values()):
@@ -189,6 +211,9 @@ class Leases:
                 case Spill(node=node):
                     self._answer(lease, ("spill", node))
                     self._forget(lease)
+                case Refuse(kind=kind, message=message):
+                    self._answer(lease, ("refused", kind, message))
+                    self._forget(lease)
                 case Reject(reason=reason):
                     self._answer(lease, ("rejected", reason))
                     self._forget(lease)
@@ -223,6 +248,8 @@ class Leases:
         self._forget(lease)
         worker, lease.worker = lease.worker, None
         if worker is None:
+            if lease.request.bundle is not None:
+                self.unroute(lease.request)
             self._scheduler.withdraw(lease.lease_id)
             self._pool.withdraw(lease.lease_id)
         elif reusable:

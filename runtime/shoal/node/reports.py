@@ -30,6 +30,7 @@ class Activity(NamedTuple):
     owned: int
     waiting: int
     drivers: int = 0
+    bundles: int = 0
 
     @property
     def idle(self) -> bool:
@@ -41,6 +42,8 @@ class Activity(NamedTuple):
         parts = [f"{n} {nouns[i][n != 1]}" for i, n in enumerate(self[:3]) if n]
         if self.drivers:
             parts.append(f"{self.drivers} drivers of jobs" if self.drivers > 1 else "the driver of a job")
+        if self.bundles:
+            parts.append(f"{self.bundles} reserved bundle{'s' if self.bundles > 1 else ''}")
         if self.owned:
             parts.append(f"{self.owned} owned objects needed elsewhere")
         if self.waiting:

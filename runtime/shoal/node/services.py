@@ -55,6 +55,10 @@ class Services:
             "actor_started": self._actor_started,
             "actor_failed": self._actor_failed,
             "kv": self._kv,
+            "group_create": self._group_create,
+            "group_remove": self._group_remove,
+            "group_list": self._group_list,
+            "group_wait": lambda c, i, a, _p: agent.groups.wait(c, i, a),
             "nodes": self._nodes,
             "request_resources": self._request_resources,
             "put_package": self._put_package,
@@ -198,6 +202,30 @@ class Services:
         if worker is not None:
             actor_id, reason, message = args
             self._agent.actors.said_failed(worker, actor_id, reason, message, payload)
+
+    # Placement groups
+
+    def _group_create(self, client: Client, call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
+        from shoal.node import head_messages
+        from shoal.protocol import node_pb2
+
+        request = node_pb2.CreatePlacementGroupRequest(group=head_messages.placement_group(args[0]))
+        self._ask_head(client, call_id, "CreatePlacementGroup", request, lambda r: (r.created, r.message))
+
+    def _group_remove(self, client: Client, call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
+        from shoal.protocol import node_pb2
+
+        request = node_pb2.RemovePlacementGroupRequest(group_id=args[0])
+        self._ask_head(client, call_id, "RemovePlacementGroup", request, lambda r: r.found)
+
+    def _group_list(self, client: Client, call_id: int, args: tuple[Any, ...], _payload: bytes) -> None:
+        from shoal.node import head_messages
+        from shoal.protocol import node_pb2
+
+        group_id, name, namespace = args
+        request = node_pb2.ListPlacementGroupsRequest(group_id=group_id, name=name, namespace=namespace)
+        dicts = head_messages.placement_group_dict
+        self._ask_head(client, call_id, "ListPlacementGroups", request, lambda r: [dicts(g) for g in r.groups])
 
     # Passed on to the head
 

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.actor_calls import ALIVE, DEAD, UNKNOWN, CallQueue, QueuedCall
 from shoal.core.ids import lasting_job, object_id
-from shoal.exceptions import ActorAlreadyExistsError, ActorDiedError, ActorUnavailableError, TaskError
+from shoal.exceptions import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorPlacementGroupRemovedError,
+    ActorUnavailableError,
+    TaskError,
+)
 from shoal.owner import calls
 from shoal.owner.calls import Call, Function
 from shoal.owner.refs import ObjectRef
@@ -38,6 +44,8 @@ ASK_AGAIN_SECONDS: Final = 0.5
 DEAD_KEPT_MAX: Final = 1000
 """Dead actors whose end is known here without asking the head again."""
 UNAVAILABLE: Final = "Unavailable"
+GROUP_REMOVED: Final = "PlacementGroupRemoved"
+"""The head's reason for the end of an actor whose placement group was removed."""
 
 
 class ActorLink:
@@ -355,7 +363,8 @@ class Actors:
         text = f"{call.name}() failed: the actor {link.class_name} is dead. {link.reason}"
         if isinstance(link.error, TaskError):
             text += f"\nThere was an error raised in its creation task:\n{link.error.traceback_str}"
-        died = ActorDiedError(text, actor_id=link.actor_id.hex())
+        removed = link.reason.startswith(GROUP_REMOVED)
+        died = (ActorPlacementGroupRemovedError if removed else ActorDiedError)(text, actor_id=link.actor_id.hex())
         self._end_failed(call, serialize(died).to_bytes())
 
     def _end_failed(self, call: Call, error: bytes) -> None:

@@ -60,6 +60,7 @@ class Peers:
         self._listeners: list[socket.socket] = []
         self._path = ""
         self.on_lease_retired: Callable[[str], None] = lambda _lease_id: None  # said by agents of other nodes
+        self.on_lease_removed: Callable[[str, str], None] = lambda _lease_id, _words: None  # likewise
         self.hello: dict[str, Any] = {"process_id": process_id, "pid": os.getpid()}  # what agents are told
 
     # Listening
@@ -142,6 +143,8 @@ class Peers:
                 made.handle_reply(message, payload, fds)
             elif message[0] == CAST and message[1] == "lease_retire":
                 self.on_lease_retired(*message[2])
+            elif message[0] == CAST and message[1] == "lease_removed":
+                self.on_lease_removed(*message[2])
 
         def closed(_connection: Connection, reason: str) -> None:
             self._agents.pop(node_id, None)

@@ -21,6 +21,7 @@ from shoal.exceptions import GetTimeoutError, ObjectLostError, ShoalError, Syste
 from shoal.owner.actors import Actors
 from shoal.owner.borrowing import Borrowing
 from shoal.owner.peers import Peers
+from shoal.owner.placement_groups import PlacementGroups
 from shoal.owner.refs import ObjectRef
 from shoal.owner.tasks import Tasks
 from shoal.serialization import Serialized, deserialize, serialize
@@ -96,8 +97,10 @@ class OwnerProcess:
         self.tasks = Tasks(self)
         self.actors = Actors(self)
         self.borrowing = Borrowing(self)
+        self.placement_groups = PlacementGroups(self)
         self.peers, self.address = self._listen(self.info)
         self.peers.on_lease_retired = self.tasks.lease_retired
+        self.peers.on_lease_removed = self.tasks.lease_removed
 
     def open(self) -> None:
         """Tell the agent where this process listens: from now on it can be found, so its shell must be complete.
@@ -455,6 +458,8 @@ class OwnerProcess:
                 self.actors.updated(*args)
             elif method == "lease_retire":
                 self.tasks.lease_retired(args[0])
+            elif method == "lease_removed":
+                self.tasks.lease_removed(*args)
             elif method == "node_lost":
                 self._node_lost(args[0])
             elif method.startswith("store_"):

@@ -21,6 +21,8 @@ from shoal.exceptions import (
     ObjectReconstructionFailedError,
     SystemFailureError,
     TaskError,
+    TaskPlacementGroupRemovedError,
+    TaskUnschedulableError,
     WorkerCrashedError,
 )
 from shoal.owner import calls
@@ -43,7 +45,9 @@ LOST_ARGUMENTS_MAX: Final = 20
 WORDS_SECONDS: Final = 1.0
 """How long a failing task waits for the agent to say how its worker ended."""
 FUNCTIONS_KNOWN_MAX: Final = 4096
-ShapeKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...]]
+ShapeKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, str], ...], tuple[str, int] | None]
+"""Resources, label selector, and the bundle of a placement group: tasks that share these are served by the same leases.
+"""
 
 
 class _Lease:
@@ -169,7 +173,8 @@ class Tasks:
                 self._lease_answer(key, request, agent, error, value, spill=spill)
 
         request_id = agent.call(
-            "lease", key[0], process.job, request.backlog, spill, description, dict(key[1]), on_reply=answered
+            *("lease", key[0], process.job, request.backlog, spill, description, dict(key[1]), key[2]),
+            on_reply=answered,
         )
         self._requests[key, request.request] = (agent, request_id)
 
@@ -197,11 +202,20 @@ class Tasks:
             self._request_elsewhere(key, request, value[1])
         elif value is not None and value[0] in ("cancelled", "spill"):
             self._carry_out(key, queue.request_ended(request.request, now))
+        elif value is not None and value[0] == "refused":
+            self._refuse(key, value[1], value[2])
+            self._carry_out(key, queue.request_ended(request.request, now))
         elif value is not None and value[0] == "failed":
             self._no_worker(key, request, value[1], now)
         elif not self._process.agent_lost:
             # Refused (a stale view, a draining node) or disconnected: ask our own agent again, not in a busy loop.
             self._process.reactor.call_later(RETRY_LEASE_SECONDS, lambda: self._ask_again(key, request))
+
+    def _refuse(self, key: ShapeKey, kind: str, words: str) -> None:
+        """No task of this key can run, ever."""
+        for task_id in self._queues[key].give_up():
+            call = self._calls[task_id]
+            self._end_error(call, _refusal(key, kind, f"{call.name}() cannot run: {words}"))
 
     def _no_worker(self, key: ShapeKey, request: submission.RequestLease, words: str, now: float) -> None:
         """A node has room, but cannot start a worker: try for a while, then say so instead of waiting for ever."""
@@ -286,6 +300,18 @@ class Tasks:
             lease = self._leases.get(lease_id)
             if lease is not None:
                 self._carry_out(lease.key, self._queues[lease.key].retire(lease_id, time.monotonic()))
+
+    def lease_removed(self, lease_id: str, words: str) -> None:
+        """The placement group of a lease was removed, and its worker with it: what it ran and was to run fails."""
+        with self._process.lock:
+            lease = self._leases.pop(lease_id, None)
+            if lease is None:
+                return
+            for task_id in self._queues[lease.key].lease_lost(lease_id):
+                call = self._calls.get(task_id)
+                if call is not None and not call.done:
+                    text = f"{call.name}() was ended because its placement group is gone: {words}"
+                    self._end_error(call, _refusal(lease.key, "removed", text))
 
     def worker_lost(self, process_id: str, reason: str) -> None:
         """The connection to a worker is gone, with every lease on it."""
@@ -457,6 +483,12 @@ def _tell_handed(connection: Connection, task_ids: list[bytes]) -> None:
         connection.send((messages.HANDED_OVER, task_ids))
     except ConnectionClosedError:
         return  # the worker is gone, and what it held for us with it
+
+
+def _refusal(key: ShapeKey, kind: str, text: str) -> Exception:
+    if kind == "removed":
+        return TaskPlacementGroupRemovedError(text, placement_group_id=key[2][0] if key[2] is not None else "")
+    return TaskUnschedulableError(text)
 
 
 def _retry_wanted(call: Call, error: bytes) -> bool:

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from shoal.protocol import node_pb2
 
 Method = Literal[
-    "CreateActor", "GetActor", "KillActor", "FetchPackage", "PutPackage", "Kv", "ListNodes", "RequestResources"
+    "CreateActor",
+    "GetActor",
+    "KillActor",
+    "FetchPackage",
+    "PutPackage",
+    "Kv",
+    "ListNodes",
+    "RequestResources",
+    "CreatePlacementGroup",
+    "RemovePlacementGroup",
+    "ListPlacementGroups",
 ]
 
 CALL_TIMEOUT_SECONDS = 30.0

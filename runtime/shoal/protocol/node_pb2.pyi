@@ -19,7 +19,7 @@ class NodeAddress(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class RegisterNode(_message.Message):
-    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids", "failed_actors")
+    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids", "failed_actors", "held_bundles")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class RegisterNode(_message.Message):
     IS_HEAD_FIELD_NUMBER: _ClassVar[int]
     LIVE_ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     FAILED_ACTORS_FIELD_NUMBER: _ClassVar[int]
+    HELD_BUNDLES_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     address: NodeAddress
     total: _head_pb2.Resources
@@ -45,7 +46,16 @@ class RegisterNode(_message.Message):
     is_head: bool
     live_actor_ids: _containers.RepeatedScalarFieldContainer[str]
     failed_actors: _containers.RepeatedCompositeFieldContainer[ActorFailed]
-    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ...) -> None: ...
+    held_bundles: _containers.RepeatedCompositeFieldContainer[BundleKey]
+    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ..., held_bundles: _Optional[_Iterable[_Union[BundleKey, _Mapping]]] = ...) -> None: ...
+
+class BundleKey(_message.Message):
+    __slots__ = ("group_id", "index")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    index: int
+    def __init__(self, group_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class NodeReport(_message.Message):
     __slots__ = ("available", "demands", "idle_seconds", "activity", "drain_state")
@@ -175,8 +185,20 @@ class DriverOutput(_message.Message):
     data: bytes
     def __init__(self, submission_id: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class BundlesAnswer(_message.Message):
+    __slots__ = ("group_id", "attempt", "accepted", "message")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    attempt: int
+    accepted: bool
+    message: str
+    def __init__(self, group_id: _Optional[str] = ..., attempt: _Optional[int] = ..., accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
 class NodeMessage(_message.Message):
-    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye", "driver_report", "driver_output")
+    __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye", "driver_report", "driver_output", "bundles_answer")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     TASK_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +212,7 @@ class NodeMessage(_message.Message):
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     DRIVER_REPORT_FIELD_NUMBER: _ClassVar[int]
     DRIVER_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_ANSWER_FIELD_NUMBER: _ClassVar[int]
     register: RegisterNode
     report: NodeReport
     task_counts: TaskCounts
@@ -203,7 +226,8 @@ class NodeMessage(_message.Message):
     goodbye: Goodbye
     driver_report: DriverReport
     driver_output: DriverOutput
-    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., driver_report: _Optional[_Union[DriverReport, _Mapping]] = ..., driver_output: _Optional[_Union[DriverOutput, _Mapping]] = ...) -> None: ...
+    bundles_answer: BundlesAnswer
+    def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., driver_report: _Optional[_Union[DriverReport, _Mapping]] = ..., driver_output: _Optional[_Union[DriverOutput, _Mapping]] = ..., bundles_answer: _Optional[_Union[BundlesAnswer, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "head_node_id", "cluster_id", "reports_every_seconds")
@@ -247,16 +271,18 @@ class ClusterView(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[ClusterNode, _Mapping]]] = ...) -> None: ...
 
 class StartActor(_message.Message):
-    __slots__ = ("actor_id", "resources", "creation", "job_id")
+    __slots__ = ("actor_id", "resources", "creation", "job_id", "bundle")
     ACTOR_ID_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     CREATION_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     resources: _head_pb2.Resources
     creation: bytes
     job_id: str
-    def __init__(self, actor_id: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., creation: _Optional[bytes] = ..., job_id: _Optional[str] = ...) -> None: ...
+    bundle: BundleKey
+    def __init__(self, actor_id: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., creation: _Optional[bytes] = ..., job_id: _Optional[str] = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
 
 class StopActor(_message.Message):
     __slots__ = ("actor_id", "reason", "force")
@@ -347,8 +373,81 @@ class ForgetDriver(_message.Message):
     submission_id: str
     def __init__(self, submission_id: _Optional[str] = ...) -> None: ...
 
+class ReserveBundles(_message.Message):
+    __slots__ = ("group_id", "attempt", "bundles", "total")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    attempt: int
+    bundles: _containers.RepeatedCompositeFieldContainer[ReservedBundle]
+    total: int
+    def __init__(self, group_id: _Optional[str] = ..., attempt: _Optional[int] = ..., bundles: _Optional[_Iterable[_Union[ReservedBundle, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class ReservedBundle(_message.Message):
+    __slots__ = ("index", "shape")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    shape: _head_pb2.Resources
+    def __init__(self, index: _Optional[int] = ..., shape: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ...) -> None: ...
+
+class ReturnBundles(_message.Message):
+    __slots__ = ("group_id", "indexes", "kill", "reason")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    KILL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    kill: bool
+    reason: str
+    def __init__(self, group_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PlacementGroup(_message.Message):
+    __slots__ = ("group_id", "name", "namespace", "job_id", "strategy", "state", "message", "detached", "bundles", "version")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DETACHED_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    name: str
+    namespace: str
+    job_id: str
+    strategy: str
+    state: str
+    message: str
+    detached: bool
+    bundles: _containers.RepeatedCompositeFieldContainer[PlacedBundle]
+    version: int
+    def __init__(self, group_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., job_id: _Optional[str] = ..., strategy: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., detached: _Optional[bool] = ..., bundles: _Optional[_Iterable[_Union[PlacedBundle, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class PlacedBundle(_message.Message):
+    __slots__ = ("shape", "label_selector", "node")
+    class LabelSelectorEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    shape: _head_pb2.Resources
+    label_selector: _containers.ScalarMap[str, str]
+    node: NodeAddress
+    def __init__(self, shape: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., node: _Optional[_Union[NodeAddress, _Mapping]] = ...) -> None: ...
+
 class HeadMessage(_message.Message):
-    __slots__ = ("welcome", "view", "start_actor", "stop_actor", "drain", "actor_update", "job_ended", "log_lines", "shutdown", "start_driver", "stop_driver", "forget_driver")
+    __slots__ = ("welcome", "view", "start_actor", "stop_actor", "drain", "actor_update", "job_ended", "log_lines", "shutdown", "start_driver", "stop_driver", "forget_driver", "reserve_bundles", "return_bundles", "placement_group")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     START_ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +460,9 @@ class HeadMessage(_message.Message):
     START_DRIVER_FIELD_NUMBER: _ClassVar[int]
     STOP_DRIVER_FIELD_NUMBER: _ClassVar[int]
     FORGET_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    RETURN_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_GROUP_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     view: ClusterView
     start_actor: StartActor
@@ -373,10 +475,13 @@ class HeadMessage(_message.Message):
     start_driver: StartDriver
     stop_driver: StopDriver
     forget_driver: ForgetDriver
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ..., start_driver: _Optional[_Union[StartDriver, _Mapping]] = ..., stop_driver: _Optional[_Union[StopDriver, _Mapping]] = ..., forget_driver: _Optional[_Union[ForgetDriver, _Mapping]] = ...) -> None: ...
+    reserve_bundles: ReserveBundles
+    return_bundles: ReturnBundles
+    placement_group: PlacementGroup
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ..., start_driver: _Optional[_Union[StartDriver, _Mapping]] = ..., stop_driver: _Optional[_Union[StopDriver, _Mapping]] = ..., forget_driver: _Optional[_Union[ForgetDriver, _Mapping]] = ..., reserve_bundles: _Optional[_Union[ReserveBundles, _Mapping]] = ..., return_bundles: _Optional[_Union[ReturnBundles, _Mapping]] = ..., placement_group: _Optional[_Union[PlacementGroup, _Mapping]] = ...) -> None: ...
 
 class CreateActorRequest(_message.Message):
-    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle", "label_selector")
+    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle", "label_selector", "bundle")
     class LabelSelectorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -397,6 +502,7 @@ class CreateActorRequest(_message.Message):
     CREATION_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     job_id: str
     owner_node_id: str
@@ -410,7 +516,8 @@ class CreateActorRequest(_message.Message):
     creation: bytes
     handle: bytes
     label_selector: _containers.ScalarMap[str, str]
-    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    bundle: BundleKey
+    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
 
 class CreateActorReply(_message.Message):
     __slots__ = ("created", "message")
@@ -525,3 +632,47 @@ class ListNodesReply(_message.Message):
     NODES_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[_head_pb2.NodeSnapshot]
     def __init__(self, nodes: _Optional[_Iterable[_Union[_head_pb2.NodeSnapshot, _Mapping]]] = ...) -> None: ...
+
+class CreatePlacementGroupRequest(_message.Message):
+    __slots__ = ("group",)
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    group: PlacementGroup
+    def __init__(self, group: _Optional[_Union[PlacementGroup, _Mapping]] = ...) -> None: ...
+
+class CreatePlacementGroupReply(_message.Message):
+    __slots__ = ("created", "message")
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    created: bool
+    message: str
+    def __init__(self, created: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
+class RemovePlacementGroupRequest(_message.Message):
+    __slots__ = ("group_id",)
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    def __init__(self, group_id: _Optional[str] = ...) -> None: ...
+
+class RemovePlacementGroupReply(_message.Message):
+    __slots__ = ("found",)
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    found: bool
+    def __init__(self, found: _Optional[bool] = ...) -> None: ...
+
+class ListPlacementGroupsRequest(_message.Message):
+    __slots__ = ("group_id", "name", "namespace", "subscriber_node_id")
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIBER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    group_id: str
+    name: str
+    namespace: str
+    subscriber_node_id: str
+    def __init__(self, group_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., subscriber_node_id: _Optional[str] = ...) -> None: ...
+
+class ListPlacementGroupsReply(_message.Message):
+    __slots__ = ("groups",)
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[PlacementGroup]
+    def __init__(self, groups: _Optional[_Iterable[_Union[PlacementGroup, _Mapping]]] = ...) -> None: ...

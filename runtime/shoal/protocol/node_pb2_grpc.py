@@ -79,6 +79,21 @@ class ClusterStub:
                 request_serializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.SerializeToString,
                 response_deserializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.FromString,
                 _registered_method=True)
+        self.CreatePlacementGroup = channel.unary_unary(
+                '/shoal.protocol.v1.Cluster/CreatePlacementGroup',
+                request_serializer=shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupReply.FromString,
+                _registered_method=True)
+        self.RemovePlacementGroup = channel.unary_unary(
+                '/shoal.protocol.v1.Cluster/RemovePlacementGroup',
+                request_serializer=shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupReply.FromString,
+                _registered_method=True)
+        self.ListPlacementGroups = channel.unary_unary(
+                '/shoal.protocol.v1.Cluster/ListPlacementGroups',
+                request_serializer=shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsRequest.SerializeToString,
+                response_deserializer=shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsReply.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -139,6 +154,24 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreatePlacementGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePlacementGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlacementGroups(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -186,6 +219,21 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.RequestResources,
                     request_deserializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.FromString,
                     response_serializer=shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.SerializeToString,
+            ),
+            'CreatePlacementGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePlacementGroup,
+                    request_deserializer=shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupReply.SerializeToString,
+            ),
+            'RemovePlacementGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePlacementGroup,
+                    request_deserializer=shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupReply.SerializeToString,
+            ),
+            'ListPlacementGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlacementGroups,
+                    request_deserializer=shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsRequest.FromString,
+                    response_serializer=shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -431,6 +479,87 @@ class Cluster:
             '/shoal.protocol.v1.Cluster/RequestResources',
             shoal_dot_protocol_dot_node__pb2.RequestResourcesRequest.SerializeToString,
             shoal_dot_protocol_dot_node__pb2.RequestResourcesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePlacementGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Cluster/CreatePlacementGroup',
+            shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupRequest.SerializeToString,
+            shoal_dot_protocol_dot_node__pb2.CreatePlacementGroupReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePlacementGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Cluster/RemovePlacementGroup',
+            shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupRequest.SerializeToString,
+            shoal_dot_protocol_dot_node__pb2.RemovePlacementGroupReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlacementGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.protocol.v1.Cluster/ListPlacementGroups',
+            shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsRequest.SerializeToString,
+            shoal_dot_protocol_dot_node__pb2.ListPlacementGroupsReply.FromString,
             options,
             channel_credentials,
             insecure,

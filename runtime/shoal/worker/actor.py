@@ -35,6 +35,7 @@ class ActorHost:
         self.actor_id = actor_id
         self.instance = instance
         self.exiting = False
+        self.placement_group: tuple[str, bool] | None = options.get("placement_group")
         methods = inspect.getmembers(type(instance), inspect.isfunction)
         self._is_async = any(inspect.iscoroutinefunction(function) for _name, function in methods)
         limit = options.get("max_concurrency") or (ASYNC_CONCURRENCY if self._is_async else 1)
@@ -106,7 +107,7 @@ class ActorHost:
                     )
                 else:
                     args, kwargs = executor.arguments(task.args, ())
-                with context.running(task.task_id, task.name, task.actor_id):
+                with context.running(task.task_id, task.name, task.actor_id, self.placement_group):
                     value = self.method(task.name)(*args, **kwargs)
                     if inspect.isawaitable(value):
                         value = await value

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The task at work; ids are empty outside of one."""
+    """The task at work; ids are empty outside of one.
+
+    ``placement_group``: the id of the group that it runs in, and whether what it starts runs there too.
+    """
 
     task_id: bytes = b""
     name: str = ""
     actor_id: bytes = b""
+    placement_group: tuple[str, bool] | None = None
 
 
 _current: contextvars.ContextVar[Running] = contextvars.ContextVar("shoal_running", default=Running())  # noqa: B039
@@ -29,9 +33,11 @@ def current() -> Running:
 
 
 @contextmanager
-def running(task_id: bytes, name: str, actor_id: bytes) -> Iterator[None]:
+def running(
+    task_id: bytes, name: str, actor_id: bytes, placement_group: tuple[str, bool] | None = None
+) -> Iterator[None]:
     """Say that the block is part of a task."""
-    token = _current.set(Running(task_id, name, actor_id))
+    token = _current.set(Running(task_id, name, actor_id, placement_group))
     try:
         yield
     finally:

@@ -110,7 +110,7 @@ class Executor:
         try:
             args, kwargs = self.arguments(task.args, task.dependencies)
             started = time.perf_counter()
-            with context.running(task.task_id, task.name, task.actor_id):
+            with context.running(task.task_id, task.name, task.actor_id, group_of(task, actor)):
                 function = actor.method(task.name) if actor is not None else self._function(task.function_id)
                 value = function(*args, **kwargs)
             args = kwargs = function = None  # type: ignore[assignment]
@@ -218,7 +218,7 @@ class Executor:
             name = fields[2]
             cls = pickle.loads(class_data)
             args, kwargs = self.arguments(fields[3], fields[4])
-            with context.running(fields[0], name, bytes.fromhex(actor_id)):
+            with context.running(fields[0], name, bytes.fromhex(actor_id), fields[8].get("placement_group")):
                 instance = cls(*args, **kwargs)
             return ActorHost(actor_id, instance, fields[8]), None
         except LostArgumentsError as error:
@@ -226,6 +226,11 @@ class Executor:
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             message = f"{type(error).__name__}: {error}"
             return None, ("CreationTaskFailed", message[:1000], self.task_error(name, error))
+
+
+def group_of(task: Task, actor: ActorHost | None) -> tuple[str, bool] | None:
+    """The placement group that a task runs in; see ``context.Running``."""
+    return actor.placement_group if actor is not None else task.options.get("placement_group")
 
 
 def _trimmed(error: BaseException) -> list[str]:

@@ -1,0 +1,5 @@
+"""Scheduling strategies under Ray's name, ``ray.util.scheduling_strategies``."""
+
+from shoal._api.strategies import PlacementGroupSchedulingStrategy
+
+__all__ = ["PlacementGroupSchedulingStrategy"]
