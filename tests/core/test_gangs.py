@@ -20,9 +20,11 @@ def test_of_too_many_gangs_the_oldest_are_told_and_the_rest_is_counted():
     assert ([one.gang_id for one in shown[:2]], len(shown), left_out) == (["g0", "g1"], 1000, 10)
 
 
-def test_bundles_are_bounded_too():
+def test_what_gangs_are_made_of_is_bounded_too():
     wide = [GangBundle(ResourceSet({"CPU": n + 1})) for n in range(6)]
-    shown, left_out = told([gang("a", *wide), gang("b", *wide)], most_bundles=10)
+    shown, left_out = told([gang("a", *wide), gang("b", *wide)], most_parts=10)
     assert ([one.gang_id for one in shown], left_out) == (["a"], 1)
-    shown, left_out = told([gang("a", *wide)], most_bundles=5)
+    shown, left_out = told([gang("a", *wide)], most_parts=5)
     assert ([one.gang_id for one in shown], left_out) == (["a"], 0), "else it would wait for ever"
+    spread = Gang("c", "", "PACK", (GangBundle(CPU),), tuple(f"n{n}" for n in range(10)))
+    assert told([gang("a", *wide), spread], most_parts=10)[1] == 1
