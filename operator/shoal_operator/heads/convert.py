@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
@@ -34,6 +35,7 @@ FLOORS_MAX: Final = 10_000
 BUNDLES_MAX: Final = 100_000
 """Of all gangs together, equal ones of a gang counted once."""
 """A head that claims more than these is broken; the operator must not fall with it."""
+RESOURCE_SETS_KEPT: Final = 20_000
 OUTPUT_TAIL_BYTES_MAX: Final = 4_096
 OUTPUT_MESSAGE_MAX: Final = 500
 
@@ -125,7 +127,13 @@ def _labels(labels: Mapping[str, str]) -> Labels:
 
 
 def _resources(resources: head_pb2.Resources) -> ResourceSet:
-    return ResourceSet(dict(resources.amounts))
+    return _parsed(resources.SerializeToString())
+
+
+@lru_cache(maxsize=RESOURCE_SETS_KEPT)
+def _parsed(data: bytes) -> ResourceSet:
+    """Most nodes have, and most work needs, what others do: read once, and equal by identity from then on."""
+    return ResourceSet(dict(head_pb2.Resources.FromString(data).amounts))
 
 
 def _node(node: head_pb2.NodeSnapshot) -> NodeView:

@@ -243,7 +243,7 @@ def what_changed(old: HeadView | None, new: HeadView) -> News:
     if old is None or (old.incarnation, old.reachable) != (new.incarnation, new.reachable):
         return News.CLUSTER | News.JOBS
     news = News(0)
-    if _wants(old) != _wants(new) or [*map(_essence, old.nodes)] != [*map(_essence, new.nodes)]:
+    if _wants(old) != _wants(new) or len(old.nodes) != len(new.nodes) or any(map(_differ, old.nodes, new.nodes)):
         news |= News.CLUSTER
     if _began_anew(old.activity, new.activity):
         news |= News.CLUSTER
@@ -266,5 +266,8 @@ def _began_anew(old: ActivityView | None, new: ActivityView | None) -> bool:
     return kinds[0] != kinds[1] or new.idle_seconds < old.idle_seconds
 
 
-def _essence(node: NodeView) -> NodeView:
-    return dataclasses.replace(node, idle_seconds=float(node.idle_seconds > 0), address="")
+def _differ(old: NodeView, new: NodeView) -> bool:
+    """Most nodes of a large cluster are as they were, but for the time that they have been idle."""
+    if (old.idle_seconds > 0) != (new.idle_seconds > 0):
+        return True
+    return old != dataclasses.replace(new, idle_seconds=old.idle_seconds, address=old.address)
