@@ -36,6 +36,7 @@ from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
 from shoal_operator.domain.manifests.network import OperatorPlace
 from shoal_operator.domain.plan import DrainNode, Plan, StopJob, SubmitJob
+from shoal_operator.domain.refusals import Refusal
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLACE = OperatorPlace("shoal-system", {"app": "operator"})
@@ -76,6 +77,8 @@ class ClusterWorld:
     activity: ActivityView | None = None
     """Who uses the cluster, by the head's word; its ``idle_seconds`` are of now."""
     wanted_by: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    """What the API server does not let in now."""
     silence_seconds: float = 0.0
     """Since the head's last word, although nothing says that it is gone."""
     gangs: tuple[GangView, ...] = ()
@@ -110,6 +113,7 @@ class ClusterWorld:
             budgets=tuple(child_view(each) for each in self.others.values() if each["kind"] == "PodDisruptionBudget"),
             operator=self.operator,
             wanted_by=self.wanted_by,
+            refusals=self.refusals,
         )
 
     def new_token(self) -> str:
@@ -218,6 +222,11 @@ class ClusterWorld:
             "phase": "Pending",
             "containerStatuses": [{"name": "shoal", "ready": False, "state": waiting}],
         }
+
+    def gate_pod(self, name: str, reason: str = "Unschedulable", message: str = "0/3 nodes are available") -> None:
+        """The scheduler does not place the pod."""
+        said = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+        self.pods[name]["status"] = {"phase": "Pending", "conditions": [said]}
 
     def busy(self, name: str) -> None:
         self.nodes[name] = replace(self.nodes[name], available=ResourceSet(), idle_seconds=0.0)

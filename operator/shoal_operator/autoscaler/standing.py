@@ -98,15 +98,17 @@ def find_room(request: ScalingRequest, space: Space, closed: frozenset[str], pro
 
     Args:
         closed: groups that get none now.
-        probing: groups that get one replica at most.
+        probing: groups that get one replica at most, until it has joined.
     """
     present = Counter(node.group for node in request.nodes if node.removable)
     present.update(node.group for node in request.coming)
+    on_the_way = Counter(node.group for node in request.coming)
     by_kind = []
     for kind in space.kinds:
         group = kind.group
         room = 0 if group.suspended or group.name in closed else max(0, group.max_nodes - present[group.name])
-        by_kind.append(min(room, max(1, group.hosts)) if group.name in probing else room)
+        hosts = max(1, group.hosts)
+        by_kind.append(max(0, min(room, hosts - on_the_way[group.name])) if group.name in probing else room)
     limits = request.limits
     nodes = FREE_FOREVER if limits.max_nodes is None else max(0, limits.max_nodes - sum(present.values()))
     return Room(by_kind, nodes, _resources_left(request, space), frozenset(map(space.kind_of.__getitem__, probing)))

@@ -136,8 +136,8 @@ def _blocked(closure: Closure) -> str:
     detail = f": {closure.message}" if closure.message else ""
     if closure.pod_name:
         return f"pod {closure.pod_name} of group `{closure.group}` does not start: {closure.reason}{detail}"
-    seconds = f"{closure.seconds_left:.0f}"
-    return f"pods of group `{closure.group}` did not start: {closure.reason}; it is tried again in {seconds} s"
+    # Without the seconds that are left: the message stands in a status, which is not written because time passes.
+    return f"pods of group `{closure.group}` did not start: {closure.reason}; it is tried again by itself"
 
 
 def _reasons(tried: tuple[GroupRefusal, ...], verdict: Verdict) -> str:

@@ -1,0 +1,228 @@
+"""Pods that do not start, in the model world: other groups step in, the status remembers, and recovery is used.
+
+The pods of a group stay away for reasons of Kubernetes; the work is the same in all groups.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shoal_operator.domain.cluster.cooldowns import remembered
+from shoal_operator.domain.head import DemandView
+from shoal_operator.domain.reasons import Reason
+from shoal_operator.domain.refusals import Refusal
+
+from .conftest import ClusterWorld, cpus
+
+MakeWorld = Callable[..., Any]
+FIRST = {"name": "first", "maxReplicas": 4, "priority": 1, "resources": {"CPU": 1}, "idleTimeoutSeconds": 30}
+SECOND = {"name": "second", "maxReplicas": 4, "resources": {"CPU": 1}, "idleTimeoutSeconds": 30}
+GRACE = 6.0
+"""Longer than any grace."""
+NEEDS = DemandView(cpus(1), 3, examples=("f",))
+
+
+@pytest.fixture
+def world(cluster_world: MakeWorld) -> ClusterWorld:
+    """Three tasks wait, and the head answers."""
+    made: ClusterWorld = cluster_world(workerGroups=[copy.deepcopy(FIRST), copy.deepcopy(SECOND)])
+    made.reconcile()
+    made.start_pods()
+    made.reconcile()
+    made.demands = (NEEDS,)
+    return made
+
+
+def pods(world: ClusterWorld, group: str) -> list[str]:
+    return [name for name in world.workers() if name.startswith(f"demo-{group}-")]
+
+
+def blocked(world: ClusterWorld, group: str = "first") -> dict[str, Any]:
+    found = next(item for item in world.status["workerGroups"] if item["name"] == group)
+    return dict(found.get("blocked") or {})
+
+
+def start(world: ClusterWorld, group: str) -> None:
+    """The pods of one group run and join."""
+    others = {name: world.pods[name] for name in world.workers() if not name.startswith(f"demo-{group}-")}
+    for name in others:
+        del world.pods[name]
+    world.start_pods()
+    world.pods.update(others)
+
+
+def stick(world: ClusterWorld, group: str = "first", reason: str = "Unschedulable") -> None:
+    for name in pods(world, group):
+        world.gate_pod(name, reason)
+
+
+def served_by_second(world: ClusterWorld) -> None:
+    """Pods of the first group stick, those of the second serve the work."""
+    world.reconcile()
+    stick(world)
+    world.wait(GRACE)
+    world.reconcile()
+    start(world, "second")
+    world.demands = ()
+    for name in pods(world, "second"):
+        world.busy(name)
+    world.settle()
+
+
+@pytest.mark.parametrize("reason", ["Unschedulable", "SchedulingGated"])
+def test_the_next_group_steps_in_within_one_pass_after_the_grace(world: ClusterWorld, reason: str) -> None:
+    world.reconcile()
+    assert (len(pods(world, "first")), len(pods(world, "second"))) == (3, 0)
+    stick(world, reason=reason)
+    world.wait(1)
+    assert not world.reconcile().create_pods, "within its grace a pod is counted on"
+    world.wait(GRACE)
+    plan = world.reconcile()
+    assert len(plan.create_pods) == 3
+    assert len(pods(world, "second")) == 3
+    said = blocked(world)
+    assert (said["reason"], said["failures"]) == (reason, 1)
+    assert said["retryAt"] > said["since"]
+    assert "0/3 nodes are available" in said["message"]
+    assert world.condition("WorkersReady")["reason"] == reason
+
+
+def test_there_are_never_more_pods_than_demand_and_what_is_in_flight(world: ClusterWorld) -> None:
+    served_by_second(world)
+    assert pods(world, "first") == []
+    assert len(pods(world, "second")) == 3
+    world.demands = (DemandView(cpus(1), 1),)
+    for _ in range(20):
+        world.reconcile()
+        assert len(pods(world, "first")) <= 1, "one probe at most"
+        assert len(world.workers()) <= 3 + 1 + 1
+        stick(world)
+        world.wait(3)
+
+
+def test_what_was_avoided_is_used_again_when_the_reason_has_gone(world: ClusterWorld) -> None:
+    served_by_second(world)
+    world.wait(60)
+    world.demands = (NEEDS,)
+    world.settle()
+    assert len(pods(world, "first")) == 1, "one replica is tried"
+    start(world, "first")
+    for name in pods(world, "first"):
+        world.busy(name)
+    world.settle()
+    assert blocked(world) == {}
+    assert len(pods(world, "first")) > 1, "and then the group is used"
+
+
+def test_a_group_that_fails_again_is_left_alone_for_longer(world: ClusterWorld) -> None:
+    served_by_second(world)
+    waits = []
+    world.demands = (DemandView(cpus(1), 1),)
+    before = first = blocked(world)
+    for _ in range(200):
+        world.reconcile()
+        stick(world)
+        after = blocked(world)
+        if after["failures"] != before["failures"]:
+            assert after["failures"] == before["failures"] + 1
+            waits.append(remembered(world.cluster(), world.now)[0].until_seconds_from_now)
+        before = after
+        world.wait(4)
+    assert after["since"] == first["since"], "since when it is avoided stands"
+    assert len(waits) >= 4
+    assert all(2 * short - 2 <= long <= 2 * short + 2 for short, long in pairwise(waits)), waits
+    assert len(pods(world, "first")) == 1
+
+
+def test_an_operator_that_starts_anew_goes_on_and_writes_nothing(world: ClusterWorld) -> None:
+    served_by_second(world)
+    status, names = copy.deepcopy(world.status), world.workers()
+    world.wait(1)
+    world.head_answers = False  # an operator that has just started has not heard of the head
+    plan = world.plan()
+    assert plan.is_empty
+    world.head_answers = True
+    assert world.reconcile().is_empty
+    assert (world.status, world.workers()) == (status, names)
+
+
+def test_the_status_is_not_written_because_time_passes_or_counts_wander(world: ClusterWorld) -> None:
+    world.spec["workerGroups"] = [{**FIRST, "maxReplicas": 1}, {**SECOND, "maxReplicas": 1}]
+    world.reconcile()
+    stick(world)
+    start(world, "second")
+    world.wait(GRACE)
+    world.reconcile()
+    start(world, "second")
+    world.busy("demo-second-0")
+    said = []
+    for count in (10, 14, 7, 12, 10):
+        world.demands = (DemandView(cpus(1), count, examples=("f",)),)
+        world.reconcile()
+        said.append(copy.deepcopy(world.status))
+        world.wait(0.3)
+    assert all(status == said[0] for status in said[1:])
+    (waits,) = said[0]["demand"]
+    assert (waits["shape"], waits["kind"], waits["verdict"], waits["count"]) == ("1 CPU", "task", "Blocked", 10)
+    assert "group `first`" in waits["message"]
+    world.demands = (DemandView(cpus(1), 30, examples=("f",)),)
+    world.reconcile()
+    assert world.status["demand"][0]["count"] == 30
+    world.demands = ()
+    world.reconcile()
+    assert "demand" not in world.status
+
+
+def test_an_edit_of_the_spec_forgets_what_was_avoided(world: ClusterWorld) -> None:
+    served_by_second(world)
+    assert blocked(world)
+    world.generation += 1
+    world.spec["workerGroups"][0]["template"] = {"spec": {"nodeSelector": {"disk": "there"}}}
+    world.demands = (NEEDS,)
+    world.settle()
+    assert len(pods(world, "first")) == 3
+    assert blocked(world) == {}
+
+
+def refusal(name: str = "demo-first-0") -> Refusal:
+    return Refusal("first", name, Reason.QUOTA_EXCEEDED, "exceeded quota: small", "raise the ResourceQuota")
+
+
+def test_a_quota_sends_work_to_another_group_at_once(world: ClusterWorld) -> None:
+    world.refusals = (refusal(),)
+    plan = world.reconcile()
+    assert [pod["metadata"]["labels"]["shoal.dev/group"] for pod in plan.create_pods] == ["second"] * 3
+    assert blocked(world)["reason"] == "QuotaExceeded"
+    world.refusals = ()  # it is not refused any more, because it is not tried
+    world.wait(1)
+    assert not world.reconcile().create_pods
+    assert blocked(world)["reason"] == "QuotaExceeded"
+    world.wait(60)
+    world.demands = (DemandView(cpus(1), 6),)
+    world.settle()
+    assert len(pods(world, "first")) == 1, "when its time is over one replica is tried"
+
+
+def test_a_minimum_is_tried_again_when_its_time_is_over(cluster_world: MakeWorld) -> None:
+    world = cluster_world(workerGroups=[{**FIRST, "minReplicas": 2}])
+    world.refusals = (refusal(),)
+    world.reconcile()
+    assert world.workers() == []
+    world.refusals = ()
+    waited = 0.0
+    while not (plan := world.reconcile()).create_pods:
+        assert plan.requeue_after_seconds is not None, "nobody would look again"
+        world.wait(plan.requeue_after_seconds)
+        waited += plan.requeue_after_seconds
+        assert waited < 60
+    world.start_pods()
+    world.settle()
+    world.start_pods()
+    world.settle()
+    assert len(pods(world, "first")) == 2
+    assert blocked(world) == {}
