@@ -29,7 +29,7 @@ GRACE_SECONDS: Final[Mapping[str, float]] = {
 }
 """Age of a pod from which trouble of that sort counts; of any other sort at once: a refusal, a crash, a container that
 cannot be set up do not pass by themselves."""
-COOLDOWN_SECONDS: Final = 15.0
+COOLDOWN_SECONDS: Final = 2.0
 """After the first failure; twice as long after each further one."""
 COOLDOWN_SECONDS_MAX: Final = 300.0
 FORGET_SECONDS: Final = 600.0
@@ -67,7 +67,7 @@ def cooldown_seconds(failures: int) -> float:
 
     Example:
         >>> [cooldown_seconds(failures) for failures in (1, 2, 3, 100)]
-        [15.0, 30.0, 60.0, 300.0]
+        [2.0, 4.0, 8.0, 300.0]
     """
     return min(COOLDOWN_SECONDS_MAX, COOLDOWN_SECONDS * 2.0 ** min(max(failures, 1) - 1, 10))
 

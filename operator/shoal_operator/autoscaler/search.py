@@ -27,6 +27,11 @@ EFFORT_MAX: Final = 50_000
 PASSES_MAX: Final = 80
 """Passes of one question, however small it is."""
 
+CANDIDATES_MAX: Final = 4
+"""Answers that are looked at closely, when the best one would not last."""
+ROUNDS_MAX: Final = 3
+"""How often an answer is completed by what would be added to it next."""
+
 STRATEGIES: Final = (
     Strategy(),
     Strategy(by_age=True),
@@ -64,33 +69,74 @@ class Question:
         bundles = sum(len(band.bundles) + 1 for band in self.bands)
         return 200 + (len(self.items) + 3 * bundles) * (stock + len(self.items) // 2)
 
+    def passes(self) -> int:
+        """How many more passes than one the question is worth."""
+        return min(PASSES_MAX, EFFORT_MAX // self.effort())
+
 
 def pack(question: Question, strategy: Strategy, room: Room | None = None) -> Packing:
     """One pass.
 
     Args:
-        room: less room than the question has.
+        room: less room than the question has; what is left is of the question's all the same.
     """
     items = sorted(question.items, key=ORDERS[strategy.order])
     packing = Packing(question.space, items, question.standing, room or question.room, strategy, question.extra)
     place_gangs(packing, question.bands)
     packing.rule = question.rule
     packing.place_all()
+    if room is not None:
+        packing.room = question.room.copy()
+        for index, nodes in packing.new_nodes().items():
+            packing.room.take(question.space, index, nodes)
     return packing
 
 
 def best_packing(question: Question) -> Packing:
     """The best answer that the effort allows."""
+    found = _candidates(question)
+    if question.passes() < 1:
+        return found[0]
+    for candidate in found:
+        after = _carried_out(question, candidate)
+        if not candidate.added or not _candidates(after)[0].added:
+            return candidate
+    return _completed(question, found[0])
+
+
+def _candidates(question: Question) -> list[Packing]:
+    """Some answers, the best first."""
     first = pack(question, STRATEGIES[0])
-    passes = min(PASSES_MAX, EFFORT_MAX // question.effort())
+    passes = question.passes()
     if passes < 1 or _is_perfect(first):
-        return first
-    best, score = first, objective(first)
-    for strategy in STRATEGIES[1 : passes + 1]:
-        other = pack(question, strategy)
-        if (found := objective(other)) < score:
-            best, score = other, found
-    return _improve(question, best, passes - len(STRATEGIES) + 1)
+        return [first]
+    found = [first, *(pack(question, strategy) for strategy in STRATEGIES[1 : passes + 1])]
+    found.sort(key=objective)
+    improved = _improve(question, found[0], passes - len(STRATEGIES) + 1)
+    distinct: list[Packing] = [improved]
+    for packing in found:
+        if len(distinct) < CANDIDATES_MAX and all(packing.added != other.added for other in distinct):
+            distinct.append(packing)
+    return distinct
+
+
+def _carried_out(question: Question, packing: Packing) -> Question:
+    """The question that is asked next, when an answer has been carried out."""
+    return replace(question, room=packing.room, extra=Counter(question.extra) + packing.new_nodes())
+
+
+def _completed(question: Question, packing: Packing) -> Packing:
+    """An answer with what the next ones would add."""
+    added, caused = packing.added.copy(), packing.caused.copy()
+    for _ in range(ROUNDS_MAX):
+        question = _carried_out(question, packing)
+        packing = _candidates(question)[0]
+        if not packing.added:
+            break
+        added += packing.added
+        caused += packing.caused
+    packing.added, packing.caused = added, caused
+    return packing
 
 
 def _is_perfect(packing: Packing) -> bool:
