@@ -71,17 +71,17 @@ def explain(
     classes = _classes(bundles)
     for each in classes:
         if not any(_could_hold(node, each.bundle) for node in nodes):
-            return f"no node of {len(nodes)} could hold {_words(each.bundle)}, even when it is empty"
+            return f"no node could hold {_words(each.bundle)}, even when it is empty"
     if strategy == "STRICT_PACK":
         whole = _sum(classes)
         if not any(whole.fits(node.total) for node in nodes):
-            return f"no node of {len(nodes)} could hold all bundles ({describe(whole)}), even when it is empty"
+            return f"no node could hold all bundles ({describe(whole)}), even when it is empty"
     if strategy == "STRICT_SPREAD":
-        free = [node for node in nodes if not occupied.get(node.node_id)]
+        free = [n for n in nodes if not occupied.get(n.node_id) and any(_could_hold(n, c.bundle) for c in classes)]
         empty = [Candidate(node.node_id, node.total, node.total, 0, node.labels) for node in free]
         if _on_own(classes, empty) is None:
-            return f"{len(bundles)} bundles need a node each, and {len(free)} nodes are there for them"
-    return f"{len(nodes)} nodes are there, and what they have free is not enough now"
+            return f"{len(bundles)} bundles need a node each, and {len(free)} nodes could take one"
+    return "what nodes have free is not enough now"
 
 
 def _classes(bundles: Mapping[int, Bundle]) -> list[_Class]:

@@ -60,7 +60,7 @@ class Retirement:
             self._actors.stop_all("the node ends", max(0.0, left))
         kept = activity.objects or activity.owned
         if left <= 0 or not (working or activity.actors or (kept and self._connected())):
-            if not activity.idle:
+            if not activity._replace(bundles=0).idle:
                 sys.stderr.write(f"shoal node: it ends with {activity}\n")
             self._done()
         else:
