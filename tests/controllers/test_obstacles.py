@@ -2,7 +2,7 @@
 
 import asyncio
 
-from .conftest import DRY_RUN, a_cluster, condition, is_true, until
+from .conftest import DRY_RUN, a_cluster, a_job, condition, is_true, until
 from .test_clusters import CLUSTER, demand, node
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -157,3 +157,41 @@ async def test_a_head_that_was_never_reached_says_what_is_in_the_way(world):
         assert condition(cluster, "Ready") == ("False", "HeadUnreachable")
         await world.serve_head()
         await until(world.api.cluster, is_true("Ready"))
+
+
+def forget_kinds(world, word):
+    """Admission has yet to learn the kinds of owners, for what has the word in its body."""
+    words = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion shoal.dev/v1"
+    answer = (403, f'pods "x" is forbidden: {words} Kind ComputeCluster: no matches for kind "ComputeCluster"')
+    world.recorder.spoil_body = lambda method, path, body: (
+        answer if method in ("POST", "PATCH") and '"blockOwnerDeletion":' in body and word in body else None
+    )
+
+
+async def test_kinds_that_the_server_has_yet_to_learn_are_on_the_cluster_and_heal_by_themselves(world):
+    forget_kinds(world, "")
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(workerGroups=[{"name": "small"}]))
+        cluster = await until(world.api.cluster, lambda found: reason(found) == "WriteRefused")
+        assert "cannot find RESTMapping" in cluster["status"]["message"]
+        assert "tried again by itself" in str(cluster["status"])
+        assert condition(cluster, "Ready")[0] == "False"
+        forget_kinds(world, '"Pod"')
+        cluster = await until(world.api.cluster, lambda found: reason(found) == "AdmissionUnavailable", seconds=10)
+        assert "half a minute" in cluster["status"]["message"]
+        forget_kinds(world, "nothing at all")
+        await until(world.api.pod_names, lambda found: found == ["demo-head"], seconds=10)
+        head = await world.serve_head()
+        head.change(nodes=[node("demo-head", "head", cpus=0)])
+        cluster = await until(world.api.cluster, is_true("Ready"))
+        assert reason(cluster) is None
+
+
+async def test_a_job_whose_cluster_is_refused_for_that_says_so_and_goes_on(world):
+    forget_kinds(world, '"ComputeCluster"')
+    async with world.operator():
+        await world.api.create("computejobs", a_job())
+        job = await until(world.api.job, lambda found: reason(found) == "WriteRefused")
+        assert "cannot find RESTMapping" in job["status"]["message"]
+        forget_kinds(world, "nothing at all")
+        await until(world.api.pod_names, seconds=10)

@@ -46,8 +46,9 @@ async def test_an_owners_kind_that_the_server_does_not_know_yet_is_a_matter_of_t
     """Right after the definitions were installed; a refusal would be looked at again only after half a minute."""
     words = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion shoal.dev/v1"
     api.on("POST", PODS_PATH, (403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": words}))
-    with pytest.raises(errors.UnavailableError):
+    with pytest.raises(errors.NotMappedError) as caught:
         await client.create(pod("demo-0", 0))
+    assert caught.value.retryable
 
 
 async def test_a_create_names_us_and_never_retries(api, client):

@@ -4,7 +4,8 @@ Invariants:
 - expectations are raised before a write is sent and lowered when it is known to have failed;
 - a write that finds its effect there already (AlreadyExists, NotFound on delete, a UID that moved on) is no
   error: the key is looked at again with fresh eyes;
-- a refusal for what an object is (a bad template, a quota) becomes a condition and a rare retry, not a hot loop;
+- a refusal for what an object is (a bad template, a quota) becomes a condition and a rare retry, not a hot loop; one
+  for a kind that the server has yet to learn becomes a condition, too, and is retried steadily;
 - a head is never waited for.
 """
 
@@ -28,7 +29,7 @@ from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.certificates import CertificatesView, issued_event
 from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
-from shoal_operator.domain.refusals import Refusal, explain_refusal
+from shoal_operator.domain.refusals import KINDS_ARE_NEW, Refusal, explain_refusal
 from shoal_operator.heads.pool import HeadPool
 from shoal_operator.kube import errors
 from shoal_operator.kube.client import ApiClient
@@ -68,6 +69,8 @@ class Uncounted:
 
 
 UNCOUNTED: Final = Uncounted()
+NEW_KINDS_RETRY_SECONDS: Final = 2.0
+"""Not a back-off: it would soon wait longer than the server takes to learn the kinds."""
 
 
 @dataclass
@@ -78,12 +81,14 @@ class Execution:
         retry: something was not as expected: look again after the key's back-off.
         refusals: what the server refuses for good, in its words.
         refused: the groups of which it refuses pods; the others are not held up by that.
+        awaits_kinds: some of ``refusals`` pass once the server knows the kinds of the objects' owners.
         certificates: what there is of them since one was to be issued; None: none was.
     """
 
     retry: bool = False
     refusals: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    awaits_kinds: bool = False
     certificates: CertificatesView | None = None
 
 
@@ -203,14 +208,18 @@ class _Execution:
         except errors.AlreadyExistsError:
             self.outcome.retry = True
             return
-        except (errors.InvalidError, errors.ForbiddenError) as error:
-            self._refused(f"cannot create {manifest['kind']}/{manifest['metadata']['name']}: {error}")
+        except (errors.InvalidError, errors.ForbiddenError, errors.NotMappedError) as error:
+            self._refused(f"cannot create {manifest['kind']}/{manifest['metadata']['name']}", error)
             return
         if created.get("kind") == "Secret":
             self._shell.tokens.note(created, self._root["metadata"]["uid"])
 
     async def _issue_certificate(self, reason: str) -> None:
-        is_issued, view = await self._shell.certificates.issue(ComputeCluster.parse(self._root))
+        try:
+            is_issued, view = await self._shell.certificates.issue(ComputeCluster.parse(self._root))
+        except errors.NotMappedError as error:
+            self._refused("cannot keep a certificate", error)
+            return
         self.outcome.certificates = view
         if is_issued:
             self._shell.record(self._root, issued_event(reason))
@@ -223,8 +232,8 @@ class _Execution:
                 self._shell.world.refresh(await self._shell.client.apply(placed))
             else:  # without force: what somebody else made under this name is not taken over
                 await self._expecting_creation(name, lambda: self._shell.client.apply(placed, force=False))
-        except (errors.InvalidError, errors.ForbiddenError, errors.FieldConflictError) as error:
-            self._refused(f"cannot apply {name}: {error}")
+        except (errors.InvalidError, errors.ForbiddenError, errors.FieldConflictError, errors.NotMappedError) as error:
+            self._refused(f"cannot apply {name}", error)
 
     async def _expecting_creation(self, name: str, write: Callable[[], Awaitable[Json]]) -> None:
         expectations = self._shell.expectations
@@ -290,7 +299,10 @@ class _Execution:
             elif not _is_refusal(error):
                 raise error
 
-    def _refused(self, message: str) -> None:
+    def _refused(self, what: str, error: errors.ApiError) -> None:
+        message = f"{what}: {error}"
+        if isinstance(error, errors.NotMappedError):
+            message, self.outcome.awaits_kinds = f"{message}; {KINDS_ARE_NEW}", True
         self.outcome.refusals = (*self.outcome.refusals, message)
 
     def _placed(self, manifest: Manifest) -> Json:
@@ -313,14 +325,15 @@ def _is_gone(document: Json) -> bool:
 
 
 def _is_refusal(error: Exception) -> TypeGuard[errors.ApiError]:
-    """Whether the server does not take the object; an admission webhook that is away is one of its reasons."""
+    """Whether the server does not take the object; an admission that is away or not ready is one of its reasons."""
     if isinstance(error, errors.UnavailableError):
-        return "failed calling webhook" in error.message
+        return isinstance(error, errors.NotMappedError) or "failed calling webhook" in error.message
     return isinstance(error, errors.InvalidError | errors.ForbiddenError)
 
 
 def retry_seconds(execution: Execution, planned: float | None) -> float | None:
-    """When to look again: as planned, and rarely while something is refused."""
+    """When to look again: as planned, and rarely while something is refused for good."""
     if not execution.refusals:
         return planned
-    return REFUSED_RETRY_SECONDS if planned is None else min(planned, REFUSED_RETRY_SECONDS)
+    seconds = NEW_KINDS_RETRY_SECONDS if execution.awaits_kinds else REFUSED_RETRY_SECONDS
+    return seconds if planned is None else min(planned, seconds)

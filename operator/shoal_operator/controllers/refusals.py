@@ -1,8 +1,8 @@
 """What the API server refused to let in, kept for as long as it is not worth trying again.
 
 Invariants:
-- a refusal is tried again after a time that grows from ``RETRY.base_seconds`` to ``RETRY.cap_seconds``, and at once
-  when the cluster's spec changes, so that it heals by itself;
+- a refusal is tried again after a time that grows from ``RETRY.base_seconds`` to ``RETRY.cap_seconds`` (or does not,
+  where it passes soon), and at once when the cluster's spec changes, so that it heals by itself;
 - it is about one group: the others and the head are not held up;
 - the memory is lost with the process and costs one refused request per group then.
 """
@@ -17,7 +17,7 @@ from typing import Final
 from shoal_operator.control.backoff import BackoffPolicy
 from shoal_operator.control.clock import Clock
 from shoal_operator.domain.names import Key
-from shoal_operator.domain.refusals import Refusal, is_about_template
+from shoal_operator.domain.refusals import Refusal, is_about_template, passes_soon
 
 RETRY: Final = BackoffPolicy(base_seconds=2.0, cap_seconds=30.0)
 
@@ -81,7 +81,7 @@ class Refusals:
         now = self._clock.monotonic()
         for group, refusal in found.items():
             before = cluster.groups.get(group)
-            failures = before.failures if before else 0
+            failures = before.failures if before and not passes_soon(refusal) else 0
             news |= before is None
             delay = RETRY.cap_seconds if is_about_template(refusal) else RETRY.delay(failures, self._rng)
             cluster.groups[group] = _Held(refusal, now + delay, failures + 1)

@@ -42,7 +42,16 @@ class Refusal:
 
 
 _AGAIN: Final = "it is tried again by itself"
+KINDS_ARE_NEW: Final = (
+    "right after their installation an API server may not know the kinds of shoal.dev for up to half a minute; "
+    f"{_AGAIN}"
+)
 _BY_WORDS: Final[Sequence[tuple[re.Pattern[str], Reason, str]]] = (
+    (
+        re.compile(r"cannot find RESTMapping"),
+        Reason.ADMISSION_UNAVAILABLE,
+        KINDS_ARE_NEW,
+    ),
     (
         re.compile(r'User ".*" cannot '),
         Reason.WRITE_REFUSED,
@@ -109,6 +118,11 @@ def explain_refusal(group: str, pod_name: str, code: int, words: str) -> Refusal
         hint = f"correct the pod template, or what forbids it; {_AGAIN}"
         return Refusal(group, pod_name, Reason.ADMISSION_DENIED, words, hint)
     return Refusal(group, pod_name, Reason.INVALID_TEMPLATE, words)
+
+
+def passes_soon(refusal: Refusal) -> bool:
+    """Whether it is known to pass by itself within a minute."""
+    return refusal.hint == KINDS_ARE_NEW
 
 
 def is_about_template(refusal: Refusal) -> bool:

@@ -105,6 +105,10 @@ class UnavailableError(ApiError):
     retryable = True
 
 
+class NotMappedError(UnavailableError):
+    """The server does not know the kind of an object's owner yet: the definitions have just been installed."""
+
+
 class NotLeaderError(UnavailableError):
     """The write was not sent, because this process does not hold the lease; its pass ends here."""
 
@@ -151,7 +155,7 @@ def from_status(code: int, status: Mapping[str, Any], *, request: str, retry_aft
     if code == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in _causes(status)):
         return FieldConflictError(message, request=request, code=code, reason=reason)
     if code == 403 and _NOT_MAPPED in message:
-        return UnavailableError(message, request=request, code=code, reason=reason)
+        return NotMappedError(message, request=request, code=code, reason=reason)
     kind = _BY_CODE.get(code, UnavailableError if code >= 500 else ApiError)
     return kind(message, request=request, code=code, reason=reason)
 
