@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from e2e.faults.fault import NO_REGISTRY, REAL, Fault, asks, init, named, runtime, volume
+
+STAYS: Final = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit()); signal.pause()"
+"""A program that never ends by itself. As a container's first process it has to ask for SIGTERM, or it is not told."""
 
 
 def of_images(private_registry: str) -> tuple[Fault, ...]:
@@ -99,7 +104,7 @@ def of_containers(image: str) -> tuple[Fault, ...]:
             "InitContainerRuns",
             "init container `first`",
             "first",
-            head=init(image, "import time; time.sleep(3600)"),
+            head=init(image, STAYS),
         ),
     )
 
@@ -146,7 +151,7 @@ def of_surroundings(image: str, namespace: str) -> tuple[Fault, ...]:
                         "command": [
                             "python",
                             "-c",
-                            "open('/extra/x', 'wb').write(bytes(9 << 20)); import time; time.sleep(600)",
+                            f"open('/extra/x', 'wb').write(bytes(9 << 20)); {STAYS}",
                         ],
                         "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
                     },

@@ -109,7 +109,7 @@ def test_work_that_no_group_can_hold_is_explained_and_recovers(world: World) -> 
 def test_a_suspended_job_gives_everything_back_and_begins_again(world: World) -> None:
     world.start_job(PATIENT, env=LONG)
     world.prints(world.follow_log("job-head"), "begin")
-    world.until(world.workers, "a worker comes")
+    world.until(lambda: world.workers(ready=True), "a worker comes")
     world.patch("computejob/job", {"spec": {"suspend": True}})
     world.kubectl("wait", "--for=condition=Suspended", "computejob/job", "--timeout=30s")
     world.until(lambda: not world.clusters.now(), "its cluster goes")
