@@ -11,7 +11,8 @@ from typing import Any, Final
 from shoal.core.demand import MAX_SHAPES, NodeDemand, aggregate, selector
 from shoal.resources import ResourceSet
 
-KIND: Final = "floor"
+KIND: Final = "request"
+"""How people are told of them: `2 requests of 1 GPU`."""
 MAX_UNITS: Final = 1_000_000
 """Of all shapes together."""
 MAX_NAME_LENGTH: Final = 256

@@ -102,9 +102,7 @@ def floors(wanted: Iterable[tuple[Any, int, Any]]) -> node_pb2.RequestResourcesR
     """The request to the head, from (shape, count, label selector) with the shape and the selector as pairs."""
     return node_pb2.RequestResourcesRequest(
         floors=[
-            head_pb2.Demand(
-                shape=head_pb2.Resources(amounts=dict(shape)), count=count, label_selector=dict(labels), kind="floor"
-            )
+            head_pb2.Demand(shape=head_pb2.Resources(amounts=dict(shape)), count=count, label_selector=dict(labels))
             for shape, count, labels in wanted
         ]
     )
