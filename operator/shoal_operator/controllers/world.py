@@ -6,6 +6,7 @@ cannot be decided upon.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -138,9 +139,26 @@ def _key(obj: Json) -> Key:
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
+def _shared(value: Any) -> Any:
+    """An equal value of JSON in which equal strings are one object.
+
+    The parser makes new ones for each answer, and most of a small object's memory are keys and words that all the
+    others of its kind have, too.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_shared(name): _shared(entry) for name, entry in value.items()}
+    return [_shared(entry) for entry in value] if isinstance(value, list) else value
+
+
 def _without_managed_fields(obj: Json) -> Json:
-    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    return {**obj, "metadata": metadata}
+    shared: Json = _shared({**obj, "metadata": _metadata_without_managed_fields(obj)})
+    return shared
+
+
+def _metadata_without_managed_fields(obj: Json) -> Json:
+    return {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
 
 
 def _trimmed(obj: Json) -> Json:
@@ -150,11 +168,17 @@ def _trimmed(obj: Json) -> Json:
 
 
 def _trimmed_pod(pod: Json) -> Json:
-    return {**_trimmed(pod), "view": pod_view(pod)}
+    shared = _with_shared_metadata(pod)
+    return {**_trimmed(shared), "view": pod_view(shared)}
 
 
 def _trimmed_child(child: Json) -> Json:
-    return {**_trimmed(child), "view": child_view(child)}
+    shared = _with_shared_metadata(child)
+    return {**_trimmed(shared), "view": child_view(shared)}
+
+
+def _with_shared_metadata(obj: Json) -> Json:
+    return {**obj, "metadata": _shared(_metadata_without_managed_fields(obj))}
 
 
 def _trimmed_service(service: Json) -> Json:
