@@ -1,6 +1,7 @@
 """``shoal local``: clusters on this machine, without Kubernetes.
 
-Invariant: besides `lint` the one place in which the runtime imports the operator, and only when a command runs.
+Invariant: besides `lint` and `autoscaler` the one place in which the runtime imports the operator, and only when a
+command runs.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "autoscaler": ("shoal.cli.autoscaler", "autoscaler"),
     "lint": ("shoal.cli.lint", "lint"),
     "local": ("shoal.cli.local", "local"),
     "start": ("shoal.cli.start", "start"),

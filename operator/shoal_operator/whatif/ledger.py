@@ -1,0 +1,150 @@
+"""What is counted while a simulation runs: waits, node-seconds, curves and decisions.
+
+Invariant: every second of every node is in exactly one class, so that paid is used + unfilled + idle + starting +
+draining; curves have a point only where something changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from shoal_operator.whatif.nodes import SimNode
+from shoal_operator.whatif.work import Need, Work
+
+DECISIONS_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that the planner changed or said, and why."""
+
+    at: float
+    group: str
+    """Empty where it is about no group."""
+    change: int
+    """Nodes added; below 0: drained or given up; 0: a verdict."""
+    reason: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class NodeSeconds:
+    """Where the seconds of a group's nodes went."""
+
+    used: float = 0.0
+    """Times the share that was taken of a node's scarcest resource."""
+    unfilled: float = 0.0
+    """The rest of nodes that ran something."""
+    idle: float = 0.0
+    starting: float = 0.0
+    draining: float = 0.0
+
+    @property
+    def paid(self) -> float:
+        """All of them."""
+        return self.used + self.wasted
+
+    @property
+    def wasted(self) -> float:
+        """All but the used."""
+        return self.unfilled + self.idle + self.starting + self.draining
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPoint:
+    """Nodes of a group at one time."""
+
+    at: float
+    starting: int
+    ready: int
+    draining: int
+
+    @property
+    def wanted(self) -> int:
+        """Those that shall be there: on their way or ready."""
+        return self.starting + self.ready
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPoint:
+    """Units of one need at one time."""
+
+    at: float
+    waiting: int
+    running: int
+
+
+@dataclass
+class Ledger:
+    """Filled in by the simulation; read by the outcome."""
+
+    seconds: dict[str, NodeSeconds] = field(default_factory=dict)
+    waits: dict[Need, Counter[float]] = field(default_factory=dict)
+    """Units by how long they waited."""
+    group_curves: dict[str, list[GroupPoint]] = field(default_factory=dict)
+    work_curves: dict[Need, list[WorkPoint]] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    decisions_left_out: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    used_resources: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Ten-thousandths times seconds, by resource."""
+    offered_resources: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def settle(self, node: SimNode, now: float) -> None:
+        """Book the time since the node last changed; to be called before it changes."""
+        if not node.removable:
+            return
+        lasted = now - self._since.get(node.node_id, node.asked_at)
+        self._since[node.node_id] = now
+        if lasted <= 0 or node.gone:
+            return
+        books = self.seconds.setdefault(node.group, NodeSeconds())
+        for name, amount in node.total.items():
+            self.offered_resources[name] += amount * lasted
+        if not node.joined:
+            books.starting += lasted
+        elif node.busy:
+            share = node.used_share
+            books.used += share * lasted
+            books.unfilled += (1 - share) * lasted
+        elif node.draining:
+            books.draining += lasted
+        else:
+            books.idle += lasted
+
+    def started(self, work: Work, units: int, waited: float) -> None:
+        """Units of work have found a place."""
+        self.waits.setdefault(work.need, Counter())[round(waited, 6)] += units
+
+    def ran(self, need: Need, units: int, seconds: float) -> None:
+        """Units of work have run for so long."""
+        for name, amount in need.shape.items():
+            self.used_resources[name] += amount * units * seconds
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Note decisions; beyond a bound they are only counted."""
+        for decision in decisions:
+            if len(self.decisions) < DECISIONS_MAX:
+                self.decisions.append(decision)
+            else:
+                self.decisions_left_out += 1
+
+    def draw_group(self, now: float, group: str, starting: int, ready: int, draining: int) -> None:
+        """Add a point to the curve of a group that changed."""
+        curve = self.group_curves.setdefault(group, [])
+        if curve and curve[-1].at == now:
+            curve.pop()
+        if not curve or (curve[-1].starting, curve[-1].ready, curve[-1].draining) != (starting, ready, draining):
+            curve.append(GroupPoint(now, starting, ready, draining))
+
+    def draw_work(self, now: float, need: Need, waiting: int, running: int) -> None:
+        """Add a point to the curve of a need that changed."""
+        curve = self.work_curves.setdefault(need, [])
+        if curve and curve[-1].at == now:
+            curve.pop()
+        if not curve or (curve[-1].waiting, curve[-1].running) != (waiting, running):
+            curve.append(WorkPoint(now, waiting, running))

@@ -1,0 +1,236 @@
+"""The simulated cluster between two decisions of the planner: work waits, is placed, runs and ends.
+
+Invariants: a unit is placed once, whole, and only where it fits; units of one need start in the order in which they
+came; what waits after ``place`` fits on no node.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from shoal.resources import ResourceSet
+from shoal_operator.whatif.gangs import place_gang
+from shoal_operator.whatif.ledger import Ledger
+from shoal_operator.whatif.nodes import SimNode, rank
+from shoal_operator.whatif.work import Need, Work
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Units of one line that came at once and have no place yet."""
+
+    work: Work
+    since: float
+    count: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Units of one line that were placed together: equal tasks on one node, or one gang."""
+
+    work: Work
+    units: int
+    started: float
+    ends: float | None
+    """None: they stay."""
+    parts: tuple[tuple[SimNode, ResourceSet, int], ...]
+    """Node, shape, and how many of it."""
+    serial: int
+
+
+@dataclass
+class World:
+    """Nodes and work. Times are seconds since the start."""
+
+    ledger: Ledger
+    on_run: Callable[[Run], None] | None = None
+    nodes: dict[str, SimNode] = field(default_factory=dict)
+    queues: dict[Need, deque[Waiting]] = field(default_factory=dict)
+    waiting: Counter[Need] = field(default_factory=Counter)
+    running: Counter[Need] = field(default_factory=Counter)
+    arrived: int = 0
+    started: int = 0
+    ended: int = 0
+    became_idle: list[SimNode] = field(default_factory=list)
+    """Since somebody last looked."""
+    runs: dict[int, Run] = field(default_factory=dict)
+    """What runs now, by serial number."""
+    coming: int = 0
+    """How many pods have not joined."""
+    _counts: dict[str, Counter[str]] = field(default_factory=dict)
+    _stuck: set[Need] = field(default_factory=set)
+    """Needs of which no node that has not grown since can take a unit."""
+    _grown: dict[str, SimNode] = field(default_factory=dict)
+    _serial: int = 0
+
+    def arrive(self, work: Work, count: int, now: float) -> None:
+        """Units of work come."""
+        self._serial += 1
+        self.queues.setdefault(work.need, deque()).append(Waiting(work, now, count, self._serial))
+        self.waiting[work.need] += count
+        self.arrived += count
+        self.ledger.draw_work(now, work.need, self.waiting[work.need], self.running[work.need])
+
+    @property
+    def gangs_wait(self) -> bool:
+        """Whether any gang has no place."""
+        return any(need.kind == "gang" for need in self.queues)
+
+    def add(self, node: SimNode) -> None:
+        """A pod was asked for, or (the head) is there already."""
+        self.nodes[node.node_id] = node
+        if node.joined:
+            self._grown[node.node_id] = node
+        self.coming += not node.joined
+        self._count(node, "", node.asked_at)
+
+    def join(self, node: SimNode, now: float) -> None:
+        """A node takes work from now on."""
+        self.ledger.settle(node, now)
+        before = _class(node)
+        node.joined, node.idle_since = True, now
+        self.coming -= 1
+        self._count(node, before, now)
+        self._grown[node.node_id] = node
+        self.became_idle.append(node)
+
+    def drain(self, node: SimNode, now: float) -> None:
+        """A node takes no work any more."""
+        self.ledger.settle(node, now)
+        before = _class(node)
+        node.draining = True
+        self._count(node, before, now)
+
+    def remove(self, node: SimNode, now: float) -> None:
+        """A node has gone."""
+        self.ledger.settle(node, now)
+        before = _class(node)
+        node.gone_at = now
+        self.coming -= not node.joined
+        self._count(node, before, now)
+        self._grown.pop(node.node_id, None)
+        del self.nodes[node.node_id]
+
+    def _count(self, node: SimNode, before: str, now: float) -> None:
+        if node.removable:
+            counts = self._counts.setdefault(node.group, Counter())
+            counts[before] -= 1
+            counts[_class(node)] += 1
+            self.ledger.draw_group(now, node.group, counts["starting"], counts["ready"], counts["draining"])
+
+    def end(self, run: Run, now: float) -> None:
+        """What ran has ended."""
+        for node, shape, units in run.parts:
+            self.ledger.settle(node, now)
+            node.give_back(shape, units, run.work.line)
+            self._grown[node.node_id] = node
+            if not node.busy:
+                node.idle_since = now
+                self.became_idle.append(node)
+        need = run.work.need
+        del self.runs[run.serial]
+        self.ledger.ran(need, run.units, now - run.started)
+        self.running[need] -= run.units
+        self.ended += run.units
+        self.ledger.draw_work(now, need, self.waiting[need], self.running[need])
+
+    def close(self, now: float) -> None:
+        """The simulation is over: what runs and what is there is counted up to now."""
+        for node in self.nodes.values():
+            self.ledger.settle(node, now)
+        for run in self.runs.values():
+            self.ledger.ran(run.work.need, run.units, now - run.started)
+
+    def place(self, now: float) -> list[Run]:
+        """Give room to what waits, whoever waits longest first; the runs that begin."""
+        grown = list(self._grown.values())
+        self._grown.clear()
+        begun: list[Run] = []
+        for need in sorted(self.queues, key=lambda each: self.queues[each][0].serial):
+            if need in self._stuck and not grown:
+                continue
+            nodes = self.nodes.values() if need not in self._stuck or need.kind == "gang" else grown
+            runs = self._place_gangs(need, nodes, now) if need.kind == "gang" else self._place_units(need, nodes, now)
+            begun += runs
+            if self.queues[need]:
+                self._stuck.add(need)
+            else:
+                del self.queues[need]
+                self._stuck.discard(need)
+            if runs:
+                self.ledger.draw_work(now, need, self.waiting[need], self.running[need])
+        return begun
+
+    def _place_units(self, need: Need, nodes: Iterable[SimNode], now: float) -> list[Run]:
+        heap = [(score, node) for node in nodes if (score := rank(need, node)) is not None]
+        heapq.heapify(heap)
+        counts: dict[tuple[int, str], int] = {}
+        items: dict[tuple[int, str], tuple[Waiting, SimNode]] = {}
+        queue = self.queues[need]
+        while heap and queue:
+            first = queue[0]
+            node = heap[0][1]
+            key = (first.serial, node.node_id)
+            if key not in counts:
+                items[key] = (first, node)
+            counts[key] = counts.get(key, 0) + 1
+            self.ledger.settle(node, now)
+            node.take(need.shape, 1, first.work.line)
+            first.count -= 1
+            if not first.count:
+                queue.popleft()
+            score = rank(need, node)
+            if score is None:
+                heapq.heappop(heap)
+            else:
+                heapq.heapreplace(heap, (score, node))
+        return [self._begin(*items[key], units, now) for key, units in counts.items()]
+
+    def _begin(self, waiting: Waiting, node: SimNode, units: int, now: float) -> Run:
+        return self._run(waiting, units, ((node, waiting.work.need.shape, units),), now)
+
+    def _place_gangs(self, need: Need, nodes: Iterable[SimNode], now: float) -> list[Run]:
+        queue, runs = self.queues[need], []
+        assert need.strategy is not None
+        while queue:
+            able = [node for node in nodes if node.takes_work]
+            places = place_gang(need.strategy, need.bundles, able)
+            if places is None:
+                break
+            first = queue[0]
+            for bundle, node, count in places:
+                self.ledger.settle(node, now)
+                node.take(bundle.shape, count, first.work.line)
+            runs.append(self._run(first, 1, tuple((n, b.shape, count) for b, n, count in places), now))
+            first.count -= 1
+            if not first.count:
+                queue.popleft()
+        return runs
+
+    def _run(
+        self, waiting: Waiting, units: int, parts: tuple[tuple[SimNode, ResourceSet, int], ...], now: float
+    ) -> Run:
+        work = waiting.work
+        self._serial += 1
+        ends = None if work.duration_seconds is None else now + work.duration_seconds
+        run = Run(work, units, now, ends, parts, self._serial)
+        self.waiting[work.need] -= units
+        self.running[work.need] += units
+        self.started += units
+        self.ledger.started(work, units, now - waiting.since)
+        self.runs[run.serial] = run
+        if self.on_run is not None:
+            self.on_run(run)
+        return run
+
+
+def _class(node: SimNode) -> str:
+    if node.gone:
+        return "gone"
+    if node.draining:
+        return "draining"
+    return "ready" if node.joined else "starting"
