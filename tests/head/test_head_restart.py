@@ -117,6 +117,7 @@ def test_workers_actors_jobs_and_names_survive(cluster: LocalCluster, make_clien
     caller = CALLER.options(name="caller", **options).remote()
     _count, pid = shoal.get(caller.call.remote(), timeout=SECONDS)
     assert shoal.get(counter.next.remote(), timeout=SECONDS) == (2, pid)
+    shoal.autoscaler.sdk.request_resources(num_cpus=3)
     shoal.shutdown()
     client = make_client()
     client.submit("echo over; exit 3", submission_id="over")
@@ -138,6 +139,8 @@ def test_workers_actors_jobs_and_names_survive(cluster: LocalCluster, make_clien
         assert (jobs["over"].state, jobs["over"].exit_code, jobs["over"].output_tail) == (FAILED, 3, "over\n")
         assert (jobs[running].state, jobs[running].reason) == (FAILED, "HeadLost")
         assert jobs[running].output_tail == "begun\n"
+        assert [floor.count for floor in after.floors] == [3]
+        assert (after.activity.detached_actors, after.activity.idle_seconds) == (2, 0)
         assert list(workers(after)) == [node.node_id]
         assert all(worker.idle_seconds == 0 for worker in workers(after).values())
 

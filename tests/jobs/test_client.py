@@ -154,5 +154,29 @@ def test_two_heads_on_one_port_of_two_addresses(head, tmp_path):
 
 def test_a_node_that_offers_nothing_is_not_said_to_have_nothing_free_of_nothing():
     text = render(head_pb2.HeadSnapshot(nodes=[head_pb2.NodeSnapshot(node_id="01", pod_name="demo-head", alive=True)]))
+    assert "waiting: nothing" in text
     assert "offers no resources" in text
     assert "nothing free of nothing" not in text
+
+
+def test_what_waits_and_what_was_requested_is_said_in_words():
+    cpu = head_pb2.Resources(amounts={"CPU": 10_000})
+    bundles = [head_pb2.GangBundle(shape=cpu, count=4, label_selector={"zone": "a"})]
+    gang = head_pb2.Gang(gang_id="g", name="train", strategy=head_pb2.GANG_STRATEGY_PACK, bundles=bundles)
+    lines = render(
+        head_pb2.HeadSnapshot(
+            demands=[
+                head_pb2.Demand(shape=cpu, count=3, kind="task", examples=["crunch"]),
+                head_pb2.Demand(shape=cpu, count=0, recent_count=5, kind="actor"),
+            ],
+            gangs=[gang] * 21,
+            gangs_left_out=2,
+            floors=[head_pb2.Demand(shape=cpu, count=8)],
+        )
+    ).splitlines()
+    assert lines[1:4] == [
+        "waiting: 26",
+        "  3 x 1 CPU for a task (crunch)",
+        "  4 x 1 CPU where zone=a for a placement group (train)",
+    ]
+    assert lines[-3:] == ["  3 more placement groups", "requested in total: 8 x 1 CPU", "jobs: none"]

@@ -129,3 +129,25 @@ def test_importing_it_loads_little() -> None:
         "assert not {'grpc', 'google.protobuf', 'shoal._api.session'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], timeout=30, check=True)
+
+
+def test_programs_and_detached_actors_are_users_of_the_cluster(cluster: LocalCluster, client: JobClient) -> None:
+    def users() -> tuple[int, int, int]:
+        activity = client.snapshot().activity
+        return activity.drivers, activity.jobs, activity.detached_actors
+
+    assert users() == (1, 0, 0)
+    asker = Asker.options(lifetime="detached", name="asker", namespace="tests", num_cpus=0.5).remote()
+    client.submit(f"{sys.executable} -c 'import shoal; shoal.init(); import time; time.sleep(60)'", submission_id="job")
+    until(lambda: users() == (1, 1, 1))
+    shoal.get(asker.ask.remote(), timeout=30)
+    shoal.shutdown()
+    until(lambda: users() == (0, 1, 1))
+    client.stop("job")
+    until(lambda: users() == (0, 0, 1))
+    assert client.snapshot().activity.idle_seconds == 0
+    cluster.connect()
+    shoal.kill(shoal.get_actor("asker", namespace="tests"))
+    shoal.shutdown()
+    until(lambda: users() == (0, 0, 0))
+    assert 0 < client.snapshot().activity.idle_seconds < 20

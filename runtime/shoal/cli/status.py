@@ -6,7 +6,7 @@ Invariant: it prints one snapshot of the head and changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shoal.protocol import head_pb2
 
 DECISIONS_SHOWN: Final = 20
+GANGS_SHOWN: Final = 20
 
 
 @click.command()
@@ -41,10 +42,7 @@ def render(snapshot: head_pb2.HeadSnapshot, decisions: Sequence[head_pb2.Decisio
         total, free = describe(node.total.amounts), describe(node.available.amounts)
         words.append(f"{free} free of {total}" if any(node.total.amounts.values()) else "offers no resources")
         lines.append("  " + "  ".join([*words, state if drain == "active" else f"{drain}: {state}"]))
-    lines.append(f"waiting: {sum(d.count for d in snapshot.demands) or 'nothing'}")
-    for demand in snapshot.demands:
-        names = f" ({', '.join(demand.examples)})" if demand.examples else ""
-        lines.append(f"  {demand.count} x {describe(demand.shape.amounts)} for a {demand.kind}{names}")
+    lines += _waiting(snapshot)
     lines.append(f"jobs: {len(snapshot.jobs) or 'none'}")
     for job in snapshot.jobs:
         state = head_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
@@ -57,3 +55,24 @@ def render(snapshot: head_pb2.HeadSnapshot, decisions: Sequence[head_pb2.Decisio
         moment = time.strftime("%H:%M:%S", time.localtime(decision.time_seconds))
         lines.append(f"  {moment}  {decision.what}" + (f": {decision.why}" if decision.why else ""))
     return "\n".join(lines)
+
+
+def _waiting(snapshot: head_pb2.HeadSnapshot) -> Iterator[str]:
+    gangs = len(snapshot.gangs) + snapshot.gangs_left_out
+    yield f"waiting: {sum(d.count for d in snapshot.demands) + gangs or 'nothing'}"
+    for demand in snapshot.demands:
+        if demand.count:  # else it waited a moment ago
+            names = f" ({', '.join(demand.examples)})" if demand.examples else ""
+            yield f"  {_bundle(demand)} for a {demand.kind}{names}"
+    for gang in snapshot.gangs[:GANGS_SHOWN]:
+        name = f" ({gang.name})" if gang.name else ""
+        yield f"  {' and '.join(map(_bundle, gang.bundles))} for a placement group{name}"
+    if gangs > GANGS_SHOWN:
+        yield f"  {gangs - GANGS_SHOWN} more placement groups"
+    if snapshot.floors:
+        yield f"requested in total: {', '.join(map(_bundle, snapshot.floors))}"
+
+
+def _bundle(bundle: head_pb2.Demand | head_pb2.GangBundle) -> str:
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(bundle.label_selector.items()))
+    return f"{bundle.count} x {describe(bundle.shape.amounts)}" + (f" where {labels}" if labels else "")
