@@ -76,7 +76,7 @@ class SimulatedClient(ApiClient):
         self._wire = wire
 
     async def __aenter__(self) -> SimulatedClient:
-        self._session = _Session(self._wire, self._gate())  # type: ignore[assignment]
+        self._session = self._apart = _Session(self._wire, self._gate())  # type: ignore[assignment]
         return self
 
 
