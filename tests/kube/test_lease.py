@@ -190,3 +190,21 @@ async def test_the_lease_is_renewed_while_all_connections_are_busy(api, client):
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
+
+
+async def test_a_leader_renews_without_reading_until_somebody_else_wrote(api, client):
+    path = LEASES.path("default", "shoal-operator")
+    lease = {"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": "", "leaseTransitions": 4}}
+    ours = {"metadata": {"resourceVersion": "8"}, "spec": {"holderIdentity": "a", "leaseTransitions": 5}}
+    theirs = {"metadata": {"resourceVersion": "9"}, "spec": {"holderIdentity": "b", "leaseDurationSeconds": 15}}
+    api.on("GET", path, (200, lease), (200, theirs))
+    api.on("PUT", path, (200, ours), (200, ours), status(409, "Conflict"))
+    candidate = elector(client, "a")
+    await candidate.acquire()
+    async with asyncio.timeout(5):
+        await candidate.hold()
+    assert not candidate.is_leader
+    writes = [request["body"] for request in api.seen("PUT", path)]
+    assert [body["metadata"]["resourceVersion"] for body in writes] == ["7", "8", "8"]
+    assert {body["spec"]["leaseTransitions"] for body in writes} == {5}
+    assert len(api.seen("GET", path)) == 2

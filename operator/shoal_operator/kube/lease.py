@@ -76,6 +76,7 @@ class LeaseElector:
         self._seen_at = 0.0
         self._holder = ""
         self._said = ""
+        self._written: Json | None = None
         self.leader_until = float("-inf")
 
     @property
@@ -140,6 +141,8 @@ class LeaseElector:
         return held
 
     async def _get_or_create(self, now: float) -> bool:
+        if self._written is not None and await self._renew(self._written):
+            return True
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
         except errors.NotFoundError:
@@ -151,8 +154,18 @@ class LeaseElector:
         if self._holder not in {"", self._identity} and not self._is_expired(lease, now):
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + (self._holder != self._identity)
-        await self._client.replace(self._body(lease, transitions))
+        self._written = await self._client.replace(self._body(lease, transitions))
         self._holder = self._identity
+        return True
+
+    async def _renew(self, written: Json) -> bool:
+        """Write over what we wrote last, without reading it first. False: it is no longer there, so read it."""
+        self._written = None
+        try:
+            transitions = int(written["spec"].get("leaseTransitions") or 0)
+            self._written = await self._client.replace(self._body(written, transitions))
+        except (errors.ConflictError, errors.NotFoundError):
+            return False
         return True
 
     def _is_expired(self, lease: Json, now: float) -> bool:
