@@ -207,6 +207,23 @@ def test_driver_that_waits_for_a_worker_is_not_running_and_says_what_it_waits_fo
     assert world.jobs == {} or world.jobs["job-uid-1"].state is JobState.STOPPED
 
 
+def test_a_driver_that_cannot_be_heard_is_said_to_be_so_until_it_can(job_world: MakeWorld) -> None:
+    world = job_world(entrypointResources={"CPU": 1})
+    world.settle()
+    world.start_head()
+    world.settle()
+    words = "the node that runs the driver (census-small-0) is out of touch; it is given up unless it comes back"
+    world.row(state=JobState.RUNNING, reason="NodeOutOfTouch", message=words)
+    world.settle()
+    running = world.condition("Running")
+    assert (running["status"], running["reason"], running["message"]) == ("True", "NodeOutOfTouch", words)
+    assert (world.status["reason"], world.status["message"]) == ("NodeOutOfTouch", words)
+    world.row(state=JobState.RUNNING, reason="", message="")
+    world.settle()
+    assert world.condition("Running")["reason"] == "JobRunning"
+    assert "reason" not in world.status
+
+
 # Shared clusters
 
 

@@ -91,7 +91,7 @@ class TestMembership:
         assert members.heard("n", old, 40) is None
         assert (members.expire(60), members.fall_silent(68.9)) == ([], [])
         assert members.fall_silent(69) == [first]
-        assert members.session_broke("n", first.session, 70) is False
+        assert members.session_broke("n", first.session, 70) is None
 
     def test_a_head_that_stood_still_itself_calls_nobody_silent(self):
         members = Membership(silence_seconds=30)
@@ -107,6 +107,19 @@ class TestMembership:
         members.restore(NodeInfo("n", "ip", 1, ONE), 0)
         assert members.reports_every_seconds(head.info) == 0
         assert members.fall_silent(1000) == []
+
+    def test_what_only_goes_on_is_no_news_however_late_reports_come(self):
+        members = Membership()
+        member = members.register(NodeInfo("n", "ip", 1, ONE), 0)
+        members.report("n", member.session, NodeStatus(ONE, idle_seconds=20), 10)
+        assert member.goes_on(NodeStatus(ONE, idle_seconds=25), 18)
+        assert member.goes_on(NodeStatus(ONE, idle_seconds=8), 18)
+        assert not member.goes_on(NodeStatus(ONE, idle_seconds=7), 18)  # it was busy meanwhile
+        assert not member.goes_on(NodeStatus(ONE), 18)
+        assert not member.goes_on(NodeStatus(NOTHING, idle_seconds=28), 18)
+        members.report("n", member.session, NodeStatus(NOTHING), 20)
+        assert member.goes_on(NodeStatus(NOTHING), 25)
+        assert not member.goes_on(NodeStatus(NOTHING, idle_seconds=0.1), 25)
 
     def test_limits(self):
         members = Membership(max_sessions=1)

@@ -1,5 +1,6 @@
 """Drivers that need resources: they run on a node that has them, and share its fate."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -197,6 +198,26 @@ def test_lost_node_fails_the_attempt_with_the_cause(cluster, client, tmp_path):
     assert (job.state, job.reason) == (head_pb2.JOB_STATE_FAILED, "NodeLost")
     assert "is gone" in job.message
     until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+def test_job_of_a_node_that_cannot_be_heard_says_so_until_it_can():
+    with (
+        LocalCluster(silence_seconds=3) as cluster,
+        JobClient(cluster.address, cluster.token_file.read_bytes()) as client,
+    ):
+        frozen = cluster.add_node(num_cpus=1)
+        client.submit("sleep 600", submission_id="s", resources={"CPU": 1})
+        until(lambda: client.get("s").state == head_pb2.JOB_STATE_RUNNING)
+        frozen.process.send_signal(signal.SIGSTOP)
+        try:
+            job = until(lambda: (job := client.get("s")).reason and job)
+            assert (job.state, job.reason) == (head_pb2.JOB_STATE_RUNNING, "NodeOutOfTouch")
+            assert "local-2" in job.message
+        finally:
+            frozen.process.send_signal(signal.SIGCONT)
+        until(lambda: not client.get("s").reason)
+        job = client.get("s")
+        assert (job.state, job.message) == (head_pb2.JOB_STATE_RUNNING, "")
 
 
 def shoal(cluster, *arguments):

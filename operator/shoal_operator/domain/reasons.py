@@ -155,6 +155,7 @@ class Reason(StrEnum):
     SUBMISSION_NOT_FOUND = "SubmissionNotFound"
     REPLACING_CLUSTER = "ReplacingCluster"
     DRIVER_WAITS = "DriverWaits"
+    NODE_OUT_OF_TOUCH = "NodeOutOfTouch"
     NO_HEAD = "NoHead"
     NOT_STOPPING = "NotStopping"
     STOP_NOT_CONFIRMED = "StopNotConfirmed"

@@ -21,6 +21,7 @@ MAX_TERMINAL: Final = 1000
 MAX_LIVE: Final = 1000
 TAIL_BYTES: Final = 4096
 NOT_FOUND: Final = 127
+NODE_OUT_OF_TOUCH: Final = "NodeOutOfTouch"
 """The shell's exit code for a command that does not exist."""
 
 
@@ -171,6 +172,14 @@ class JobTable:
     def lost(self, submission_id: str, reason: str, message: str, now: float) -> bool:
         """What ran the driver is gone: nobody will ever say how it ended."""
         return self._finish(submission_id, "FAILED", reason, message, None, now)
+
+    def out_of_touch(self, submission_id: str, words: str) -> bool:
+        """Whether the driver still runs cannot be said now; without words, it can again."""
+        job = self._jobs.get(submission_id)
+        if job is None or job.state != "RUNNING" or job.message == words:
+            return False
+        job.reason, job.message = NODE_OUT_OF_TOUCH if words else "", words
+        return True
 
     def waits(self, submission_id: str, message: str) -> bool:
         """The driver has no place yet; ``message`` says what it waits for."""

@@ -11,7 +11,7 @@ goes back to active within one node's life unless the node itself says so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from shoal.core.demand import NodeDemand
@@ -27,6 +27,7 @@ REPORTS_IN_SILENCE: Final = 6
 """Reports that a node has to miss until then."""
 RESTORE_GRACE_SECONDS: Final = 60.0
 """The same for nodes that a restarted head knows from its state file: they have to find the new head first."""
+IDLE_TOLERANCE_SECONDS: Final = 0.5
 DEAD_KEPT_SECONDS: Final = 300.0
 MAX_DEAD: Final = 1000
 MAX_SESSIONS: Final = 2000
@@ -44,6 +45,11 @@ class NodeInfo:
     pod_name: str = ""
     group: str = ""
     is_head: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people know it by: the name of its pod, or the beginning of its id."""
+        return self.pod_name or self.node_id[:8]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,17 @@ class Member:
         if self.status.idle_seconds <= 0 or self.lost_at is not None or not self.alive:
             return 0.0
         return self.status.idle_seconds + max(0.0, now - self.reported_at)
+
+    def goes_on(self, status: NodeStatus, now: float) -> bool:
+        """Whether a report that comes now is no news: the same state, and busy or idle all the time since the last.
+
+        Reports are late by more or less, so how long it has been idle is not compared with what was expected.
+        """
+        if self.awaited or replace(self.status, idle_seconds=status.idle_seconds) != status:
+            return False
+        if not (status.idle_seconds > 0 and self.idle_seconds(now) > 0):
+            return status.idle_seconds == self.status.idle_seconds and self.lost_at is None
+        return status.idle_seconds >= now - self.reported_at - IDLE_TOLERANCE_SECONDS
 
 
 class MembershipError(Exception):
@@ -203,13 +220,16 @@ class Membership:
         member.awaited = False
         return True
 
-    def session_broke(self, node_id: str, session: int, now: float) -> bool:
-        """A session ended without goodbye; the grace period begins, if it has not yet."""
+    def session_broke(self, node_id: str, session: int, now: float) -> Member | None:
+        """A session ended without goodbye: the grace period of its node, which is returned, begins.
+
+        None: it has begun already, or the session says nothing about the node any more.
+        """
         member = self._current(node_id, session)
         if member is None or member.lost_at is not None:
-            return False
+            return None
         member.lost_at = now
-        return True
+        return member
 
     def left(self, node_id: str, session: int, reason: str, now: float) -> bool:
         """A session said goodbye: the node is dead at once."""

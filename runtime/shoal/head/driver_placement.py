@@ -31,6 +31,11 @@ class _Wait(NamedTuple):
     words: str
 
 
+class _Silence(NamedTuple):
+    submission_id: str
+    words: str
+
+
 class _Loss(NamedTuple):
     submission_id: str
     words: str
@@ -56,7 +61,7 @@ class DriverPlacement:
         self._lock, self._send, self._changed, self._runner = lock, send, changed, runner
         self._table = PlacedDrivers()
         self._specs: dict[str, JobSpec] = {}
-        self._news: list[_Wait | _Loss] = []
+        self._news: list[_Wait | _Silence | _Loss] = []
 
     # Called by the job runner, without the lock
 
@@ -118,6 +123,12 @@ class DriverPlacement:
         """A session begins: an order may have been lost with the one before. The node keeps what it knows already."""
         for submission_id in self._table.on_node(node_id):
             self._send(node_id, self._start(self._specs[submission_id]))
+            self._news.append(_Silence(submission_id, ""))
+
+    def node_out_of_touch(self, node_id: str, name: str) -> None:
+        """Its session broke: what its drivers do is not known until it comes back or is given up."""
+        words = f"the node that runs the driver ({name}) is out of touch; it is given up unless it comes back"
+        self._news += [_Silence(submission_id, words) for submission_id in self._table.on_node(node_id)]
 
     def node_died(self, node_id: str, name: str, reason: str) -> None:
         """The drivers on that node are lost."""
@@ -138,6 +149,8 @@ class DriverPlacement:
         for item in news:
             if isinstance(item, _Wait):
                 runner.remote_waits(item.submission_id, item.words)
+            elif isinstance(item, _Silence):
+                runner.remote_out_of_touch(item.submission_id, item.words)
             else:
                 runner.remote_lost(item.submission_id, NODE_LOST, item.words)
 

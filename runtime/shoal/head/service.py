@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core.actor_placement import explain
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from shoal.jobs.runner import JobHooks, JobRunner
 
 VIEW_SECONDS: Final = 0.05
-IDLE_TOLERANCE_SECONDS: Final = 0.5
 NODES_PER_VIEW_INTERVAL: Final = 50
 """Views of large clusters are sent less often: all of them grow with the square of the nodes."""
 
@@ -250,7 +248,8 @@ class HeadService:
             if goodbye:
                 if self._members.left(node_id, number, goodbye, now):
                     self._node_died(node_id, now)
-            elif self._members.session_broke(node_id, number, now):
+            elif (member := self._members.session_broke(node_id, number, now)) is not None:
+                self.drivers.node_out_of_touch(node_id, member.info.name)
                 self._membership_changed()
 
     def received(self, node_id: str, number: int, message: node_pb2.NodeMessage) -> None:
@@ -304,16 +303,15 @@ class HeadService:
 
     def _reported(self, member: Member, report: node_pb2.NodeReport, now: float) -> None:
         status = convert.node_status(report)
-        before, took_work, idle_before = member.status, member.takes_work, member.idle_seconds(now)
+        before, took_work, goes_on = member.status, member.takes_work, member.goes_on(status, now)
         if member.drain_requested:
             self._journal.drain(member.info.node_id, None)
         self._members.report(member.info.node_id, member.session, status, now)
         self.groups.node_reported(member.info.node_id, drains=status.drain_state != "active", now=now)
         if status.drain_state != "active":
             self._drains.node_drains(member.info.node_id)
-        same_idleness = abs(idle_before - status.idle_seconds) < IDLE_TOLERANCE_SECONDS
-        if same_idleness and replace(before, idle_seconds=status.idle_seconds) == status:
-            return  # it only went on as it was: no news for anybody
+        if goes_on:
+            return  # no news for anybody
         if before.available != status.available and len(self._sessions) > 1:
             self._view_dirty = True
         if took_work != member.takes_work:
@@ -344,8 +342,7 @@ class HeadService:
             self._last_driver_gone(job_id)
         self._carry_out(self._actors.node_died(node_id, f"node {node_id[:8]} died: {reason}", now))
         self.groups.node_died(node_id, now)
-        name = member.info.pod_name or node_id[:8] if member is not None else node_id[:8]
-        self.drivers.node_died(node_id, name, reason)
+        self.drivers.node_died(node_id, member.info.name if member is not None else node_id[:8], reason)
         self._membership_changed()
 
     def _write_node(self, node_id: str) -> None:
@@ -404,6 +401,7 @@ class HeadService:
     def _end_silent(self, now: float) -> None:
         for member in self._members.fall_silent(now):
             self._sessions.end(member.info.node_id, member.session, "this node said nothing for too long")
+            self.drivers.node_out_of_touch(member.info.node_id, member.info.name)
             self._membership_changed()
 
     def _place(self, now: float) -> None:

@@ -312,6 +312,13 @@ class JobRunner:
                 job.node_id = node_id
         self._started(submission_id, 0)
 
+    def remote_out_of_touch(self, submission_id: str, words: str) -> None:
+        """Its node cannot be heard; no words: it can again."""
+        with self._lock:
+            changed = self._table.out_of_touch(submission_id, words)
+        if changed:
+            self._hooks.changed(False)
+
     def remote_wrote(self, submission_id: str, data: bytes) -> None:
         """It wrote output."""
         log = self._remote_logs.get(submission_id)

@@ -103,6 +103,8 @@ def _by_row(seen: Progress, row: JobView, head: HeadView, observed: JobObservati
     if row.state is JobState.PENDING and row.message:
         words = f"{row.message}; {text}" if text else row.message
         return replace(seen, stage=Stage.WAITING, reason=Reason.DRIVER_WAITS, message=words)
+    if row.reason == Reason.NODE_OUT_OF_TOUCH:
+        reason, text = Reason.NODE_OUT_OF_TOUCH, row.message
     return replace(seen, stage=Stage.RUNNING, reason=reason, message=text)
 
 
