@@ -13,6 +13,7 @@ import pytest
 
 import shoal
 from shoal.testing import LocalCluster
+from shoal.util import placement_group, placement_group_table
 
 T = TypeVar("T")
 SECONDS = 30.0
@@ -55,6 +56,8 @@ class Keeper:
     def begin(self, path: str) -> str:
         self.child = Child.remote()
         self.child_pid = shoal.get(self.child.pid.remote())
+        self.group = placement_group([{"CPU": 1}])
+        shoal.get(self.group.ready())
         self.held = big.remote()
         shoal.wait([self.held])
         self.running = wait_for.remote(path)
@@ -64,6 +67,7 @@ class Keeper:
         return int(shoal.get(pid.remote()))
 
     def found(self) -> tuple[int, int, int]:
+        assert placement_group_table(self.group)["state"] == "CREATED"
         assert shoal.get(self.child.pid.remote()) == self.child_pid
         return int(shoal.get(self.held).sum()), int(shoal.get(self.running)), self.child_pid
 

@@ -446,7 +446,7 @@ class HeadService:
     def _publish(self, actor_id: str) -> None:
         actor = self._actors.get(actor_id)
         if actor is not None and actor.state == "DEAD" and actor.spec.detached and is_lasting(actor.spec.job_id):
-            self._carry_out(self._actors.job_ended(actor.spec.job_id))
+            self._end_of_job(actor.spec.job_id)
             self._sessions.job_ended(actor.spec.job_id)
         if actor is not None and actor.subscribers:
             update = self._update(actor_id)
@@ -464,13 +464,15 @@ class HeadService:
     def job_ended(self, job_id: str) -> None:
         """A job's driver process has ended for good: its workers and actors go."""
         with self._lock:
-            self._carry_out(self._actors.job_ended(job_id))
-            self.groups.job_ended(job_id)
+            self._end_of_job(job_id)
             self._sessions.job_ended(job_id)
 
-    def _last_driver_gone(self, job_id: str) -> None:
+    def _end_of_job(self, job_id: str) -> None:
         self._carry_out(self._actors.job_ended(job_id))
         self.groups.job_ended(job_id)
+
+    def _last_driver_gone(self, job_id: str) -> None:
+        self._end_of_job(job_id)
         if self._jobs is None or not self._jobs.owns(job_id):  # a submitted job may start another driver
             self._sessions.job_ended(job_id)
 
