@@ -280,8 +280,8 @@ def test_100_000_tasks_are_decided_at_once_and_quickly() -> None:
     one, plan = calls(ScalingRequest((Demand(res(CPU=1), 100_000),), (group,)))
     assert [(item.group, item.count) for item in plan.add] == [("small", 1000)]
     few, _ = calls(ScalingRequest((Demand(res(CPU=1), 5000),), (group,)))
-    assert one == few < 5_000
+    assert one == few < 10_000
     demands = tuple(Demand(res(CPU=1, memory=i), 1000) for i in range(1, 101))
     many, plan = calls(ScalingRequest(demands, (group,)))
     assert [(item.group, item.count) for item in plan.add] == [("small", 1000)]
-    assert many < 100_000
+    assert many < 200_000

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shoal_operator.autoscaler.patterns import Leanings
 from shoal_operator.autoscaler.problem import COMING, JOINED, NEW, Amounts, Bin, Item, Kind, Needs, Space
 from shoal_operator.autoscaler.standing import Room, Standing
 
@@ -30,7 +31,8 @@ class Strategy:
     order: str = "hardest"
     """In which order work is placed: a key of ``orders.ORDERS``."""
     choice: str = "dense"
-    """What is valued in a group: ``dense`` (little unused), ``few`` (few nodes), ``cheap`` (little capacity)."""
+    """What is valued in a group: ``dense`` (little unused), ``few`` (few nodes), ``cheap`` (little capacity); with
+    ``balanced``, little unused, and nodes are filled by patterns."""
     lookahead: int = 8
     """How many of the following shapes are tried for what a node has left, when groups are compared."""
     by_age: bool = False
@@ -109,6 +111,8 @@ class Packing:
         """Units on new nodes, by group and item."""
         self.failed_gangs: list[int] = []
         self.waiting_gangs: list[int] = []
+        self._items = {item.index: item for item in items}
+        self._leanings = Leanings(items, len(space.names)) if strategy.choice == "balanced" else None
         self._tails = _smallest_to_come(items, len(space.names))
         self._position = -1
 
@@ -117,13 +121,14 @@ class Packing:
         for position, item in enumerate(self.items):
             self._position = position
             if item.is_possible and item.count > 0:
-                self.left[item.index] = self.place(item, item.count)
+                self.left[item.index] = self.place(item, self.left[item.index])
 
     def place(self, item: Item, units: int, *, may_add: bool = True) -> int:
         """Place units of one item; returns how many are left."""
         left = self.pour(item, units, self.used, moves=False)
         left = self.pour(item, left, self.joined, moves=True)
         while left:
+            self.left[item.index] = left
             chosen = self.choose(item, left, may_add=may_add)
             if chosen is None:
                 break
@@ -201,8 +206,22 @@ class Packing:
         """Use free or new nodes for an item: as many as it fills, or one replica; returns the units left."""
         fitting = units_per_node(item.needs, source.free, units)
         hosts = self.hosts(source)
+        if self._leanings is not None and hosts == 1 and item.needs and self._position >= 0:
+            return units - self._open_pattern(item, source)
         nodes = max(1, units // (fitting * hosts)) * hosts
         return units - self.fill(item, self.start(source, nodes), fitting, units, self.used, self.used)
+
+    def _open_pattern(self, item: Item, source: Bin) -> int:
+        """Fill nodes with a pattern around an item; returns the units of it that they take."""
+        assert self._leanings is not None
+        pattern = self._leanings.fill(item, source, self.left, self.space.labelling)
+        nodes = min(self.left[index] // units for index, units in pattern.units.items())
+        opened = self.start(source, max(1, nodes))
+        self._keep(piece(opened, 0, opened.count, pattern.free), self.used)
+        for index, units in pattern.units.items():
+            self.left[index] -= units * opened.count
+            self.count(self._items[index], opened, units * opened.count)
+        return pattern.units[item.index] * opened.count
 
     def start(self, source: Bin, nodes: int) -> Bin:
         """Take so many of free nodes, or add so many new ones."""
@@ -288,6 +307,9 @@ class Packing:
             first: tuple[int, ...] = (needed, cost)
         elif self.strategy.choice == "cheap":
             first = (needed * cost, needed)
+        elif self._leanings is not None and hosts == 1 and item.needs and self._position >= 0:
+            pattern = self._leanings.fill(item, source, self.left, self.space.labelling)
+            first = (-pattern.value * 1_000_000 // cost, needed)
         else:
             first = (-self._density(item, units, source, fitting, hosts), needed)
         return *first, -source.stage, source.labels, kind.group.name

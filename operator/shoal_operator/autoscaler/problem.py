@@ -26,6 +26,8 @@ NEW: Final = 2
 ACCELERATORS: Final = frozenset({"GPU", "TPU", "HPU", "NPU", "neuron_cores"})
 PRICE_SCALE: Final = 1_000_000
 """Price of all that the largest node has of one resource."""
+NODE_PRICE: Final = PRICE_SCALE // 10
+"""Price of a node for being one: each pulls an image and runs an agent, and splits what it has from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Kind:
     accelerators: frozenset[int]
     """Dimensions of accelerators that it has, asked for or not (those nobody asks for are negative)."""
     price: int
-    """Of what a node has beside accelerators."""
+    """Of a node, and of what it has beside accelerators."""
     accelerator_price: int
 
 
@@ -187,7 +189,8 @@ class Space:
             accelerators=frozenset(
                 self.dimensions.get(name, -1 - place) for place, (name, _) in enumerate(sorted(scarce))
             ),
-            price=sum(self._price(n, amount) for n, amount in group.resources.items() if n not in ACCELERATORS),
+            price=NODE_PRICE
+            + sum(self._price(n, amount) for n, amount in group.resources.items() if n not in ACCELERATORS),
             accelerator_price=sum(self._price(n, amount) for n, amount in scarce),
         )
 

@@ -22,7 +22,7 @@ from shoal_operator.autoscaler.packing import Packing, Strategy
 from shoal_operator.autoscaler.problem import Item, Space
 from shoal_operator.autoscaler.standing import Room, Standing
 
-EFFORT_MAX: Final = 50_000
+EFFORT_MAX: Final = 15_000
 """Comparisons of an item with a bin that all passes of one question may make, about, after the first."""
 PASSES_MAX: Final = 80
 """Passes of one question, however small it is."""
@@ -34,6 +34,8 @@ ROUNDS_MAX: Final = 3
 
 STRATEGIES: Final = (
     Strategy(),
+    Strategy(choice="balanced"),
+    Strategy(order="largest", choice="balanced"),
     Strategy(by_age=True),
     Strategy(choice="few"),
     Strategy(order="largest"),
@@ -98,8 +100,10 @@ def best_packing(question: Question) -> Packing:
     if question.passes() < 1:
         return found[0]
     for candidate in found:
+        if not candidate.added:
+            return candidate
         after = _carried_out(question, candidate)
-        if not candidate.added or not _candidates(after)[0].added:
+        if _is_perfect(pack(after, candidate.strategy)) or not _candidates(after)[0].added:
             return candidate
     return _completed(question, found[0])
 
