@@ -182,6 +182,10 @@ class PlacementTable:
             total = total + shape
         return total
 
+    def coming(self, node_id: str) -> int:
+        """How many bundles a node was asked to hold that its last report does not show yet."""
+        return len(self._unsettled.get(node_id, ()))
+
     def explain(self, group: PlacementGroup, candidates: Sequence[Candidate]) -> str:
         """What a group waits for, for people; empty when it waits for nothing."""
         rest = group.unplaced()

@@ -105,21 +105,26 @@ def gang_message(gang: Gang) -> head_pb2.Gang:
 
 
 def node_snapshot(
-    member: Member, free: ResourceSet, most: ResourceSet, starting_actors: int, now: float
+    member: Member, free: ResourceSet, most: ResourceSet, coming: tuple[int, int], now: float
 ) -> head_pb2.NodeSnapshot:
     """What the operator sees of a node.
 
-    ``free`` is its room now, ``most`` the most that it may have had a moment ago; with an actor on its way to it, it
-    is not idle.
+    ``free`` is its room now, ``most`` the most that it may have had a moment ago; with actors or bundles on their way
+    to it (``coming``: so many), it is not idle.
     """
     status = member.status
     drain = "draining" if member.drain_requested and status.drain_state == "active" else status.drain_state
     activity = status.activity
     if member.awaited:
         activity = "it has not come back to the restarted head yet"
-    if starting_actors:
-        noun = "actor" if starting_actors == 1 else "actors"
-        activity = ", ".join(part for part in (activity, f"{starting_actors} {noun} starting") if part)
+    actors, bundles = coming
+    if actors:
+        activity = ", ".join(
+            part for part in (activity, f"{actors} {'actor' if actors == 1 else 'actors'} starting") if part
+        )
+    if bundles:
+        noun = "bundle" if bundles == 1 else "bundles"
+        activity = ", ".join(part for part in (activity, f"{bundles} {noun} being reserved") if part)
     return head_pb2.NodeSnapshot(
         node_id=member.info.node_id,
         pod_name=member.info.pod_name,
@@ -129,7 +134,7 @@ def node_snapshot(
         available=to_resources(free),
         recently_available=None if most == free else to_resources(most),
         alive=member.alive,
-        idle_seconds=0.0 if starting_actors else member.idle_seconds(now),
+        idle_seconds=0.0 if any(coming) else member.idle_seconds(now),
         drain_state=_DRAIN_TO[drain],
         activity=activity if member.alive else member.reason,
         labels=member.info.labels,

@@ -11,7 +11,7 @@ from shoal.core.membership import Member, Membership
 from shoal.core.placement import PlacementTable
 from shoal.core.room import RecentRoom
 from shoal.head import convert
-from shoal.protocol import head_pb2
+from shoal.protocol import head_pb2, node_pb2
 from shoal.resources import ResourceSet
 
 
@@ -27,6 +27,17 @@ class Rooms:
     def __init__(self, members: Membership, actors: ActorTable, groups: PlacementTable) -> None:
         self._members, self._actors, self._groups = members, actors, groups
         self.lately = RecentRoom()
+        self._shown: dict[str, tuple[tuple[object, ...], node_pb2.ClusterNode]] = {}
+
+    def view(self) -> node_pb2.ClusterView:
+        """What nodes see of each other. A message is made again only for a node that has changed: joins are many."""
+        shown = {}
+        for member in self._members:
+            facts = (member.info, member.status.available, member.alive, member.takes_work)
+            known = self._shown.get(member.info.node_id)
+            shown[member.info.node_id] = known if known and known[0] == facts else (facts, convert.cluster_node(member))
+        self._shown = shown
+        return node_pb2.ClusterView(nodes=[node for _facts, node in shown.values()])
 
     def candidates(self, now: float) -> list[Candidate]:
         """The nodes that something may be placed on."""
@@ -45,8 +56,8 @@ class Rooms:
             reported = member.status.available
             free = self._left(member, now) if recent and member.alive else reported
             most = (self.lately.recent(node_id, reported, now) if recent and member.alive else None) or reported
-            starting = sum(actor.starting for actor in self._actors.on_node(node_id))
-            snapshots.append(convert.node_snapshot(member, free, most, starting, now))
+            coming = sum(actor.starting for actor in self._actors.on_node(node_id)), self._groups.coming(node_id)
+            snapshots.append(convert.node_snapshot(member, free, most, coming, now))
         return snapshots
 
     def _left(self, member: Member, now: float) -> ResourceSet:

@@ -222,13 +222,13 @@ class HeadService:
                 instructions += self._actor_failed(info.node_id, failed, now)
             instructions += self._actors.node_registered(info.node_id, register.live_actor_ids, now)
             self._journal.node(member)
-            deliver(node_pb2.HeadMessage(view=self._view()))
+            deliver(node_pb2.HeadMessage(view=self._rooms.view()))
             for actor_id in self._actors.subscribed(info.node_id):
                 deliver(self._update(actor_id))
             self._carry_out(instructions)
             self.drivers.node_registered(info.node_id)
             self.groups.node_registered(info.node_id, register.held_bundles, now)
-            self._membership_changed()
+            self._membership_changed(urgent=len(self._sessions) <= NODES_PER_VIEW_INTERVAL)
         return NodeSession(self, info.node_id, member.session)
 
     def _welcome(self, member: Member) -> node_pb2.Welcome:
@@ -350,14 +350,11 @@ class HeadService:
         if member is not None:
             self._journal.node(member)
 
-    def _membership_changed(self) -> None:
-        self._view_dirty, self._view_due = True, 0.0
+    def _membership_changed(self, *, urgent: bool = True) -> None:
+        self._view_dirty, self._view_due = True, 0.0 if urgent else self._view_due
         self._note_users()
         self._changed()
         self._ticker.wake()
-
-    def _view(self) -> node_pb2.ClusterView:
-        return node_pb2.ClusterView(nodes=[convert.cluster_node(member) for member in self._members])
 
     # Timed work
 
@@ -387,7 +384,7 @@ class HeadService:
             if self._view_dirty and now >= self._view_due:
                 self._view_dirty = False
                 self._view_due = now + VIEW_SECONDS * max(1.0, len(self._sessions) / NODES_PER_VIEW_INTERVAL)
-                self._sessions.broadcast(node_pb2.HeadMessage(view=self._view()))
+                self._sessions.broadcast(node_pb2.HeadMessage(view=self._rooms.view()))
             times = [self._members.next_deadline(), self._drains.next_deadline()]
             times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
             times += [
@@ -512,6 +509,8 @@ class HeadService:
             return f"node {request.node_id[:8]} is out of touch"
         if request.only_if_idle and any(a.starting for a in self._actors.on_node(request.node_id)):
             return "an actor is starting there"
+        if request.only_if_idle and self._table.coming(request.node_id):
+            return "it is being asked to hold bundles of a placement group"
         return ""
 
     def _drain_answered(self, member: Member, answer: node_pb2.DrainAnswer) -> None:
