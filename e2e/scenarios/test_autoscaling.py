@@ -6,6 +6,8 @@ Each scenario has one cluster; programs come as jobs on it, one after the other.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from datetime import datetime
@@ -115,6 +117,13 @@ def ever(world: World, name: str) -> set[str]:
     return {seen.name for seen in world.pods.all() if group_of(seen.object) == name}
 
 
+def explain(world: World) -> str:
+    """What `shoal explain cluster` says."""
+    options = ["--kubeconfig", str(world.provider.kubeconfig), "--namespace", world.namespace]
+    command = [sys.executable, "-m", "shoal.cli.main", "explain", "cluster", NAME, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def blocked(world: World, name: str) -> dict[str, Any]:
     groups = ((world.clusters.last(NAME) or {}).get("status") or {}).get("workerGroups") or []
     return next((dict(item.get("blocked") or {}) for item in groups if item["name"] == name), {})
@@ -203,6 +212,9 @@ def test_another_group_takes_over_while_the_preferred_one_does_not_start(world: 
     start(world, group("first", priority=1, template=gated), group("second"))
     assert "ran on demo-second-0" in run(world, "one", "tasks.py 1 0 CPU=1")
     assert blocked(world, "first")["reason"] == "SchedulingGated"
+    said = explain(world)
+    assert "SchedulingGated" in said
+    assert "adding 1 worker to group `second` for 1 task of 1 CPU" in said
     becomes(world, {})
     retry_at = datetime.fromisoformat(blocked(world, "first")["retryAt"]).timestamp()
     world.until(lambda: time.time() > retry_at, "its cool-down is over")

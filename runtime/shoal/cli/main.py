@@ -16,6 +16,7 @@ import click
 
 COMMANDS: Final = {
     "autoscaler": ("shoal.cli.autoscaler", "autoscaler"),
+    "explain": ("shoal.cli.explain", "explain"),
     "lint": ("shoal.cli.lint", "lint"),
     "local": ("shoal.cli.local", "local"),
     "start": ("shoal.cli.start", "start"),

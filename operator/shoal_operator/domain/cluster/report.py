@@ -1,0 +1,169 @@
+"""What `shoal explain cluster` says: the object, its pods and its Events as one text for people.
+
+Invariant: the objects alone are read, as the API server has them; what is missing is left out, and nothing raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from shoal.resources import describe
+from shoal_operator.api.cluster import ComputeCluster, WorkerGroup, WorkerGroupStatus
+from shoal_operator.domain import labels
+from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.observed import timestamp
+from shoal_operator.domain.conditions import TRUE, find
+from shoal_operator.domain.quantities import group_resources
+from shoal_operator.domain.reasons import Action, ConditionType
+
+Json = Mapping[str, Any]
+
+DECISIONS_MAX: Final = 15
+PODS_MAX: Final = 50
+DECISIONS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.PLAN, Action.EXPLAIN, Action.REPLACE_HEAD})
+"""Actions of Events that tell of a decision."""
+_HEADER: Final = ("GROUP", "MIN", "MAX", "PRIORITY", "READY", "STARTING", "DRAINING", "EACH OFFERS")
+
+
+def report(cluster: ComputeCluster, pods: Sequence[Json], events: Sequence[Json], now: datetime) -> str:
+    """The text.
+
+    Args:
+        cluster: the object.
+        pods: its pods, in any order.
+        events: Events about it, in any order.
+        now: the current time, timezone-aware.
+    """
+    parts = [
+        list(_summary(cluster)),
+        list(_idle(cluster, now)),
+        list(_groups(cluster, now)),
+        list(_waiting(cluster)),
+        list(_pods(pods, now)),
+        list(_decisions(events)),
+    ]
+    return "\n".join("\n".join(part) for part in parts if part)
+
+
+def _summary(cluster: ComputeCluster) -> Iterator[str]:
+    metadata, spec, status = cluster.metadata, cluster.spec, cluster.status
+    ready = find(status.conditions, ConditionType.READY)
+    word = "ready" if ready and ready.status == TRUE else "not ready"
+    yield f"cluster {metadata.namespace}/{metadata.name} is {word}"
+    if status.reason:
+        yield f"  {status.reason}: {status.message or ''}"
+    if metadata.generation > status.observed_generation:
+        yield "  the operator has not seen the last edit of its spec yet"
+    demand = find(status.conditions, ConditionType.DEMAND_SATISFIED)
+    if demand and demand.reason != status.reason:
+        yield f"  {demand.message or demand.reason}"
+    autoscaling = spec.autoscaling
+    if not autoscaling.enabled:
+        yield "autoscaling is off: `replicas` counts"
+        return
+    bounds = [f"{autoscaling.limits.max_workers} workers"] if autoscaling.limits.max_workers is not None else []
+    bounds += [f"{amount} {name}" for name, amount in sorted(autoscaling.limits.resources.items())]
+    limits = f", at most {' and '.join(bounds)} in all groups" if bounds else ""
+    yield f"autoscaling is on: {autoscaling.upscaling.mode}{limits}"
+
+
+def _idle(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
+    policy, since = cluster.spec.idle_policy, cluster.status.idle_since
+    if policy is None:
+        return
+    said = find(cluster.status.conditions, ConditionType.IDLE)
+    text = f"idle policy: {policy.action} after {policy.timeout_seconds} s without use"
+    if since is None:
+        yield f"{text}; {said.message}" if said and said.message else text
+        return
+    yield f"{text}; unused since {_clock(since)}, {_until(since + timedelta(seconds=policy.timeout_seconds), now)}"
+
+
+def _groups(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
+    counts = {group.name: group for group in cluster.status.worker_groups}
+    groups = cluster.spec.worker_groups
+    rows = [_HEADER, *(_row(cluster, group, counts.get(group.name)) for group in groups)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    yield lines[0]
+    for group, line in zip(groups, lines[1:], strict=True):
+        yield line
+        if group.suspend:
+            yield "  it is suspended"
+        blocked = counts[group.name].blocked if group.name in counts else None
+        if blocked is not None:
+            again = _until(blocked.retry_at, now) if blocked.retry_at > now else "tried with one replica now"
+            yield f"  avoided since {_clock(blocked.since)}: {blocked.reason}, {blocked.failures} in a row; {again}"
+            if blocked.message:
+                yield f"    {blocked.message}"
+
+
+def _row(cluster: ComputeCluster, group: WorkerGroup, counts: WorkerGroupStatus | None) -> tuple[str, ...]:
+    found = counts or WorkerGroupStatus(name=group.name)
+    fixed = group.min_replicas if group.replicas is None else group.replicas
+    least, most = (group.min_replicas, group.max_replicas) if cluster.spec.autoscaling.enabled else (fixed, fixed)
+    hosts = f" x{group.hosts_per_replica}" if group.hosts_per_replica > 1 else ""
+    try:
+        offers = describe(group_resources(group.resources, group.template)) or "nothing"
+    except ValueError:
+        offers = "?"
+    numbers = (group.priority, found.ready, found.pending, found.draining)
+    return (group.name, f"{least}{hosts}", f"{most}{hosts}", *map(str, numbers), offers)
+
+
+def _waiting(cluster: ComputeCluster) -> Iterator[str]:
+    if cluster.status.demand:
+        yield "work that gets no worker:"
+    for item in cluster.status.demand or ():
+        yield f"  about {item.count} x {item.shape} ({item.kind}): {item.verdict}"
+        yield f"    {item.message}"
+
+
+def _pods(pods: Sequence[Json], now: datetime) -> Iterator[str]:
+    workers = [pod["metadata"] for pod in pods if _label(pod, labels.ROLE) == labels.ROLE_WORKER]
+    workers.sort(key=lambda metadata: str(metadata.get("name", "")))
+    if workers:
+        yield "workers, and what each was made for:"
+    for metadata in workers[:PODS_MAX]:
+        notes = metadata.get("annotations") or {}
+        line = f"  {metadata.get('name')}: {notes.get(labels.CREATED_FOR) or 'not known'}"
+        drain = read_drain(notes.get(labels.DRAIN, ""))
+        if metadata.get("deletionTimestamp"):
+            line += "; is being deleted"
+        elif drain is not None:
+            detail = f", {drain.text}" if drain.text else ""
+            line += f"; is drained ({drain.reason}{detail}), {_until(drain.deadline, now)} at the latest"
+        yield line
+    if len(workers) > PODS_MAX:
+        yield f"  and {len(workers) - PODS_MAX} more"
+
+
+def _decisions(events: Sequence[Json]) -> Iterator[str]:
+    told = [(moment, event) for event in events if (moment := _moment(event)) and event.get("action") in DECISIONS]
+    told.sort(key=lambda pair: pair[0])
+    if told:
+        yield "last decisions:"
+    for moment, event in told[-DECISIONS_MAX:]:
+        yield f"  {_clock(moment)}  {event.get('reason')}: {event.get('note') or ''}"
+
+
+def _moment(event: Json) -> datetime | None:
+    """When the Event was seen last."""
+    series = event.get("series") or {}
+    found = timestamp(series.get("lastObservedTime") or event.get("eventTime") or event.get("deprecatedLastTimestamp"))
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def _label(pod: Json, name: str) -> str:
+    return str(((pod.get("metadata") or {}).get("labels") or {}).get(name, ""))
+
+
+def _clock(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    left = (moment - now) / timedelta(seconds=1)
+    return f"{_clock(moment)} (in {left:.0f} s)" if left > 0 else f"{_clock(moment)} (now)"

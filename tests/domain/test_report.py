@@ -1,0 +1,98 @@
+"""What `shoal explain cluster` says of worlds in trouble, at rest and idle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from shoal_operator.domain.cluster.report import report
+from shoal_operator.domain.head import ActivityView, DemandView
+
+from .conftest import ClusterWorld, cpus, text
+
+MakeWorld = Callable[..., Any]
+GROUPS = [
+    {"name": "first", "priority": 1, "maxReplicas": 2, "resources": {"CPU": 1}},
+    {"name": "second", "maxReplicas": 1, "resources": {"CPU": 1}},
+]
+
+
+def explained(world: ClusterWorld) -> str:
+    events = [
+        {"eventTime": text(world.now), "action": str(event.action), "reason": str(event.reason), "note": event.message}
+        for event in world.events
+    ]
+    return report(world.cluster(), list(world.pods.values()), events, world.now)
+
+
+def in_trouble(cluster_world: MakeWorld, **spec: Any) -> Any:
+    world = cluster_world(workerGroups=GROUPS, **spec)
+    world.reconcile()
+    world.start_pods()
+    world.demands = (DemandView(cpus(1), 3, examples=("f",)), DemandView(cpus(64), 1, examples=("wide",)))
+    world.reconcile()
+    for name in world.workers():
+        if "first" in name:
+            world.gate_pod(name)
+    world.wait(6)
+    world.reconcile()
+    world.reconcile()
+    return world
+
+
+def test_a_cluster_in_trouble_says_which_groups_are_avoided_and_why_work_waits(cluster_world: MakeWorld) -> None:
+    limits = {"limits": {"maxWorkers": 7, "resources": {"CPU": 9}}}
+    said = explained(in_trouble(cluster_world, autoscaling=limits))
+    for words in (
+        "cluster ns/demo is ready",
+        "autoscaling is on: Aggressive, at most 7 workers and 9 CPU in all groups",
+        "avoided since 2026-01-02 03:04:11Z: Unschedulable, 1 in a row",
+        "0/3 nodes are available",
+        "about 1 x 64 CPU (task): Infeasible",
+        "demo-second-0: Demand: ",
+        "adding 2 workers to group `first` for ",
+    ):
+        assert words in said, said
+    header, first, second = (
+        line.split() for line in said.splitlines() if line.startswith(("GROUP", "first", "second"))
+    )
+    assert header[:4] == ["GROUP", "MIN", "MAX", "PRIORITY"]
+    assert first[:4] == ["first", "0", "2", "1"]
+    assert second[:4] == ["second", "0", "1", "0"]
+
+
+def test_a_drain_and_an_idle_countdown_are_told_with_their_figures(cluster_world: MakeWorld) -> None:
+    world = cluster_world(
+        workerGroups=[{**GROUPS[0], "minReplicas": 1}], idlePolicy={"timeoutSeconds": 100, "action": "Delete"}
+    )
+    world.reconcile()
+    world.start_pods()
+    world.activity = ActivityView(idle_seconds=40)
+    world.reconcile()
+    world.spec["workerGroups"][0]["minReplicas"] = 0
+    world.idle("demo-first-0", 61)
+    world.reconcile()
+    said = explained(world)
+    assert "idle policy: Delete after 100 s without use" in said
+    assert "(in 60 s)" in said
+    assert "demo-first-0: MinReplicas: group `first` has at least 1 replicas; is drained (Idle, idle for 61 s" in said
+
+
+def test_a_new_object_without_a_status_and_a_fixed_size_are_explained(cluster_world: MakeWorld) -> None:
+    said = explained(cluster_world(workerGroups=GROUPS, autoscaling={"enabled": False}))
+    assert "is not ready" in said
+    assert "autoscaling is off" in said
+
+
+def test_what_is_odd_is_left_out(cluster_world: MakeWorld) -> None:
+    world = in_trouble(cluster_world)
+    odd: list[dict[str, Any]] = [{}, {"metadata": None}, {"metadata": {"labels": {"shoal.dev/role": "worker"}}}]
+    events = [
+        {},
+        {"eventTime": "yesterday", "action": "ScaleUp"},
+        {"series": {}, "action": "ScaleUp", "eventTime": None},
+    ]
+    said = report(world.cluster(), odd, events, world.now + timedelta(days=1))
+    assert "tried with one replica now" in said
+    assert "last decisions" not in said
