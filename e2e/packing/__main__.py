@@ -23,6 +23,7 @@ from shoal_operator.autoscaler.model import ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 
 ROUNDS = 5
+GOLDEN = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench-autoscaler", description=__doc__.splitlines()[0])
     parser.add_argument("--ray-path", type=Path, help="a folder with Ray's unpacked wheel, to compare with")
     parser.add_argument("--instances", type=int, default=1_000, help="small questions for the exact solver")
+    parser.add_argument(
+        "--write", type=Path, help="write the best answers of 60 small questions, for the tests, and end"
+    )
     options = parser.parse_args(arguments)
+    if options.write:
+        best = {str(seed): best_score(small(seed)) for seed in range(GOLDEN)}
+        options.write.write_text(
+            "{\n" + ",\n".join(f'"{seed}": {list(score)}' for seed, score in best.items()) + "\n}\n"
+        )
+        return 0
     print(f"load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     ray = RaysScheduler(options.ray_path) if options.ray_path else None
     for name, request in _questions().items():
