@@ -209,6 +209,9 @@ class World:
         for name, pod in self.pods.now().items():
             if _role(pod):
                 parts.append(f"--- log of {name}\n{self.kubectl.run('logs', name, '--tail=30').out}")
+                if _has_restarted(pod):
+                    before = self.kubectl.run("logs", name, "--previous", "--tail=60").out
+                    parts.append(f"--- log of {name} before it was restarted\n{before}")
         parts.extend(f"--- status of {name}: {job.get('status')}" for name, job in self.jobs.now().items())
         return "\n".join(parts)
 
@@ -216,6 +219,10 @@ class World:
 def _role(pod: Object) -> str:
     """``head``, ``worker``, or nothing: a pod that a scenario made itself."""
     return str(pod["metadata"].get("labels", {}).get("shoal.dev/role", ""))
+
+
+def _has_restarted(pod: Object) -> bool:
+    return any(one.get("restartCount") for one in (pod.get("status") or {}).get("containerStatuses") or [])
 
 
 def _runs(pod: Object | None) -> bool:
