@@ -17,6 +17,8 @@ from typing import Final
 
 UNITS: Final = 10_000
 """How many steps one unit has: quantities are exact down to 0.0001."""
+LARGEST: Final = 10**14
+"""The most units of a resource that anything may have or need: messages carry 64 bits of steps."""
 
 
 class ResourceSet(Mapping[str, int]):
@@ -48,7 +50,7 @@ class ResourceSet(Mapping[str, int]):
             units: name to quantity, ``{"CPU": 0.5}``. Zero quantities are dropped.
 
         Raises:
-            ValueError: a quantity is negative, not finite, or finer than 0.0001.
+            ValueError: a quantity is negative, not finite, finer than 0.0001, or more than ``LARGEST``.
         """
         return cls({name: to_fixed(name, quantity) for name, quantity in units.items()})
 
@@ -120,13 +122,15 @@ def to_fixed(name: str, quantity: float) -> int:
     """A quantity in ten-thousandths.
 
     Raises:
-        ValueError: negative, not finite, or finer than 0.0001 (Ray's rule and words).
+        ValueError: negative, not finite, more than ``LARGEST``, or finer than 0.0001 (Ray's rule and words).
     """
     exact = Decimal(str(quantity))
     if not exact.is_finite():
         raise ValueError(f"resource {name!r} must be a finite number, got {quantity!r}")
     if exact < 0:
         raise ValueError(f"resource {name!r} must not be negative, got {quantity!r}")
+    if exact > LARGEST:
+        raise ValueError(f"resource {name!r} must be at most {LARGEST:g}, got {quantity!r}")
     scaled = exact * UNITS
     if scaled != scaled.to_integral_value():
         raise ValueError(

@@ -141,6 +141,7 @@ def test_fault_is_named_with_its_path_and_a_hint(document: dict[str, Any], expec
         ({"CPU": "two"}, "'two' is not a quantity"),
         ({"CPU": -1}, "must not be negative"),
         ({"CPU": "1u"}, "finer than 0.0001"),
+        ({"CPU": "1e300"}, "more than 1e+14"),
     ],
 )
 def test_wrong_quantity_is_explained(resources: dict[str, Any], fragment: str) -> None:

@@ -46,6 +46,16 @@ async def test_demand_that_went_is_told_for_a_second_and_its_end_is_told_too(
         stream.cancel()
 
 
+@pytest.mark.parametrize("idle_seconds", [float("nan"), float("inf"), -1])
+async def test_a_node_that_reports_nonsense_spoils_no_snapshot(channel, FakeAgent, wait_for, idle_seconds):
+    agent = await FakeAgent(channel, "n1").__aenter__()
+    await agent.hear("welcome")
+    agent.report(idle_seconds=idle_seconds)
+    with pytest.raises(grpc.aio.AioRpcError, match="malformed message: idle_seconds must be finite"):
+        await agent._reader
+    assert [node.idle_seconds for node in (await wait_for(lambda s: True)).nodes] == [0]
+
+
 async def test_a_waiting_actor_says_which_labels_its_node_must_have(cluster, channel, FakeAgent, amounts, wait_for):
     request = node_pb2.CreateActorRequest(
         actor_id="a", job_id="j", class_name="Trainer", placement=amounts(CPU=1), label_selector={"zone": "a"}

@@ -219,6 +219,8 @@ def test_an_infeasible_task_waits() -> None:
         ({"num_cpu": 1}, "Did you mean 'num_cpus'"),
         ({"num_cpus": -1}, "must not be negative"),
         ({"num_cpus": 0.00001}, "cannot go beyond 0.0001"),
+        ({"num_cpus": 1e16}, r"must be at most 1e\+14"),
+        ({"label_selector": ["zone"]}, "label_selector must be a dict"),
         ({"resources": {"CPU": 1}}, "num_cpus"),
         ({"num_gpus": 1.5}, "whole numbers"),
         ({"max_retries": -2}, "max_retries"),

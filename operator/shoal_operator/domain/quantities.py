@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from shoal.resources import UNITS, ResourceSet
+from shoal.resources import LARGEST, UNITS, ResourceSet
 
 RUNTIME_CONTAINER: Final = "shoal"
 """The container of a pod template that the runtime goes into."""
@@ -63,6 +63,8 @@ def resource_set(quantities: Mapping[str, int | float | str]) -> ResourceSet:
             raise ValueError(f"resource {name!r}: {error}") from None
         if scaled < 0:
             raise ValueError(f"resource {name!r}: {quantity!r} must not be negative")
+        if scaled > LARGEST * UNITS:
+            raise ValueError(f"resource {name!r}: {quantity!r} is more than {LARGEST:g}, the most there can be")
         if scaled != scaled.to_integral_value():
             raise ValueError(f"resource {name!r}: {quantity!r} is finer than 0.0001, the smallest step")
         amounts[name] = int(scaled)

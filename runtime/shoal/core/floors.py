@@ -16,8 +16,6 @@ KIND: Final = "request"
 MAX_UNITS: Final = 1_000_000
 """Of all shapes together."""
 MAX_NAME_LENGTH: Final = 256
-MAX_QUANTITY: Final = 10**14
-"""Of one resource: what the wire can carry, and some."""
 
 
 def requested(num_cpus: Any, bundles: Any, bundle_label_selectors: Any) -> list[NodeDemand]:
@@ -81,8 +79,6 @@ def _shape(index: int, bundle: Any) -> ResourceSet:
             raise ValueError(f"{where}: a resource's name has 1 to {MAX_NAME_LENGTH} characters, got {name!r:.300}")
         if not isinstance(quantity, int | float) or isinstance(quantity, bool):
             raise ValueError(f"{where}: the quantity of {name!r} must be a number, got {quantity!r:.200}")
-        if quantity > MAX_QUANTITY:
-            raise ValueError(f"{where}: the most of {name!r} that there can be is {MAX_QUANTITY:g}, got {quantity:g}")
     try:
         shape = ResourceSet.from_units(bundle)
     except ValueError as error:

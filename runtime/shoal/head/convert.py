@@ -6,6 +6,7 @@ field's name.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from shoal.core.actors import Actor, ActorSpec
@@ -55,7 +56,9 @@ def node_info(message: node_pb2.RegisterNode) -> NodeInfo:
 
 
 def node_status(message: node_pb2.NodeReport) -> NodeStatus:
-    """Raises ValueError for negative amounts."""
+    """Raises ValueError for negative amounts, and a time that is no number: it would spoil every snapshot."""
+    if not 0 <= message.idle_seconds < math.inf:
+        raise ValueError(f"idle_seconds must be finite and not negative, got {message.idle_seconds}")
     demands = tuple(
         NodeDemand(resources(d.shape), d.count, d.kind or "task", selector(d.label_selector), tuple(d.examples))
         for d in message.demands
