@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,14 +19,14 @@ from shoal.protocol import head_pb2
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=20.0, pause=0.02):
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.02)
+        threading.Event().wait(pause)
 
 
 class Processes:
@@ -38,10 +39,10 @@ class Processes:
         self.token_file.write_text(TOKEN + "\n")
         self._started = []
 
-    def start(self, *arguments, token_file=None, **popen):
+    def start(self, *arguments, token_file=None, module="shoal.cli.start", **popen):
         # Short paths: a session directory below pytest's own may be too long for a Unix socket.
         environment = {**os.environ, "SHOAL_HOME": str(self.home)}
-        command = [sys.executable, "-m", "shoal.cli.start", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         if "--local" not in arguments:
             command += ["--token-file", str(token_file or self.token_file)]
         process = subprocess.Popen(
@@ -244,3 +245,30 @@ def test_two_interrupts_end_a_node_at_once(processes):
     assert node.wait(5) == 0
     os.close(lifeline)
     assert not os.path.exists(ready["session_dir"])
+
+
+def blocked(pid):
+    """The signals that a process holds back."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk:")]
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+def test_a_signal_that_comes_while_it_starts_ends_it_in_order(processes):
+    """The first process of a container would never get one that comes before its handlers are there."""
+    process = processes.start("start", "--head", "--local", module="shoal_command")
+    until(lambda: signal.SIGTERM in blocked(process.pid) or process.poll() is not None, pause=0.001)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+
+
+def test_nothing_is_held_back_from_what_it_starts(processes):
+    process = processes.start("start", "--head", "--local", module="shoal_command")
+    of_its_main_thread = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    children = until(lambda: of_its_main_thread.read_text().split())
+    assert blocked(children[0]) == set()
+    until(lambda: not blocked(process.pid))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0

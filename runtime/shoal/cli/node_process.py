@@ -187,6 +187,7 @@ class NodeProcess:
         signal.set_wakeup_fd(theirs.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore)  # the byte in the wake-up socket is what counts
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held back since the first line of the command
         self._reactor.add_reader(ours.fileno(), self._signalled)
 
     def _signalled(self) -> None:
