@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import grpc
 import grpc.aio
 import pytest
 
+from shoal.core.packing import Bundle
+from shoal.core.placement import GroupSpec, Place, PlacementGroup
+from shoal.head.journal import Journal
+from shoal.head.state import HeadState
+from shoal.head.state_error import StateError
+from shoal.head.state_file import FILE_NAME, StateFile
 from shoal.protocol import head_pb2, node_pb2
+from shoal.resources import ResourceSet
 
 
 @pytest.fixture
@@ -35,6 +44,7 @@ def answer(agent, order, accepted=True, message=""):
 
 async def test_nodes_are_asked_and_the_group_is_a_gang_until_all_have_room(agent, stub, amounts, wait_for):
     async with agent("a") as a:
+        await a.hear("welcome")
         a.report()
         created = await a.cluster.CreatePlacementGroup(wanted(amounts, 1, 1))
         assert (created.created, created.message) == (True, "2 bundles need a node each, and 1 nodes could take one")
@@ -146,3 +156,25 @@ async def test_nonsense_is_refused_and_changes_nothing(agent, amounts, change, w
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert words in (raised.value.details() or "")
         assert await table(a) == []
+
+
+def test_a_state_file_of_before_gets_its_table_and_rows_that_make_no_sense_are_told(tmp_path):
+    HeadState(StateFile(tmp_path)).close()
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute("DROP TABLE placement_groups")
+    database.commit()
+    database.close()
+    bundles = (Bundle(ResourceSet.from_units({"CPU": 1, "x": 0.5}), (("zone", "a"),)), Bundle(ResourceSet({"GPU": 1})))
+    spec = GroupSpec("g", "job", "SPREAD", bundles, "name", "space", detached=True)
+    group = PlacementGroup(spec, "RESCHEDULING", [Place("a", True, 2), Place()], 3)
+    state = HeadState(StateFile(tmp_path))
+    Journal(state).placement_group(group)
+    state.close()
+    state = HeadState(StateFile(tmp_path))
+    assert Journal(state).restored.groups == (group,)
+    state.put("placement_groups", "bad", "", "CREATED", '{"strategy": "NEAR", "bundles": [], "places": []}')
+    state.close()
+    state = HeadState(StateFile(tmp_path))
+    with pytest.raises(StateError, match="bad has strategy 'NEAR'"):
+        Journal(state)
+    state.close()
