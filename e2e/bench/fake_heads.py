@@ -144,6 +144,13 @@ class FakeHeads(head_pb2_grpc.HeadServicer):
         head.changed.set()
         return head_pb2.DrainNodeReply(accepted=True)
 
+    async def RecordDecisions(
+        self, request: head_pb2.RecordDecisionsRequest, context: Any
+    ) -> head_pb2.RecordDecisionsReply:
+        """Nobody reads them here."""
+        await self._head_of("RecordDecisions", context)
+        return head_pb2.RecordDecisionsReply()
+
     async def _head_of(self, method: str, context: Any) -> FakeHead:
         proof = next((value for key, value in context.invocation_metadata() if key == METADATA_KEY), "")
         head = self._matching(f"/shoal.protocol.v1.Head/{method}", str(proof))

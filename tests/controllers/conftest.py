@@ -182,6 +182,7 @@ class FakeHead(head_pb2_grpc.HeadServicer):
     def __init__(self):
         self.snapshot = head_pb2.HeadSnapshot(protocol_version=PROTOCOL_VERSION, incarnation="first", version=1)
         self.commands = []
+        self.decisions = []
         self.hang = False
         self.ignores_stops = False
         self.refusal = None
@@ -226,6 +227,10 @@ class FakeHead(head_pb2_grpc.HeadServicer):
                 job.state, job.reason = head_pb2.JOB_STATE_STOPPED, request.reason
         self.change()
         return head_pb2.StopJobReply(found=True)
+
+    async def RecordDecisions(self, request, context):
+        self.decisions += [f"{line.what}: {line.why}" for line in request.decisions]
+        return head_pb2.RecordDecisionsReply()
 
     async def DrainNode(self, request, context):
         self.commands.append(("drain", request.node_id))

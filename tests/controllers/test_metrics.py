@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shoal_operator.controllers.world import World
 from shoal_operator.domain.reasons import ConditionType, Reason
 from shoal_operator.telemetry import catalogue, state
+from shoal_operator.telemetry.metrics import OTHER, RULES
 
 from .conftest import a_cluster, a_job, is_true, until
 from .test_clusters import CLUSTER, demand, node
@@ -26,6 +27,7 @@ ALLOWED = {
     "state": {*state.WORKER_STATES, "connecting", "connected", "unreachable"},
     "command": {"SubmitJob", "StopJob", "DrainNode"},
     "role": {"head", "worker"},
+    "rule": {*RULES, OTHER},
     "condition": set(ConditionType),
     "status": {"True", "False", "Unknown"},
     "outcome": {"Complete", "Failed"},
@@ -86,6 +88,7 @@ async def test_the_numbers_of_a_whole_run(world):
         assert value(operator, "workers", state="ready") == 3
         assert value(operator, "head_links", state="connected") == 1
         assert value(operator, "pod_creations_total", role="head", result="created") == 3
+        assert value(operator, "workers_added_total", rule="MinReplicas") == 3
         assert value(operator, "clusters_not_ready_longest_seconds") == 0
         assert value(operator, "informer_synced", kind="Pod") == 1
         check_bounds(operator)

@@ -19,7 +19,7 @@ GROUPS = [
 
 
 def explained(world: ClusterWorld) -> str:
-    events = [
+    events: list[dict[str, Any]] = [
         {"eventTime": text(world.now), "action": str(event.action), "reason": str(event.reason), "note": event.message}
         for event in world.events
     ]
@@ -88,7 +88,7 @@ def test_a_new_object_without_a_status_and_a_fixed_size_are_explained(cluster_wo
 def test_what_is_odd_is_left_out(cluster_world: MakeWorld) -> None:
     world = in_trouble(cluster_world)
     odd: list[dict[str, Any]] = [{}, {"metadata": None}, {"metadata": {"labels": {"shoal.dev/role": "worker"}}}]
-    events = [
+    events: list[dict[str, Any]] = [
         {},
         {"eventTime": "yesterday", "action": "ScaleUp"},
         {"series": {}, "action": "ScaleUp", "eventTime": None},

@@ -440,4 +440,6 @@ def _answer(head: ModelHead, path: str, request: Any) -> Any:
         case "DrainNode":
             accepted, message = head.drain(request.node_id, request.only_if_idle)
             return head_pb2.DrainNodeReply(accepted=accepted, message=message)
+        case "RecordDecisions":
+            return head_pb2.RecordDecisionsReply()
     raise failed(grpc.StatusCode.UNIMPLEMENTED)

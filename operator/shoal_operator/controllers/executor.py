@@ -27,6 +27,8 @@ from shoal_operator.controllers.tokens import ClusterTokens
 from shoal_operator.controllers.world import World
 from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.certificates import CertificatesView, issued_event
+from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.explanation import rule_of
 from shoal_operator.domain.names import Key
 from shoal_operator.domain.plan import EventRecord, Manifest, ObjectRef, Plan, PodAnnotation, PodDeletion
 from shoal_operator.domain.refusals import KINDS_ARE_NEW, Refusal, explain_refusal
@@ -53,6 +55,14 @@ class PodMetrics(Protocol):
         """A pod was deleted."""
         ...
 
+    def observe_worker_added(self, rule: str) -> None:
+        """A worker's pod was created, because of ``rule``."""
+        ...
+
+    def observe_drain(self, reason: str) -> None:
+        """A worker's drain began."""
+        ...
+
     def observe_decision(self, seconds: float) -> None:
         """The plan of a cluster was made."""
         ...
@@ -64,6 +74,10 @@ class Uncounted:
     def observe_pod_creation(self, role: str, result: str) -> None: ...
 
     def observe_pod_deletion(self, reason: str) -> None: ...
+
+    def observe_worker_added(self, rule: str) -> None: ...
+
+    def observe_drain(self, reason: str) -> None: ...
 
     def observe_decision(self, seconds: float) -> None: ...
 
@@ -193,6 +207,8 @@ class _Execution:
         try:
             await self._expecting_creation(f"Pod/{name}", lambda: self._shell.client.create(self._placed(manifest)))
             result = "created"
+            if role == labels.ROLE_WORKER:
+                self._shell.metrics.observe_worker_added(rule_of(manifest))
         except errors.AlreadyExistsError:
             result = "exists"
             raise
@@ -279,6 +295,9 @@ class _Execution:
     async def _annotate_pod(self, annotation: PodAnnotation) -> None:
         patch = {"metadata": {"uid": annotation.uid, "annotations": dict(annotation.annotations)}}
         self._shell.world.refresh(await self._shell.client.merge(PODS, self._namespace, annotation.name, patch))
+        drain = read_drain(annotation.annotations.get(labels.DRAIN) or "")
+        if drain is not None:
+            self._shell.metrics.observe_drain(drain.reason)
 
     async def _delete(self, reference: ObjectRef) -> None:
         resource = resource_of({"apiVersion": reference.api_version, "kind": reference.kind})

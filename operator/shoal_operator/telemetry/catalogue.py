@@ -98,6 +98,13 @@ POD_CREATIONS = _counter(
     "pod_creations_total", "Pods asked for, by role and what the API server said.", "role", "result"
 )
 POD_DELETIONS = _counter("pod_deletions_total", "Pods deleted, by why.", "reason")
+WORKERS_ADDED = _counter(
+    "workers_added_total",
+    "Worker pods that were created, by the rule that asked for them: MinReplicas, Demand, PlacementGroup, "
+    "RequestedResources, MissingHost or PodOutdated.",
+    "rule",
+)
+DRAINS = _counter("drains_total", "Workers whose drain began, by why.", "reason")
 DECISION_SECONDS = _histogram(
     "autoscaler_decision_seconds",
     "Seconds of one decision about a cluster: from the observed world to its plan.",

@@ -29,6 +29,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "Other"
 _REASONS: Final = frozenset(Reason)
 _ERRORS: Final = frozenset({"unavailable", "error"})
+RULES: Final = frozenset(
+    {"MinReplicas", "Demand", "PlacementGroup", "RequestedResources", "MissingHost", Reason.OUTDATED_POD}
+)
+"""What asks for workers."""
 _RETRIES: Final = frozenset({"requeue", "conflict", "unavailable", "error"})
 
 
@@ -56,6 +60,8 @@ class Metrics:
         self._head_commands = self._counter(catalogue.HEAD_COMMAND_FAILURES)
         self._pod_creations = self._counter(catalogue.POD_CREATIONS)
         self._pod_deletions = self._counter(catalogue.POD_DELETIONS)
+        self._workers_added = self._counter(catalogue.WORKERS_ADDED)
+        self._drains = self._counter(catalogue.DRAINS)
         self._decision_seconds = self._histogram(catalogue.DECISION_SECONDS)
         self._cluster_ready = self._histogram(catalogue.CLUSTER_READY_SECONDS)
         self._job_wait = self._histogram(catalogue.JOB_WAIT_SECONDS)
@@ -106,6 +112,14 @@ class Metrics:
     def observe_pod_deletion(self, reason: str) -> None:
         """A pod was deleted."""
         self._pod_deletions.labels(bounded_reason(reason)).inc()
+
+    def observe_worker_added(self, rule: str) -> None:
+        """A worker's pod was created, because of ``rule``."""
+        self._workers_added.labels(rule if rule in RULES else OTHER).inc()
+
+    def observe_drain(self, reason: str) -> None:
+        """A worker's drain began."""
+        self._drains.labels(bounded_reason(reason)).inc()
 
     def observe_decision(self, seconds: float) -> None:
         """The plan of a cluster was made."""

@@ -12,8 +12,9 @@ from typing import Final
 from shoal.resources import describe
 from shoal_operator.api.autoscaling import DEMANDS_MAX, UNITS_MAX, DemandStatus
 from shoal_operator.autoscaler.model import Addition, Origin, Removal, Unmet
+from shoal_operator.domain import labels
 from shoal_operator.domain.conditions import shorten
-from shoal_operator.domain.plan import EventRecord
+from shoal_operator.domain.plan import EventRecord, Manifest
 from shoal_operator.domain.reasons import Action, Reason
 
 SHAPE_MAX: Final = 256
@@ -52,6 +53,11 @@ def purpose(addition: Addition) -> str:
     """What a worker was made for, for its annotation: ``Demand: 12 tasks of 1 CPU``."""
     causes = _causes(addition.origins)
     return shorten(f"{addition.reason}: {causes}" if causes else addition.reason, PURPOSE_MAX)
+
+
+def rule_of(pod: Manifest) -> str:
+    """The rule that a worker was made by; empty when its annotation does not say."""
+    return str((pod["metadata"].get("annotations") or {}).get(labels.CREATED_FOR, "")).partition(":")[0]
 
 
 def addition_events(additions: Iterable[Addition]) -> Iterator[EventRecord]:
