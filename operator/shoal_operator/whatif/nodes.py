@@ -7,9 +7,10 @@ runtime's own, which the operator may not import; tests compare them (``shoal.co
 
 from __future__ import annotations
 
+import heapq
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -47,6 +48,8 @@ class SimNode:
     held: Counter[int] = field(default_factory=Counter)
     """Units on it, by an id of where they came from."""
     rank: int = 0
+    version: int = 0
+    """Goes up with every change of what it takes."""
 
     def __post_init__(self) -> None:
         self.free = self.total
@@ -74,11 +77,13 @@ class SimNode:
 
     def take(self, shape: ResourceSet, units: int, owner: int) -> None:
         """Place units."""
+        self.version += 1
         self.free -= shape.times(units)
         self.held[owner] += units
 
     def give_back(self, shape: ResourceSet, units: int, owner: int) -> None:
         """Units have ended."""
+        self.version += 1
         self.free += shape.times(units)
         self.held[owner] -= units
         if not self.held[owner]:
@@ -96,3 +101,36 @@ def rank(need: Need, node: SimNode) -> tuple[float, int, str] | None:
     if need.kind == "actor":
         return (0.0 if share <= THRESHOLD else share), 0, node.node_id
     return (0.0 if share < THRESHOLD else share), node.rank, node.node_id
+
+
+class Ranking:
+    """Nodes in the order in which units of one need go to them; only nodes that changed are looked at again.
+
+    Args:
+        need: of tasks or actors.
+    """
+
+    def __init__(self, need: Need) -> None:
+        self._need = need
+        self._heap: list[tuple[tuple[float, int, str], int, SimNode]] = []
+        self.seen = 0
+        """How far the log of changes has been read."""
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def look_at(self, nodes: Iterable[SimNode]) -> None:
+        """Take nodes in that are new, or have changed."""
+        for node in nodes:
+            score = rank(self._need, node)
+            if score is not None:
+                heapq.heappush(self._heap, (score, node.version, node))
+
+    def best(self) -> SimNode | None:
+        """Where the next unit goes; None when no node has room."""
+        while self._heap:
+            _, version, node = self._heap[0]
+            if version == node.version and node.takes_work:
+                return node
+            heapq.heappop(self._heap)
+        return None

@@ -83,7 +83,7 @@ class Simulation:
         self._planner = planner
         self._events: list[tuple[float, int, int, Callable[[], None]]] = []
         self._serial = 0
-        self._plan_at: float | None = 0.0
+        self._plan_at: float | None = setup.reaction_seconds
         self._came: set[Need] = set()
         self._has_ended = False
         self._quiet = 0

@@ -6,16 +6,18 @@ came; what waits after ``place`` fits on no node.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.whatif.gangs import place_gang
 from shoal_operator.whatif.ledger import Ledger
-from shoal_operator.whatif.nodes import SimNode, rank
+from shoal_operator.whatif.nodes import Ranking, SimNode
 from shoal_operator.whatif.work import Need, Work
+
+LOG_MAX: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -62,9 +64,13 @@ class World:
     coming: int = 0
     """How many pods have not joined."""
     _counts: dict[str, Counter[str]] = field(default_factory=dict)
-    _stuck: set[Need] = field(default_factory=set)
-    """Needs of which no node that has not grown since can take a unit."""
-    _grown: dict[str, SimNode] = field(default_factory=dict)
+    _rankings: dict[Need, Ranking] = field(default_factory=dict)
+    _log: list[SimNode] = field(default_factory=list)
+    """Nodes that changed, in that order; a ranking reads on from where it was."""
+    _tried: set[Need] = field(default_factory=set)
+    """Needs of gangs that found no room."""
+    _has_room: bool = True
+    """Whether any node has more room than when gangs were last placed."""
     _serial: int = 0
 
     def arrive(self, work: Work, count: int, now: float) -> None:
@@ -84,7 +90,7 @@ class World:
         """A pod was asked for, or (the head) is there already."""
         self.nodes[node.node_id] = node
         if node.joined:
-            self._grown[node.node_id] = node
+            self._log.append(node)
         self.coming += not node.joined
         self._count(node, "", node.asked_at)
 
@@ -95,7 +101,8 @@ class World:
         node.joined, node.idle_since = True, now
         self.coming -= 1
         self._count(node, before, now)
-        self._grown[node.node_id] = node
+        self._log.append(node)
+        self._has_room = True
         self.became_idle.append(node)
 
     def drain(self, node: SimNode, now: float) -> None:
@@ -112,7 +119,6 @@ class World:
         node.gone_at = now
         self.coming -= not node.joined
         self._count(node, before, now)
-        self._grown.pop(node.node_id, None)
         del self.nodes[node.node_id]
 
     def _count(self, node: SimNode, before: str, now: float) -> None:
@@ -127,7 +133,8 @@ class World:
         for node, shape, units in run.parts:
             self.ledger.settle(node, now)
             node.give_back(shape, units, run.work.line)
-            self._grown[node.node_id] = node
+            self._log.append(node)
+            self._has_room = True
             if not node.busy:
                 node.idle_since = now
                 self.became_idle.append(node)
@@ -147,57 +154,66 @@ class World:
 
     def place(self, now: float) -> list[Run]:
         """Give room to what waits, whoever waits longest first; the runs that begin."""
-        grown = list(self._grown.values())
-        self._grown.clear()
         begun: list[Run] = []
+        has_room, self._has_room = self._has_room, False
         for need in sorted(self.queues, key=lambda each: self.queues[each][0].serial):
-            if need in self._stuck and not grown:
-                continue
-            nodes = self.nodes.values() if need not in self._stuck or need.kind == "gang" else grown
-            runs = self._place_gangs(need, nodes, now) if need.kind == "gang" else self._place_units(need, nodes, now)
-            begun += runs
-            if self.queues[need]:
-                self._stuck.add(need)
+            if need.kind != "gang":
+                runs = self._place_units(need, now)
+            elif has_room or need not in self._tried:
+                runs = self._place_gangs(need, now)
+                self._tried.add(need)
             else:
+                continue
+            begun += runs
+            if not self.queues[need]:
                 del self.queues[need]
-                self._stuck.discard(need)
+                self._tried.discard(need)
             if runs:
                 self.ledger.draw_work(now, need, self.waiting[need], self.running[need])
+        if len(self._log) > LOG_MAX:
+            self._log.clear()
+            self._rankings.clear()
         return begun
 
-    def _place_units(self, need: Need, nodes: Iterable[SimNode], now: float) -> list[Run]:
-        heap = [(score, node) for node in nodes if (score := rank(need, node)) is not None]
-        heapq.heapify(heap)
+    def _ranking(self, need: Need) -> Ranking:
+        """The nodes as they are now, best first."""
+        ranking = self._rankings.get(need)
+        behind = len(self._log) - ranking.seen if ranking else 0
+        if ranking is None or max(behind, len(ranking)) > 4 * len(self.nodes) + 64:
+            ranking = self._rankings[need] = Ranking(need)
+            ranking.look_at(self.nodes.values())
+        else:
+            ranking.look_at({node.node_id: node for node in self._log[ranking.seen :]}.values())
+        ranking.seen = len(self._log)
+        return ranking
+
+    def _place_units(self, need: Need, now: float) -> list[Run]:
+        ranking, queue = self._ranking(need), self.queues[need]
         counts: dict[tuple[int, str], int] = {}
         items: dict[tuple[int, str], tuple[Waiting, SimNode]] = {}
-        queue = self.queues[need]
-        while heap and queue:
+        while queue and (node := ranking.best()) is not None:
             first = queue[0]
-            node = heap[0][1]
             key = (first.serial, node.node_id)
             if key not in counts:
                 items[key] = (first, node)
             counts[key] = counts.get(key, 0) + 1
             self.ledger.settle(node, now)
             node.take(need.shape, 1, first.work.line)
+            ranking.look_at((node,))
             first.count -= 1
             if not first.count:
                 queue.popleft()
-            score = rank(need, node)
-            if score is None:
-                heapq.heappop(heap)
-            else:
-                heapq.heapreplace(heap, (score, node))
+        self._log += {node.node_id: node for _, node in items.values()}.values()
         return [self._begin(*items[key], units, now) for key, units in counts.items()]
 
     def _begin(self, waiting: Waiting, node: SimNode, units: int, now: float) -> Run:
         return self._run(waiting, units, ((node, waiting.work.need.shape, units),), now)
 
-    def _place_gangs(self, need: Need, nodes: Iterable[SimNode], now: float) -> list[Run]:
+    def _place_gangs(self, need: Need, now: float) -> list[Run]:
         queue, runs = self.queues[need], []
         assert need.strategy is not None
+        able = [node for node in self.nodes.values() if node.takes_work]
         while queue:
-            able = [node for node in nodes if node.takes_work]
             places = place_gang(need.strategy, need.bundles, able)
             if places is None:
                 break
@@ -205,6 +221,7 @@ class World:
             for bundle, node, count in places:
                 self.ledger.settle(node, now)
                 node.take(bundle.shape, count, first.work.line)
+                self._log.append(node)
             runs.append(self._run(first, 1, tuple((n, b.shape, count) for b, n, count in places), now))
             first.count -= 1
             if not first.count:

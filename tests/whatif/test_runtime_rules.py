@@ -1,0 +1,93 @@
+"""The simulator may not import the runtime, so its rules of placement are compared with the runtime's own."""
+
+from __future__ import annotations
+
+import random
+
+from shoal.core import actor_placement, packing
+from shoal.core.scheduler import LeaseRequest, LeaseScheduler, NodeView, Spill
+from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import Bundle, GangStrategy
+from shoal_operator.whatif.gangs import place_gang
+from shoal_operator.whatif.nodes import DRIVERS_NODE, SimNode, rank
+from shoal_operator.whatif.work import Need
+
+SHAPES = ({"CPU": 1}, {"CPU": 2}, {"GPU": 1}, {"CPU": 1, "GPU": 0.5}, {"memory": 1000}, {"CPU": 1, "special": 1})
+
+
+def some_nodes(chance: random.Random) -> list[SimNode]:
+    nodes = []
+    for index in range(chance.randint(1, 6)):
+        units = {"CPU": chance.choice((2, 4, 8)), "memory": 4000}
+        units |= {"GPU": 2} if chance.random() < 0.5 else {}
+        units |= {"special": 1} if chance.random() < 0.3 else {}
+        labels = {"zone": chance.choice("ab")}
+        node = SimNode(f"n{index}", f"n{index}", "g", ResourceSet.from_units(units), labels, 0.0, joined=True)
+        for owner in range(chance.randint(0, 3)):
+            shape = ResourceSet.from_units(chance.choice(SHAPES))
+            if shape.fits(node.free):
+                node.take(shape, 1, owner)
+        nodes.append(node)
+    return nodes
+
+
+def best(need: Need, nodes: list[SimNode]) -> str | None:
+    found = [(score, node.node_id) for node in nodes if (score := rank(need, node)) is not None]
+    return min(found)[1] if found else None
+
+
+def test_tasks_go_where_a_driver_on_the_head_would_send_them():
+    for seed in range(300):
+        chance = random.Random(seed)
+        nodes, shape = some_nodes(chance), ResourceSet.from_units(chance.choice(SHAPES))
+        selector = (("zone", "a"),) if chance.random() < 0.3 else ()
+        scheduler = LeaseScheduler(DRIVERS_NODE, ResourceSet())
+        views = [NodeView((n.node_id, "address", 1), n.total, n.free, n.labels) for n in nodes]
+        scheduler.update_view(views, 0.0)
+        decisions = scheduler.submit(LeaseRequest("r", shape, "job", selector=selector), 0.0)
+        there = [decision.node[0] for decision in decisions if isinstance(decision, Spill)]
+        assert there == [name for name in [best(Need("task", shape, selector), nodes)] if name], f"seed {seed}"
+
+
+def test_actors_go_where_the_head_would_place_them():
+    for seed in range(300):
+        chance = random.Random(seed)
+        nodes, shape = some_nodes(chance), ResourceSet.from_units(chance.choice(SHAPES))
+        candidates = [actor_placement.Candidate(n.node_id, n.total, n.free, 0, n.labels) for n in nodes]
+        assert best(Need("actor", shape), nodes) == actor_placement.choose(shape, candidates), f"seed {seed}"
+
+
+def test_gangs_go_where_the_head_would_place_them():
+    for seed in range(600):
+        chance = random.Random(seed)
+        nodes = some_nodes(chance)
+        strategy = chance.choice(list(GangStrategy))
+        bundles = {
+            Bundle(ResourceSet.from_units(shape), (("zone", "a"),) if chance.random() < 0.2 else (), 1)
+            for shape in chance.sample(SHAPES, chance.randint(1, 3))
+        }
+        counted = [Bundle(b.shape, b.label_selector, chance.randint(1, 3)) for b in sorted(bundles, key=str)]
+        flat = [packing.Bundle(b.shape, b.label_selector) for b in counted for _ in range(b.count)]
+        candidates = [actor_placement.Candidate(n.node_id, n.total, n.free, 0, n.labels) for n in nodes]
+        theirs = packing.pack(dict(enumerate(flat)), strategy.value, candidates, {})
+        ours = place_gang(strategy, counted, nodes)
+        assert (ours is None) == (theirs is None), f"seed {seed}: {strategy}"
+        if ours is None or theirs is None:
+            continue
+        assert sum(count for _, _, count in ours) == len(flat), f"seed {seed}"
+        for node in nodes:  # nobody gets more than is free: taking it raises
+            for bundle, target, count in ours:
+                if target is node:
+                    node.take(bundle.shape, count, -1)
+        if strategy is GangStrategy.STRICT_SPREAD:
+            assert len({node.node_id for _, node, _ in ours}) == len(flat), f"seed {seed}"
+        elif strategy is not GangStrategy.SPREAD:
+            counts = sorted(count for count in _per_node(ours).values())
+            assert counts == sorted(list(theirs.values()).count(name) for name in set(theirs.values())), f"seed {seed}"
+
+
+def _per_node(places: list[tuple[Bundle, SimNode, int]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for _, node, count in places:
+        counts[node.node_id] = counts.get(node.node_id, 0) + count
+    return counts
