@@ -86,12 +86,13 @@ def place_gang(packing: Packing, band: Band) -> bool:
         case GangStrategy.STRICT_SPREAD:
             return first_of(lambda: _apart(packing, band, may_add=True))
         case GangStrategy.SPREAD:
-            return first_of(
+            is_spread = first_of(
                 lambda: _apart(packing, band, may_add=False),
                 lambda: _anywhere(packing, band, may_add=False),
                 lambda: _apart(packing, band, may_add=True),
-                lambda: _anywhere(packing, band, may_add=True),
             )
+            packing.huddled += not is_spread
+            return is_spread or first_of(lambda: _anywhere(packing, band, may_add=True))
         case _:
             return first_of(
                 lambda: not packing.place(band.whole, 1, may_add=False),
@@ -99,6 +100,22 @@ def place_gang(packing: Packing, band: Band) -> bool:
                 lambda: not packing.place(band.whole, 1),
                 lambda: _anywhere(packing, band, may_add=True),
             )
+
+
+def keep_places(packing: Packing, bands: Sequence[Band]) -> None:
+    """Let gangs that found no place use what there is of them: their nodes stay until the rest can come."""
+    failed = set(packing.failed_gangs)
+    for band in bands:
+        if band.index in failed and all(item.is_possible for item in band.bundles):
+            for item in band.bundles:
+                if band.gang.strategy is GangStrategy.STRICT_SPREAD:
+                    taken: list[Bin] = []
+                    left = item.count
+                    for source in (packing.used, packing.joined, packing.free):
+                        left = _one_each(packing, item, left, source, taken)
+                    packing.used.extend(taken)
+                else:
+                    packing.place(item, item.count, may_add=False)
 
 
 def _attempt(packing: Packing, way: Callable[[], bool]) -> bool:

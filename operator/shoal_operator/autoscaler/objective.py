@@ -3,7 +3,8 @@
 An answer is better the earlier it is smaller in this list:
 
 1. placement groups that find no place, then work that finds none, by what it takes of the cluster;
-2. new nodes of the groups of the lowest priority, then those of the next higher one, and so on: strict priority
+2. placement groups that want to be spread and are not;
+3. new nodes of the groups of the lowest priority, then those of the next higher one, and so on: strict priority
    means that a lower group is used only for what the higher ones cannot take. Within one priority:
    accelerators first (they are kept for work that asks for them), then all other capacity (so: waste, since the
    work is the same), then the number of nodes.
@@ -22,7 +23,7 @@ from shoal_operator.autoscaler.problem import Space
 
 Cost: TypeAlias = tuple[tuple[int, int, int], ...]
 """For each priority, the lowest first: accelerators, other capacity, nodes."""
-Objective: TypeAlias = tuple[int, int, Cost]
+Objective: TypeAlias = tuple[int, int, int, Cost]
 
 
 def cost(space: Space, nodes: Mapping[int, int]) -> Cost:
@@ -44,4 +45,4 @@ def unmet(packing: Packing) -> tuple[int, int]:
 
 def objective(packing: Packing) -> Objective:
     """How good a pass is; smaller is better."""
-    return *unmet(packing), cost(packing.space, packing.new_nodes())
+    return *unmet(packing), packing.huddled, cost(packing.space, packing.new_nodes())

@@ -109,6 +109,8 @@ class Packing:
         """New nodes by group and the rule that they were opened for."""
         self.caused: Counter[tuple[int, int]] = Counter()
         """Units on new nodes, by group and item."""
+        self.huddled = 0
+        """Gangs that want to be spread and are not, for want of room."""
         self.failed_gangs: list[int] = []
         self.waiting_gangs: list[int] = []
         self._items = {item.index: item for item in items}

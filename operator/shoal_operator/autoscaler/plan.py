@@ -13,7 +13,7 @@ from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.cooldown import closures, half_open, update_cooldowns, with_grace
-from shoal_operator.autoscaler.gangs import Band, compile_gangs
+from shoal_operator.autoscaler.gangs import Band, compile_gangs, keep_places
 from shoal_operator.autoscaler.growth import (
     MINIMUM,
     PACE_SECONDS,
@@ -94,12 +94,13 @@ class _Planning:
         now, held_back = at_pace(space, wanted, allowed_now(request), in_flight)
         unmet_work = tuple(self._unmet(answers))
         waiting = tuple(_waiting(answers))
+        add = tuple(additions(space, {**added, **now}, causes(_work(answers))))
         idle = self._idle(answers)
         drain, cancel = (*self._over.drain, *idle.departures.drain), (*self._over.cancel, *idle.departures.cancel)
         later = [*idle.later, *self._graces, *([PACE_SECONDS] if held_back else ())]
         later += [closure.seconds_left for closure in self._closed.values() if closure.seconds_left > 0]
         return ScalingPlan(
-            add=tuple(additions(space, {**added, **now}, causes(_work(answers)))),
+            add=add,
             drain=drain,
             cancel=cancel,
             unmet=unmet_work,
@@ -157,6 +158,7 @@ class _Planning:
         question = self._settled(answers.question)
         settled = main if question is answers.question else pack(question, main.strategy)
         stuck = self._needed_stuck(answers)
+        keep_places(main, answers.question.bands)
         used = (
             main.used_members() | settled.used_members() | (answers.floors.used_members() if answers.floors else set())
         )
