@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from shoal.core.demand import NodeDemand
+from shoal.core.demand import NodeDemand, aggregate
 from shoal.core.recent_demand import MAX_REMEMBERED, RecentDemand
 from shoal.resources import ResourceSet
 
@@ -81,6 +81,18 @@ def test_a_million_shapes_are_bounded_and_summed_up() -> None:
     assert (len(listed), sum(one.count for one in listed)) == (1001, 0)
     assert demand.expire(2.0)
     assert (demand.listed(2.0), demand.next_deadline(), demand._examples) == ([], None, {})
+
+
+def test_what_nodes_have_summed_up_is_added_up() -> None:
+    demand = RecentDemand()
+    for source in "ab":
+        shapes = [NodeDemand(ResourceSet({"CPU": n + 1}), 1) for n in range(5000)]
+        demand.told(source, aggregate(shapes), 0.0)
+    listed = demand.listed(0.0)
+    assert (len(listed), listed[-1].kind, listed[-1].count) == (1001, "other", 8000)
+    assert sum(one.count for one in listed) == 10_000
+    demand.told("a", (), 1.0)
+    assert [(one.count, one.recent_count) for one in demand.listed(1.5)[-1:]] == [(4000, 8000)]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -340,7 +340,10 @@ class TestDemand:
         summed = aggregate([NodeDemand(cpus(i + 1), i + 1) for i in range(1500)])
         assert len(summed) == 1001
         assert (summed[-1].kind, summed[-1].count) == ("other", sum(range(1, 501)))
-        assert summed[-1].examples == ("500 more shapes",)
+        assert summed[-1].examples == ("shapes beyond the first 1000",)
+        again = aggregate([*summed, NodeDemand(cpus(2000), 1)])
+        assert len(again) == 1001
+        assert (again[-1].kind, again[-1].count) == ("other", summed[-1].count + 1)
 
 
 class TestJobs:

@@ -16,6 +16,8 @@ from shoal.resources import ResourceSet
 MAX_SHAPES: Final = 1000
 MAX_EXAMPLES: Final = 3
 MAX_EXAMPLE_LENGTH: Final = 200
+OTHER: Final = "other"
+OTHERS_NAME: Final = f"shapes beyond the first {MAX_SHAPES}"
 
 
 class DemandKey(NamedTuple):
@@ -60,9 +62,9 @@ def selector(labels: Mapping[str, str]) -> Selector:
 def aggregate(demands: Iterable[NodeDemand], max_shapes: int | None = MAX_SHAPES) -> list[NodeDemand]:
     """Sum demands of equal shape, kind and selector; equal worlds give equal lists.
 
-    Sorted by count, largest first, then by shape.
-    Beyond ``max_shapes`` (None: no bound) the rest is one entry of kind ``other`` with an empty shape, the sum of the
-    counts, and how many shapes it stands for as its example.
+    Sorted by count, largest first, then by shape; what was summed up before comes last.
+    Beyond ``max_shapes`` (None: no bound) the rest is one entry of kind ``other`` with an empty shape and the sum of
+    the counts.
 
     Example:
         >>> one_cpu = ResourceSet.from_units({"CPU": 1})
@@ -83,14 +85,15 @@ def aggregate(demands: Iterable[NodeDemand], max_shapes: int | None = MAX_SHAPES
     summed = [
         NodeDemand(key.shape, count, key.kind, key.label_selector, tuple(names[key])) for key, count in counts.items()
     ]
-    summed.sort(key=lambda d: (-d.count, *d.key.order))
-    return summed if max_shapes is None else summed[:max_shapes] + summary(summed[max_shapes:])
+    summed.sort(key=lambda d: (d.kind == OTHER, -d.count, *d.key.order))
+    return summed if max_shapes is None else bounded(summed, max_shapes)
 
 
-def summary(rest: list[NodeDemand]) -> list[NodeDemand]:
-    """What is beyond a bound, as one entry; empty for nothing."""
+def bounded(demands: list[NodeDemand], most: int) -> list[NodeDemand]:
+    """The first ones, and one entry for those beyond ``most`` and all that was summed up before."""
+    rest = demands[most:] + [demand for demand in demands[:most] if demand.kind == OTHER]
     if not rest:
-        return []
+        return demands
     recent = sum(max(d.count, d.recent_count) for d in rest) if any(d.recent_count for d in rest) else 0
-    words = f"{len(rest)} more shapes"
-    return [NodeDemand(ResourceSet(), sum(d.count for d in rest), "other", (), (words,), recent_count=recent)]
+    others = NodeDemand(ResourceSet(), sum(d.count for d in rest), OTHER, (), (OTHERS_NAME,), recent_count=recent)
+    return [demand for demand in demands[:most] if demand.kind != OTHER] + [others]

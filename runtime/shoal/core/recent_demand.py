@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from shoal.core.demand import MAX_EXAMPLES, MAX_SHAPES, DemandKey, NodeDemand, aggregate, summary
+from shoal.core.demand import MAX_EXAMPLES, MAX_SHAPES, DemandKey, NodeDemand, aggregate, bounded
 
 REMEMBER_SECONDS: Final = 1.0
 MAX_REMEMBERED: Final = 10_000
@@ -74,7 +74,7 @@ class RecentDemand:
             shown.append(
                 NodeDemand(key.shape, 0, key.kind, key.label_selector, examples, recent_count=self._recent(key, now))
             )
-        return shown[:most] + summary(shown[most:])
+        return bounded(shown, most)
 
     def _recent(self, key: DemandKey, now: float) -> int:
         past = (count for until, count in self._past.get(key, ()) if until > now)
