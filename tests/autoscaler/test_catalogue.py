@@ -385,3 +385,12 @@ def test_a_million_shapes_are_planned_in_part_and_told_in_one_line() -> None:
     assert plan.unmet[-1].count == 2_000
     assert "2000 other shapes wait their turn" in plan.unmet[-1].message
     assert plan.drain == ()
+
+
+def test_what_a_head_has_summed_up_is_told_and_is_no_work_of_no_size() -> None:
+    summed_up = Demand(ResourceSet(), 4_000, kind="other", examples=("shapes beyond the first 1000",))
+    plan = plan_workers(ScalingRequest((Demand(CPU, 1), summed_up), (SMALL,), (node("a", idle=99), node("b", idle=99))))
+    assert (plan.add, plan.drain) == ((), ())
+    assert [(unmet.count, "4000 more units of other shapes" in unmet.message) for unmet in plan.unmet] == [
+        (4_000, True)
+    ]

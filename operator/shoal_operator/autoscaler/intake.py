@@ -14,6 +14,8 @@ from shoal_operator.autoscaler.model import Demand, Labels, Unmet, Verdict
 
 SHAPES_MAX: Final = 1_000
 """Shapes that one plan looks at; those with the most units come first."""
+SUMMED_UP: Final = "other"
+"""Kind of the one entry in which a head sums up the shapes that it does not list."""
 UNITS_MAX: Final = 10**12
 """More units of one shape than this are not counted."""
 
@@ -31,11 +33,15 @@ def take_in(demands: Iterable[Demand]) -> Intake:
     """Equal shapes together; at most ``SHAPES_MAX`` of them.
 
     Args:
-        demands: as the head says; counts below 1 mean nothing.
+        demands: as the head says; counts below 1 mean nothing. What it has summed up is left out, too.
     """
+    summed_up = 0
     merged: dict[tuple[ResourceSet, Labels, str], Demand] = {}
     for demand in demands:
         count, recent = _bounded(demand.count), _bounded(max(demand.count, demand.recent_count))
+        if demand.kind == SUMMED_UP and not demand.shape:
+            summed_up = _bounded(summed_up + count)
+            continue
         if not recent:
             continue
         selector = tuple(sorted(set(demand.label_selector)))
@@ -46,18 +52,19 @@ def take_in(demands: Iterable[Demand]) -> Intake:
             demand = min(demand, found, key=lambda item: item.examples)  # noqa: PLW2901 - whichever comes first
         merged[key] = replace(demand, count=count, recent_count=recent, label_selector=selector)
     ordered = sorted(merged.values(), key=_most_first)
-    if len(merged) <= SHAPES_MAX:
-        return Intake(tuple(ordered))
-    return Intake(tuple(ordered[:SHAPES_MAX]), _summary(ordered[SHAPES_MAX:]))
+    rest = ordered[SHAPES_MAX:]
+    return Intake(tuple(ordered[:SHAPES_MAX]), _summary(rest, summed_up) if rest or summed_up else None)
 
 
-def _summary(rest: Sequence[Demand]) -> Unmet:
-    units = sum(demand.count for demand in rest)
+def _summary(rest: Sequence[Demand], summed_up: int) -> Unmet:
+    units = sum(demand.count for demand in rest) + summed_up
+    shapes = "other shapes" if summed_up else f"{len(rest)} other shapes"
     message = (
-        f"{units} more units of {len(rest)} other shapes wait their turn: a plan looks at {SHAPES_MAX} shapes, "
+        f"{units} more units of {shapes} wait their turn: a plan looks at {SHAPES_MAX} shapes, "
         "those with the most units; round what tasks ask for, so that they share shapes"
     )
-    return Unmet(replace(rest[0], examples=()), units, Verdict.LIMIT_REACHED, message, ())
+    demand = replace(rest[0], examples=()) if rest else Demand(ResourceSet(), units, kind=SUMMED_UP)
+    return Unmet(demand, units, Verdict.LIMIT_REACHED, message, ())
 
 
 def _most_first(demand: Demand) -> tuple[object, ...]:
