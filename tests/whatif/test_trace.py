@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +143,11 @@ def test_units_and_shapes_have_a_limit():
     assert problems(*shapes) == [
         f"line {NEEDS_MAX + 1}: resources: is the {NEEDS_MAX + 1}th different shape, the most is {NEEDS_MAX}"
     ]
+
+
+def test_the_lines_that_the_page_shows_are_a_trace():
+    page = (Path(__file__).parents[2] / "docs/autoscaling.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith('    {"at"')]
+    trace = parse_trace(lines, "docs/autoscaling.md")
+    assert {work.need.kind for work in trace.work} == {"task", "actor", "gang"}
+    assert len(trace.floors) == 1
