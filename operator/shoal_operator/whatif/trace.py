@@ -206,10 +206,10 @@ def _floors(value: object) -> tuple[Demand, ...]:
     if not isinstance(cpus, int) or isinstance(cpus, bool) or not 0 <= cpus <= UNITS_MAX:
         raise _Wrong(f"{where}.num_cpus", f"must be a whole number from 0 to {UNITS_MAX}, is {_shown(cpus)}")
     if cpus:
-        floors.append(Demand(ResourceSet.from_units({"CPU": 1}), cpus, kind="floor"))
+        floors.append(Demand(ResourceSet.from_units({"CPU": 1}), cpus, kind="request"))
     selectors = value.get("bundle_label_selectors")
     bundles = _bundles(f"{where}.bundles", value.get("bundles", []), f"{where}.bundle_label_selectors", selectors)
-    return (*floors, *(Demand(bundle.shape, bundle.count, bundle.label_selector, "floor") for bundle in bundles))
+    return (*floors, *(Demand(bundle.shape, bundle.count, bundle.label_selector, "request") for bundle in bundles))
 
 
 def _bundles(where: str, shapes: object, selectors_where: str, selectors: object) -> tuple[Bundle, ...]:
