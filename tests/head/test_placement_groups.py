@@ -113,6 +113,18 @@ async def test_an_actor_of_a_removed_group_dies_at_once(agent, amounts):
         assert (found.actor.state, found.actor.reason) == ("DEAD", "PlacementGroupRemoved")
 
 
+async def test_what_waits_for_a_group_is_its_gang_and_no_other_demand(agent, amounts, wait_for):
+    async with agent("a") as a:
+        await a.hear("welcome")
+        await a.cluster.CreatePlacementGroup(wanted(amounts, 8))
+        for actor_id, bundle in (("in", node_pb2.BundleKey(group_id="g", index=-1)), ("out", None)):
+            request = node_pb2.CreateActorRequest(actor_id=actor_id, placement=amounts(CPU=8), bundle=bundle)
+            await a.cluster.CreateActor(request)
+        seen = await wait_for(lambda s: s.gangs and s.demands)
+        assert [(demand.count, demand.kind) for demand in seen.demands] == [(1, "actor")]
+        assert [sum(bundle.count for bundle in gang.bundles) for gang in seen.gangs] == [1]
+
+
 async def test_a_head_that_knows_no_group_has_its_bundles_given_back(agent):
     held = [node_pb2.BundleKey(group_id="old", index=index) for index in (0, 3)]
     async with agent("a", held_bundles=held) as a:

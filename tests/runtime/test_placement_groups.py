@@ -18,6 +18,7 @@ from shoal.exceptions import (
     TaskPlacementGroupRemovedError,
     TaskUnschedulableError,
 )
+from shoal.protocol import auth, head_pb2, head_pb2_grpc
 from shoal.testing import LocalCluster
 from shoal.util import (
     PlacementGroup,
@@ -229,6 +230,32 @@ def test_bundles_of_a_killed_node_move_and_what_ran_there_follows(cluster: Local
             return False
 
     eventually(moved, "the actor began again in its bundle")
+
+
+def test_labels_choose_nodes_and_a_node_with_a_bundle_is_in_use(cluster: LocalCluster) -> None:
+    cluster.add_node(num_cpus=1)
+    there = cluster.add_node(num_cpus=1, labels={"zone": "a"})
+    cluster.connect()
+    eventually(lambda: free_cpus() == 2, "both nodes are there")
+    group = placement_group([{"CPU": 1}], bundle_label_selector=[{"zone": "in(a,b)"}])
+    nowhere = placement_group([{"CPU": 1}], bundle_label_selector=[{"zone": "c"}])
+    assert group.wait(SECONDS)
+    assert nodes_of(group) == [there.node_id]
+    assert "with labels {'zone': 'c'}" in placement_group_table(nowhere)["stats"]["scheduling_state"]
+
+    with auth.channel(cluster.address, cluster.token_file.read_bytes().strip()) as channel:
+        head = head_pb2_grpc.HeadStub(channel)
+
+        def snapshot() -> head_pb2.NodeSnapshot:
+            nodes = next(iter(head.Watch(head_pb2.WatchRequest()))).nodes
+            return next(node for node in nodes if node.node_id == there.node_id)
+
+        seen = eventually(lambda: snapshot() if snapshot().activity else None, "the node has reported")
+        assert (seen.activity, seen.idle_seconds) == ("1 reserved bundle", 0)
+        drain = head.DrainNode(head_pb2.DrainNodeRequest(node_id=there.node_id, only_if_idle=True))
+        assert (drain.accepted, drain.message) == (False, "1 reserved bundle")
+        remove_placement_group(group)
+        eventually(lambda: snapshot().idle_seconds > 0, "without it the node is idle")
 
 
 def test_the_end_of_a_job_takes_its_groups_along_and_leaves_detached_ones(cluster: LocalCluster) -> None:
