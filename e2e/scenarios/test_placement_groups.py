@@ -52,6 +52,38 @@ TASK_THEN_GANG = """
     print("the same worker:", nodes[0] == first, "after", round(time.monotonic() - began, 1), flush=True)
 """
 
+HOLDS_ON = """
+    import time
+    import shoal
+    from shoal.util import placement_group, placement_group_table
+    from shoal.util.scheduling_strategies import PlacementGroupSchedulingStrategy as InGroup
+
+    shoal.init()
+
+    @shoal.remote(num_cpus=1, max_restarts=-1)
+    class Rank:
+        def ping(self):
+            return shoal.get_runtime_context().get_node_id()
+
+    gang = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    assert gang.wait(60)
+    before = placement_group_table(gang)["bundles_to_node_id"]
+    ranks = [Rank.options(scheduling_strategy=InGroup(gang, index)).remote() for index in range(2)]
+    assert shoal.get([rank.ping.remote() for rank in ranks]) == [before[0], before[1]]
+    print("all there", flush=True)
+    while placement_group_table(gang)["state"] != "RESCHEDULING":
+        time.sleep(0.02)
+    assert gang.wait(60)
+    after = placement_group_table(gang)["bundles_to_node_id"]
+    while True:
+        try:
+            assert shoal.get([rank.ping.remote() for rank in ranks]) == [after[0], after[1]]
+            break
+        except shoal.exceptions.ActorUnavailableError:
+            time.sleep(0.02)
+    print("moved:", sum(before[index] != after[index] for index in range(2)), flush=True)
+"""
+
 
 def uids(world: World, group: str) -> set[str]:
     """Of all workers of a group that ever were."""
@@ -82,3 +114,12 @@ def test_an_idle_worker_stays_for_a_group_that_waits_for_another_one(world: Worl
     assert told is not None, tail
     assert float(told[1]) > SLOW_SECONDS - 1, "the other worker came before the idle one would have gone"
     assert len(uids(world, "small")) == 1
+
+
+def test_a_deleted_worker_is_replaced_for_the_group_that_it_held(world: World) -> None:
+    world.start_job(HOLDS_ON, groups=(manifests.group(maxReplicas=2),))
+    world.until(lambda: "all there" in world.output(), "the group has its workers", JOIN_SECONDS)
+    victim = world.workers(ready=True)[0]["metadata"]["name"]
+    world.kubectl("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
+    assert "moved: 1" in world.finish(seconds=JOIN_SECONDS)["status"]["outputTail"]
+    assert len(uids(world, "small")) == 3
