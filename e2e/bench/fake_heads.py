@@ -43,6 +43,7 @@ class FakeHead:
     demand: tuple[ResourceSet, int] | None = None
     nodes: dict[str, head_pb2.NodeSnapshot] = field(default_factory=dict)
     jobs: dict[str, head_pb2.JobSnapshot] = field(default_factory=dict)
+    decisions: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     version: int = 0
 
@@ -147,8 +148,9 @@ class FakeHeads(head_pb2_grpc.HeadServicer):
     async def RecordDecisions(
         self, request: head_pb2.RecordDecisionsRequest, context: Any
     ) -> head_pb2.RecordDecisionsReply:
-        """Nobody reads them here."""
-        await self._head_of("RecordDecisions", context)
+        """Keep what was decided."""
+        head = await self._head_of("RecordDecisions", context)
+        head.decisions += [decision.what for decision in request.decisions]
         return head_pb2.RecordDecisionsReply()
 
     async def _head_of(self, method: str, context: Any) -> FakeHead:

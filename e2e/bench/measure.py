@@ -29,6 +29,7 @@ Json = dict[str, Any]
 Row = tuple[str, str]
 WAIT_SECONDS = 600.0
 SETTLE_SECONDS = 3.0
+IDLE_CLUSTERS_SECONDS = 120.0
 MEBIBYTE = 1024 * 1024
 
 
@@ -215,11 +216,34 @@ async def demand(bench: Bench) -> AsyncIterator[Row]:
         "the workers exist", lambda: len(set(world.created) - before) >= plan.demand_workers, WAIT_SECONDS
     )
     new = sorted(world.created[uid] - started for uid in set(world.created) - before)
+    added = [line for line in world.heads.heads[key].decisions if line.startswith("add ")]
+    if len(added) != 1:
+        raise RuntimeError(f"{plan.demand_workers} workers took {len(added)} decisions and not one: {added[:5]}")
     yield f"0 → {plan.demand_workers} workers by demand: first pod / all pods", f"{new[0]:.2f} s / {new[-1]:.1f} s"
     world.heads.set_demand(key, ResourceSet.from_units({"CPU": 1}), 0)
     await bench.settled()
+    yield "… decisions", str(len(added))
     yield "… writes beyond the pods", str(bench.operator.writes() - writes - plan.demand_workers)
     await bench.delete([key])
+
+
+async def idle_clusters(bench: Bench) -> AsyncIterator[Row]:
+    """Autoscaled clusters without workers, jobs and work: requests in that time."""
+    plan, world = bench.plan, bench.world
+    keys = [bench.key(index, "i") for index in range(plan.idle_clusters)]
+    await bench.create(keys, 0, plan.scaled_to)
+    await world.until("the clusters are Ready", lambda: _all(world, keys, "Ready"), WAIT_SECONDS)
+    await bench.settled()
+    before, usage = bench.operator.requests(), bench.operator.usage()
+    seconds = min(plan.idle_seconds, IDLE_CLUSTERS_SECONDS)
+    await asyncio.sleep(seconds)
+    spent = bench.operator.requests() - before
+    cpu = bench.operator.usage().cpu_seconds - usage.cpu_seconds
+    words = f"{plan.idle_clusters} autoscaled clusters without work, idle for {seconds:g} s"
+    yield f"{words}: writes", str(spent["POST"] + spent["PATCH"] + spent["DELETE"])
+    yield "… requests: Lease / reads / watches", f"{spent['PUT']} / {spent['GET']} / {spent['WATCH']}"
+    yield "… CPU time of the operator", f"{cpu:.1f} s"
+    await bench.delete(keys)
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
@@ -229,6 +253,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], AsyncIterator[Row]]] = {
     "scaling": scaling,
     "demand": demand,
     "idle": idle,
+    "idle-clusters": idle_clusters,
     "silent": silent_creation,
 }
 """In this order; the clusters of `creation` stay for those after it."""

@@ -20,6 +20,7 @@ class Plan:
     jobs: int
     idle_seconds: float
     demand_workers: int
+    idle_clusters: int = 20
 
 
 PLANS = {
@@ -35,6 +36,7 @@ PLANS = {
         jobs=1000,
         idle_seconds=600,
         demand_workers=1000,
+        idle_clusters=1000,
     ),
 }
 """By name."""

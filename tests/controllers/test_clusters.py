@@ -113,6 +113,25 @@ async def test_workers_grow_from_demand_and_idle_ones_go(world):
         assert cluster["metadata"]["generation"] == 1, "what the autoscaler wants is not written into the spec"
 
 
+async def test_many_workers_are_one_decision_and_few_writes_beyond_their_pods(world):
+    count = 60
+    groups = [{"name": name, "maxReplicas": count // 2, "resources": {"CPU": 1}} for name in ("a", "b")]
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(workerGroups=groups))
+        head = await world.serve_head()
+        await until(world.api.cluster, lambda found: condition(found, "HeadReachable") == ("True", "HeadAnswers"))
+        before = len(world.recorder.writes())
+        head.change(demands=[demand(1, count)])
+        await until(world.api.pod_names, lambda names: len(names) == count + 1)
+        await until(world.api.events, lambda events: ("CreatedWorkers", "demo") in events)
+        await until(world.api.cluster, lambda found: found["status"]["workers"]["pending"] == count)
+        added = [line for line in head.decisions if line.startswith("add ")]
+        assert [line.partition(" to ")[0] for line in added] == ["add 30 workers"] * 2, "one decision: a line a group"
+        assert len(world.recorder.writes()) - before <= count + 8, "pods, and a few for each group"
+        pod = next(pod for pod in await world.api.pods() if pod["metadata"]["name"] == "demo-a-0")
+        assert pod["metadata"]["annotations"]["shoal.dev/created-for"].startswith("Demand: 30 tasks of 1 CPU")
+
+
 async def test_a_shape_that_no_group_can_hold_is_said(world):
     async with world.operator():
         head = await make_ready(world)
