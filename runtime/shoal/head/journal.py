@@ -63,7 +63,7 @@ class Journal:
 
     def __init__(self, state: HeadState | None = None) -> None:
         self._state = state
-        known = dict(state.rows("identity")) if state is not None else {}
+        known = _identity(state) if state is not None else {}
         self.cluster_id: Final[str] = str(known.get(CLUSTER_ID) or os.urandom(16).hex())
         self.restored = Restored() if state is None else _read(state)
         if CLUSTER_ID not in known:
@@ -175,12 +175,17 @@ def _read(state: HeadState) -> Restored:
             drivers=tuple(state.rows("drivers")),
             jobs=tuple(map(state_rows.job, state.rows("jobs"))),
             groups=tuple(map(group_messages.group, state.rows("placement_groups"))),
-            floors=state_rows.floors(dict(state.rows("identity")).get(FLOORS, "[]")),
+            floors=state_rows.floors(_identity(state).get(FLOORS, "[]")),
         )
     except StateError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise unreadable(state.path, f"a row is malformed ({error})") from error
+
+
+def _identity(state: HeadState) -> dict[str, str]:
+    """What belongs to the cluster as a whole, by name."""
+    return {str(name): str(value) for name, value in state.rows("identity")}
 
 
 def _nodes(state: HeadState, draining: set[str]) -> Iterator[KnownNode]:
