@@ -13,8 +13,11 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
+import pytest
+
 from e2e import manifests
 from e2e.api import Object
+from e2e.providers import LocalProvider
 from e2e.world import World, condition, is_true
 
 NAME: Final = "demo"
@@ -238,6 +241,25 @@ def test_a_group_without_nodes_is_used_again_once_it_is_put_right(world: World) 
     edit(world, workerGroups=[group("first", priority=1), group("second")])
     assert "ran on demo-first-" in run(world, "two", "tasks.py 1 0 CPU=1")
     assert not blocked(world, "first")
+
+
+def test_a_quota_on_the_preferred_group_sends_work_to_the_next(world: World) -> None:
+    if isinstance(world.provider, LocalProvider):
+        pytest.skip("the embedded API server has no quotas")
+    asks = {"name": "shoal", "resources": {"requests": {"memory": "32Mi"}}}
+    counted = manifests.template(terminationGracePeriodSeconds=2, containers=[asks])
+    hard = {"hard": {"pods": "0"}, "scopes": ["NotBestEffort"]}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "nothing"}, "spec": hard}
+    world.apply(quota)
+    start(world, group("first", priority=1, template=counted), group("second"))
+    assert "ran on demo-second-0" in run(world, "one", "tasks.py 1 0 CPU=1")
+    assert blocked(world, "first")["reason"] == "QuotaExceeded"
+    world.kubectl("delete", "resourcequota", "nothing")
+    becomes(world, {})
+    retry_at = datetime.fromisoformat(blocked(world, "first")["retryAt"]).timestamp()
+    world.until(lambda: time.time() > retry_at, "its cool-down is over")
+    assert "ran on demo-first-" in run(world, "two", "tasks.py 1 0 CPU=1")
+    world.until(lambda: not blocked(world, "first"), "nothing holds it up any more")
 
 
 def test_a_head_with_its_state_on_a_volume_scales_on_after_its_loss(world: World) -> None:
