@@ -44,13 +44,13 @@ def take_in(demands: Iterable[Demand]) -> Intake:
             continue
         if not recent:
             continue
-        selector = tuple(sorted(set(demand.label_selector)))
+        selector = tuple(sorted(set(demand.label_selector))) if demand.label_selector else ()
         key = (demand.shape, selector, demand.kind)
         found = merged.get(key)
         if found is not None:
             count, recent = _bounded(count + found.count), _bounded(recent + found.recent_count)
             demand = min(demand, found, key=lambda item: item.examples)  # noqa: PLW2901 - whichever comes first
-        merged[key] = replace(demand, count=count, recent_count=recent, label_selector=selector)
+        merged[key] = Demand(demand.shape, count, selector, demand.kind, demand.examples, recent)
     ordered = sorted(merged.values(), key=_most_first)
     rest = ordered[SHAPES_MAX:]
     return Intake(tuple(ordered[:SHAPES_MAX]), _summary(rest, summed_up) if rest or summed_up else None)
