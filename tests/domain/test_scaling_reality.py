@@ -208,6 +208,13 @@ def test_a_quota_sends_work_to_another_group_at_once(world: ClusterWorld) -> Non
     assert len(pods(world, "first")) == 1, "when its time is over one replica is tried"
 
 
+def test_what_is_refused_takes_nobodys_place_within_the_limits(world: ClusterWorld) -> None:
+    world.spec["autoscaling"] = {"limits": {"maxWorkers": 3, "resources": {"CPU": 3}}}
+    world.refusals = (refusal(),)
+    world.reconcile()
+    assert len(pods(world, "second")) == 3
+
+
 def test_a_minimum_is_tried_again_when_its_time_is_over(cluster_world: MakeWorld) -> None:
     world = cluster_world(workerGroups=[{**FIRST, "minReplicas": 2}])
     world.refusals = (refusal(),)

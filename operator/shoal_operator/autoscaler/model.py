@@ -122,6 +122,8 @@ class ComingNode:
     blocked_message: str = ""
     replica: str = ""
     """As of a node."""
+    exists: bool = True
+    """False for one that was refused: it shows that its group gets none, and takes nobody's place."""
 
 
 @dataclass(frozen=True, slots=True)

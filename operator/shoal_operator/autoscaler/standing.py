@@ -101,8 +101,8 @@ def find_room(request: ScalingRequest, space: Space, closed: frozenset[str], pro
         probing: groups that get one replica at most, until it has joined.
     """
     present = Counter(node.group for node in request.nodes if node.removable)
-    present.update(node.group for node in request.coming)
-    on_the_way = Counter(node.group for node in request.coming)
+    on_the_way = Counter(node.group for node in request.coming if node.exists)
+    present.update(on_the_way)
     by_kind = []
     for kind in space.kinds:
         group = kind.group
@@ -119,7 +119,8 @@ def _resources_left(request: ScalingRequest, space: Space) -> dict[str, int]:
     if limits is None:
         return {}
     totals = Counter(node.total for node in request.nodes if node.removable)
-    totals.update(space.groups[node.group].resources for node in request.coming if node.group in space.groups)
+    there = (node.group for node in request.coming if node.exists and node.group in space.groups)
+    totals.update(space.groups[name].resources for name in there)
     return {
         name: most - sum(resources[name] * count for resources, count in totals.items())
         for name, most in sorted(limits.items())

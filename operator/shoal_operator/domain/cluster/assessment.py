@@ -291,7 +291,7 @@ def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iter
         refusal = refused.get(group.name)
         if refusal is not None and not group.suspend:
             name = refusal.pod_name
-            yield ComingNode(name, group.name, 0.0, refusal.reason, refusal.words, replica=name)
+            yield ComingNode(name, group.name, 0.0, refusal.reason, refusal.words, replica=name, exists=False)
 
 
 def missing_hosts(cluster: ComputeCluster, replica: Replica) -> dict[str, int]:
