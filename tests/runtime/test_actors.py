@@ -189,3 +189,14 @@ def test_misuse_is_refused_with_words() -> None:
         counter.sub.remote()
     with pytest.raises(TypeError, match="too many positional"):
         Counter.remote(1, 2, 3)
+
+
+def test_a_call_keeps_its_actor_to_the_end() -> None:
+    """As in Ray: nobody holds the handle, and the call still runs."""
+    assert shoal.get(Counter.remote(4).add.remote(3), timeout=20) == 7
+    pids = [Counter.remote().pid.remote() for _ in range(3)]
+    for pid in shoal.get(pids, timeout=20):
+        deadline = time.monotonic() + 20
+        while os.path.exists(f"/proc/{pid}/comm"):
+            assert time.monotonic() < deadline, "an actor that nobody holds stays after its last call"
+            time.sleep(0.02)

@@ -194,7 +194,7 @@ class ActorMethod:
             kwargs,
             1 if returns is None else returns,
             handle._description.max_task_retries if retries is None else retries,
-            {},
+            handle._scope,
         )
         if len(refs) == 1:
             return refs[0]

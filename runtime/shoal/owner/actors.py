@@ -179,14 +179,14 @@ class Actors:
         kwargs: dict[str, Any],
         result_count: int,
         max_task_retries: int,
-        options: dict[str, Any],
+        scope: ObjectRef[Any] | None,
     ) -> list[ObjectRef[Any]]:
-        """Call a method; returns references to its results."""
+        """Call a method; returns references to its results. The call keeps ``scope``, and so the actor, to its end."""
         process = self._process
         process.settle_dropped()
         call = Call(process.ids.task(), method, f"{class_name}.{method.name}", result_count)
         call.actor_id = actor_id
-        call.options = options
+        call.scope = scope
         calls.prepare(process, call, args, kwargs)
         queued = QueuedCall(call.task_id, retries_left=max_task_retries)
         with process.lock:

@@ -52,6 +52,7 @@ class Call:
         "result_count",
         "retries_left",
         "running",
+        "scope",
         "sequence",
         "task_id",
         "unready",
@@ -64,6 +65,7 @@ class Call:
         self.result_count = result_count
         self.args = b""
         self.dependencies: tuple[bytes, ...] = ()  # object ids, in the order of their ``Argument``
+        self.scope: ObjectRef[Any] | None = None  # of the actor that is called: it lives until its calls have ended
         self.pinned: tuple[bytes, ...] = ()  # dependencies and references nested in the arguments
         self.unready = 0
         self.retries_left = 0
