@@ -139,6 +139,12 @@ def test_bounds() -> None:
     assert table.create(spec("b")) == "the cluster has 1 placement groups already, the most a head takes"
     table.remove("a", "")
     assert table.create(spec("b")) == ""
+    table = PlacementTable()
+    for number in range(100):
+        assert table.create(spec(f"g{number}", (1,) * 1000)) == ""
+    assert table.create(spec("more")).startswith("the cluster has 100000 bundles already")
+    table.remove("g7", "")
+    assert table.create(spec("more")) == ""
 
 
 def test_many_different_needs_are_tried_in_turns() -> None:

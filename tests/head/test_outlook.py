@@ -161,7 +161,7 @@ async def test_a_node_out_of_touch_may_come_back_with_its_driver(channel, FakeAg
 
 async def test_gangs_are_told(head, amounts, wait_for, monkeypatch):
     gang = Gang("g", "train", "STRICT_SPREAD", (GangBundle(ONE), GangBundle(ONE)), ("n1",))
-    monkeypatch.setattr(head.service.groups, "gangs", lambda: [gang] * 1003)
+    monkeypatch.setattr(head.service.groups, "gangs", lambda now: ([gang] * 1000, now, 3))
     snapshot = await wait_for(lambda s: s.gangs)
     told = snapshot.gangs[0]
     assert (told.gang_id, told.name, told.strategy) == ("g", "train", head_pb2.GANG_STRATEGY_STRICT_SPREAD)

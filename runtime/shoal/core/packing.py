@@ -52,6 +52,8 @@ def pack(
         occupied: how many bundles of the group each node holds already.
     """
     classes = _classes(bundles)
+    if not all(any(each.bundle.shape.fits(node.available) for node in nodes) for each in classes):
+        return None
     if strategy == "STRICT_PACK":
         return _on_one(classes, nodes, occupied)
     if strategy == "PACK":

@@ -25,12 +25,14 @@ State = Literal["PENDING", "CREATED", "RESCHEDULING", "REMOVED"]
 
 MAX_GROUPS: Final = 10_000
 MAX_BUNDLES: Final = 1_000
+MAX_BUNDLES_IN_ALL: Final = 100_000
+"""Of all groups: each is looked at whenever a node is lost, and listed when somebody asks."""
 MAX_NAME_LENGTH: Final = 255
 MAX_REMOVED: Final = 1_000
 """Removed groups that are still listed."""
 MAX_TRIES: Final = 50
 """How many different needs are packed in one turn; the rest comes in the next."""
-MORE_SECONDS: Final = 0.05
+MORE_SECONDS: Final = 0.1
 FIRST_PAUSE_SECONDS: Final = 0.1
 LAST_PAUSE_SECONDS: Final = 1.0
 """Ray's pauses after a node had no room after all: its next report shows why."""
@@ -59,9 +61,13 @@ class Place:
     attempt: int = 0
 
 
+Wish = tuple[Strategy, frozenset[tuple[Bundle, int]], frozenset[tuple[str, int]]]
+"""Strategy, bundles that have no node with their counts, and nodes that have others with theirs."""
+
+
 @dataclass
 class PlacementGroup:
-    """One group's state. ``version`` grows whenever others are told of it."""
+    """One group's state. ``version`` grows whenever others are told of it; ``wish`` is what it lacks, if worked out."""
 
     spec: GroupSpec
     state: State = "PENDING"
@@ -71,10 +77,18 @@ class PlacementGroup:
     pause_seconds: float = 0.0
     not_before: float = 0.0
     version: int = 0
+    wish: Wish | None = None
     subscribers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.places = self.places or [Place() for _ in self.spec.bundles]
+
+    def lacks(self) -> Wish:
+        """What groups have in common that find room at the same time or do not."""
+        if self.wish is None:
+            bundles = frozenset(Counter(self.unplaced().values()).items())
+            self.wish = (self.spec.strategy, bundles, frozenset(self.occupied().items()))
+        return self.wish
 
     def unplaced(self) -> dict[int, Bundle]:
         """The bundles without a node."""
@@ -142,6 +156,7 @@ class PlacementTable:
         self._removed: dict[str, PlacementGroup] = {}
         self._unsettled: dict[str, dict[tuple[str, int], ResourceSet]] = {}
         self._max_groups, self._max_removed = max_groups, max_removed
+        self._bundles = 0
         self._more = False
 
     # What there is
@@ -165,11 +180,11 @@ class PlacementTable:
 
     def incomplete(self) -> list[PlacementGroup]:
         """Groups with a bundle that has no node, in the order in which they came."""
-        return [group for i in self._incomplete if (group := self._groups[i]).unplaced()]
+        return [group for i in self._incomplete if (group := self._groups[i]).lacks()[1]]
 
     def is_waiting(self) -> bool:
         """Whether any bundle has no node."""
-        return any(self._groups[group_id].unplaced() for group_id in self._incomplete)
+        return any(self._groups[group_id].lacks()[1] for group_id in self._incomplete)
 
     def on_node(self, node_id: str) -> list[PlacementGroup]:
         """Groups with bundles on a node."""
@@ -205,11 +220,14 @@ class PlacementTable:
             return ""
         if len(self._groups) >= self._max_groups:
             return f"the cluster has {self._max_groups} placement groups already, the most a head takes"
+        if self._bundles + len(spec.bundles) > MAX_BUNDLES_IN_ALL:
+            return f"the cluster has {self._bundles} bundles already, and a head takes {MAX_BUNDLES_IN_ALL} at most"
         if spec.name:
             if (spec.namespace, spec.name) in self._names:
                 return f"the name {spec.name!r} is taken by another placement group in namespace {spec.namespace!r}"
             self._names[spec.namespace, spec.name] = spec.group_id
         self._groups[spec.group_id] = PlacementGroup(spec)
+        self._bundles += len(spec.bundles)
         self._incomplete[spec.group_id] = None
         return ""
 
@@ -217,6 +235,7 @@ class PlacementTable:
         """Take a group as an earlier head process left it; its nodes confirm it when they come back."""
         spec = group.spec
         self._groups[spec.group_id] = group
+        self._bundles += len(spec.bundles)
         if spec.name:
             self._names[spec.namespace, spec.name] = spec.group_id
         if group.state != "CREATED":
@@ -227,6 +246,7 @@ class PlacementTable:
         group = self._groups.pop(group_id, None)
         if group is None:
             return []
+        self._bundles -= len(group.places)
         nodes = group.occupied()
         returns = [Return(node_id, group_id, tuple(group.indexes_on(node_id)), True, message) for node_id in nodes]
         for index in range(len(group.places)):
@@ -251,22 +271,21 @@ class PlacementTable:
     def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
         """Choose nodes for what has none. ``candidates`` have promises taken out."""
         nodes = {node.node_id: node for node in candidates}
-        hopeless: set[tuple[object, ...]] = set()
+        hopeless: set[Wish] = set()
         instructions: list[Instruction] = []
         self._more = False
         for group in self.incomplete():
             if now < group.not_before or group.trying():
                 continue
-            rest, occupied = group.unplaced(), group.occupied()
-            need = (group.spec.strategy, frozenset(Counter(rest.values()).items()), frozenset(occupied.items()))
-            if need in hopeless:
+            if group.lacks() in hopeless:
                 continue
             if len(hopeless) >= MAX_TRIES:
                 self._more = True
                 break
-            chosen = pack(rest, group.spec.strategy, list(nodes.values()), occupied)
+            rest = group.unplaced()
+            chosen = pack(rest, group.spec.strategy, list(nodes.values()), group.occupied())
             if chosen is None:
-                hopeless.add(need)
+                hopeless.add(group.lacks())
                 continue
             instructions += self._assign(group, chosen)
             for index, node_id in chosen.items():
@@ -280,11 +299,12 @@ class PlacementTable:
 
     def next_deadline(self, now: float) -> float | None:
         """When ``place`` may do something that it cannot do now, if only time has to pass."""
-        pauses = [g.not_before for g in self.incomplete() if g.not_before > now]
+        waiting = (self._groups[group_id] for group_id in self._incomplete)
+        pauses = [group.not_before for group in waiting if group.not_before > now]
         return min([*pauses, *([now + MORE_SECONDS] if self._more else [])], default=None)
 
     def _assign(self, group: PlacementGroup, chosen: dict[int, str]) -> list[Instruction]:
-        group.attempt += 1
+        group.attempt, group.wish = group.attempt + 1, None
         by_node: dict[str, list[int]] = {}
         for index, node_id in sorted(chosen.items()):
             group.places[index] = Place(node_id, False, group.attempt)
@@ -409,7 +429,7 @@ class PlacementTable:
             unsettled.pop((group.spec.group_id, index), None)
             if not unsettled:
                 del self._unsettled[node_id]
-        group.places[index] = Place()
+        group.places[index], group.wish = Place(), None
 
 
 def bundle_for(

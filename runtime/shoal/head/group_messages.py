@@ -6,6 +6,7 @@ Invariant: nothing but translation and checks happens here; a malformed message 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -84,7 +85,8 @@ def reserve(order: Reserve, group: PlacementGroup) -> node_pb2.ReserveBundles:
 
 def gang(group: PlacementGroup) -> Gang:
     """The bundles that have no node, as demand."""
-    rest = tuple(GangBundle(bundle.shape, 1, bundle.selector) for bundle in group.unplaced().values())
+    counts = Counter(group.unplaced().values())
+    rest = tuple(GangBundle(bundle.shape, count, bundle.selector) for bundle, count in counts.items())
     spec = group.spec
     return Gang(spec.group_id, spec.name, spec.strategy, rest, tuple(sorted(group.occupied())))
 

@@ -56,13 +56,13 @@ class Outlook:
         """When ``expire`` has something to do next."""
         return self._demand.next_deadline()
 
-    def tell(self, snapshot: head_pb2.HeadSnapshot, gangs: Sequence[Gang], now: float) -> None:
-        """Fill in what a snapshot says of all this."""
+    def tell(self, snapshot: head_pb2.HeadSnapshot, gangs: Sequence[Gang], now: float, more_gangs: int = 0) -> None:
+        """Fill in what a snapshot says of all this; ``more_gangs``: so many wait beside those that are given."""
         shown, left_out = told(gangs)
         snapshot.demands.extend(map(convert.demand_message, self._demand.listed(now)))
         snapshot.floors.extend(map(convert.demand_message, self.floors))
         snapshot.gangs.extend(map(convert.gang_message, shown))
-        snapshot.gangs_left_out = left_out
+        snapshot.gangs_left_out = left_out + more_gangs
         users = self._use.users
         snapshot.activity.CopyFrom(
             head_pb2.ClusterActivity(

@@ -6,21 +6,25 @@ before anybody hears of it.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from shoal.core.actors import ActorSpec, Held
-from shoal.core.gangs import Gang
+from shoal.core.gangs import MAX_GANGS, Gang
 from shoal.core.membership import Membership
-from shoal.core.placement import Instruction, PlacementGroup, PlacementTable, Publish, Reserve, Return, bundle_for
+from shoal.core.placement import Instruction, PlacementGroup, PlacementTable, Publish, Reserve, Return, Wish, bundle_for
 from shoal.head import group_messages
 from shoal.head.journal import Journal
 from shoal.head.rooms import Rooms
 from shoal.protocol import node_pb2
+from shoal.resources import ResourceSet
 
 Groups = node_pb2.ListPlacementGroupsReply
+RETRY_SECONDS: Final = 1.0
+"""Waiting groups are tried again after this, whether or not anything is known to have changed."""
 
 
 class PlacementGroups:
@@ -51,6 +55,9 @@ class PlacementGroups:
         self._lock, self._table, self._members, self._rooms = lock, table, members, rooms
         self._send, self._journal = send, journal
         self._changed, self._removed = changed, removed
+        self._known: dict[str, tuple[bool, ResourceSet]] = {}  # whether a node took work, and its room
+        self._room_grew = True
+        self._tried_at, self._try_again_at = 0.0, math.inf
 
     # Calls of agents
 
@@ -74,6 +81,7 @@ class PlacementGroups:
             group = self._table.get(spec.group_id)
             assert group is not None
             self._journal.placement_group(group)
+            self._room_grew = True
             self.turn(now)
             self._changed()
             return node_pb2.CreatePlacementGroupReply(created=True, message=self._words(group))
@@ -87,9 +95,9 @@ class PlacementGroups:
 
     def handle_list(self, request: node_pb2.ListPlacementGroupsRequest) -> Groups:
         """One group by id or name, or all."""
+        if not (request.group_id or request.name):
+            return self._all()
         with self._lock:
-            if not (request.group_id or request.name):
-                return Groups(groups=[self._told(group) for group in self._table.listed()])
             by_id = self._table.get(request.group_id) or self._table.removed(request.group_id)
             group = by_id if request.group_id else self._table.find(request.name, request.namespace)
             if group is None:
@@ -97,6 +105,23 @@ class PlacementGroups:
             if request.subscriber_node_id and group.state != "REMOVED":
                 group.subscribers.add(request.subscriber_node_id)
             return Groups(groups=[self._told(group)])
+
+    def _all(self) -> Groups:
+        """Many groups take a while to put into words; that happens without the lock."""
+        with self._lock:
+            candidates = self._rooms.candidates(time.monotonic())
+            groups = [(group, None if group.state == "REMOVED" else group.lacks()) for group in self._table.listed()]
+        words: dict[Wish, str] = {}
+        told = []
+        for group, wish in groups:
+            if wish is None or not wish[1] or group.message:
+                why = group.message if wish is None else self._table.explain(group, candidates)
+            elif wish in words:
+                why = words[wish]
+            else:
+                why = words[wish] = self._table.explain(group, candidates)
+            told.append(group_messages.told(group, self._address, why))
+        return Groups(groups=told)
 
     # Events
 
@@ -110,22 +135,30 @@ class PlacementGroups:
         ok, words = answer.accepted, answer.message
         self.carry_out(self._table.answered(node_id, answer.group_id, answer.attempt, ok, words, now))
         if not ok:
+            self._room_grew = True
             self._changed()
 
     def node_registered(self, node_id: str, held: Iterable[node_pb2.BundleKey], now: float) -> None:
         """A session begins."""
         keys = [(key.group_id, key.index) for key in held]
+        self._room_grew = True
         self.carry_out(self._table.node_registered(node_id, keys, now))
 
     def node_died(self, node_id: str, now: float) -> None:
         """A node is gone for good."""
         for group in self._table.listed():
             group.subscribers.discard(node_id)
+        self._known.pop(node_id, None)
         self.carry_out(self._table.node_died(node_id, now))
 
     def node_reported(self, node_id: str, *, drains: bool, now: float) -> None:
         """A node's report has come; one that ends gives its bundles up."""
         self._table.node_reported(node_id)
+        member = self._members.get(node_id)
+        if member is not None:
+            took_work, before = self._known.get(node_id, (False, ResourceSet()))
+            free = self._known[node_id] = member.takes_work, member.status.available
+            self._room_grew |= free[0] and (not took_work or not free[1].fits(before))
         if drains:
             self.node_drains(node_id, now)
 
@@ -141,7 +174,8 @@ class PlacementGroups:
 
     def turn(self, now: float) -> None:
         """Place what can be placed now."""
-        if self._table.is_waiting():
+        if self._table.is_waiting() and (self._room_grew or now >= self._try_again_at):
+            self._room_grew, self._tried_at = False, now
             self.carry_out(self._table.place(self._rooms.candidates(now), now))
 
     def find_bundle(self, spec: ActorSpec, held: Held, refusals: int) -> tuple[int, str] | None:
@@ -155,11 +189,17 @@ class PlacementGroups:
 
     def next_deadline(self, now: float) -> float | None:
         """When ``turn`` may do something that it cannot do now, if only time has to pass."""
-        return self._table.next_deadline(now)
+        if not self._table.is_waiting():
+            return None
+        soon = self._table.next_deadline(now)
+        # What actors were promised becomes free without a word: hence the last try's time.
+        self._try_again_at = min(self._tried_at + RETRY_SECONDS, soon if soon is not None else math.inf)
+        return self._try_again_at
 
-    def gangs(self) -> list[Gang]:
-        """What waits, the oldest first."""
-        return [group_messages.gang(group) for group in self._table.incomplete()]
+    def gangs(self, now: float) -> tuple[list[Gang], float, int]:
+        """What waits, the oldest first, and how many more wait than can be told; for ``Outlook.tell``."""
+        waiting = self._table.incomplete()
+        return [group_messages.gang(group) for group in waiting[:MAX_GANGS]], now, len(waiting[MAX_GANGS:])
 
     def carry_out(self, instructions: Iterable[Instruction]) -> None:
         """Send, write down and tell what the table decided."""
@@ -178,6 +218,7 @@ class PlacementGroups:
                 case Publish(group=group):
                     self._publish(group)
         if any_done:
+            self._room_grew = True
             self._changed()
 
     def _publish(self, group: PlacementGroup) -> None:

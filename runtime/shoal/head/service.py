@@ -160,7 +160,7 @@ class HeadService:
                 nodes=self._rooms.snapshots(now, recent=True),
                 jobs=jobs,
             )
-            self._outlook.tell(snapshot, self.groups.gangs(), now)
+            self._outlook.tell(snapshot, *self.groups.gangs(now))
             return snapshot
 
     def _note_demand(self, now: float) -> None:
