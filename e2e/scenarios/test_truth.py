@@ -44,6 +44,20 @@ def size(request: pytest.FixtureRequest) -> Size:
     return Size(JOBS, PAUSE_SECONDS, START_SECONDS)
 
 
+@pytest.fixture
+def in_short(request: pytest.FixtureRequest) -> None:
+    """Skip, before a world is made and the others are waited for, where ``--long`` asks for the other form."""
+    if request.config.option.long:
+        pytest.skip("the long form has each fault by itself")
+
+
+@pytest.fixture
+def at_length(request: pytest.FixtureRequest) -> None:
+    """The same, the other way round."""
+    if not request.config.option.long:
+        pytest.skip("make e2e-long")
+
+
 def _name(fault: str, index: int) -> str:
     return f"{fault}-{index}"
 
@@ -175,15 +189,13 @@ def _go_through(world: World, faults: Sequence[str], size: Size) -> None:
 
 
 @pytest.mark.alone
-def test_truth_in_short(world: World, request: pytest.FixtureRequest, size: Size) -> None:
-    if request.config.option.long:
-        pytest.skip("the long form has each fault by itself")
+@pytest.mark.usefixtures("in_short")
+def test_truth_in_short(world: World, size: Size) -> None:
     _go_through(world, ("logs", "pause", "operator", "head"), size)
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("fault", ["logs", "pause", "operator", "head"])
-def test_truth_at_length(world: World, request: pytest.FixtureRequest, size: Size, fault: str) -> None:
-    if not request.config.option.long:
-        pytest.skip("make e2e-long")
+@pytest.mark.usefixtures("at_length")
+def test_truth_at_length(world: World, size: Size, fault: str) -> None:
     _go_through(world, (fault,), size)
