@@ -75,7 +75,8 @@ def demand_verdict(observed: JobObservation) -> str | None:
 
 
 def _unmet(observed: JobObservation) -> Iterator[UnmetDemand]:
-    for demand in observed.head.demands[:ENTRIES_MAX] if observed.head else ():
+    waiting = [demand for demand in observed.head.demands if demand.count > 0] if observed.head else []
+    for demand in waiting[:ENTRIES_MAX]:
         shape = describe(demand.shape)
         yield UnmetDemand(shape=shape[:SHAPE_MAX], count=demand.count, kind=demand.kind[:64])
 
