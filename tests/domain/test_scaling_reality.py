@@ -178,6 +178,15 @@ def test_the_status_is_not_written_because_time_passes_or_counts_wander(world: C
     assert "demand" not in world.status
 
 
+def test_a_cooldown_that_is_over_is_not_written_again_while_nobody_asks(world: ClusterWorld) -> None:
+    served_by_second(world)
+    said = copy.deepcopy(world.status)
+    for seconds in (1, 1, 1, 60, 7):
+        world.wait(seconds)
+        world.reconcile()
+        assert world.status == said
+
+
 def test_an_edit_of_the_spec_forgets_what_was_avoided(world: ClusterWorld) -> None:
     served_by_second(world)
     assert blocked(world)
