@@ -14,6 +14,8 @@ from tests.whatif import random_loads as loads
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Group, ScalingRequest
+from shoal_operator.whatif.gangs import place_gang
+from shoal_operator.whatif.nodes import SimNode, rank
 from shoal_operator.whatif.outcome import Candidate, outcome_of
 from shoal_operator.whatif.simulation import Setup, Simulation
 from shoal_operator.whatif.startup import Duration, StartModel, StartModels
@@ -73,10 +75,23 @@ def check_capacity(seed: int, record: loads.Watched) -> None:
 
 
 def check_waiting(seed: int, simulation: Simulation) -> None:
-    """What still waits at the end is what the planner said no to."""
-    said = {each.reason for each in simulation.ledger.decisions if not each.change}
-    if simulation.world.waiting.total():
-        assert said & {"Infeasible", "LimitReached"}, f"seed {seed}"
+    """What still waits when nothing runs any more fits nowhere, and no group may grow so that it would."""
+    world, terms = simulation.world, simulation.setup.terms
+    if world.running.total():
+        return
+    there = Counter(node.group for node in world.nodes.values())
+    for need in (each for each, count in world.waiting.items() if count):
+        for group in terms.groups:
+            room = group.max_nodes - there[group.name]
+            if terms.limits.max_nodes is not None:
+                room = min(room, terms.limits.max_nodes - there.total())
+            names = [f"new-{index}" for index in range(room // group.hosts * group.hosts)]
+            new = [SimNode(n, n, group.name, group.resources, dict(group.labels), 0.0, joined=True) for n in names]
+            if need.strategy is None:
+                fits = any(rank(need, node) is not None for node in new)
+            else:
+                fits = place_gang(need.strategy, need.bundles, new) is not None
+            assert not fits, f"seed {seed}: {need} waits, and group {group.name} has room for it"
 
 
 def test_the_same_seed_gives_the_same_outcome_and_another_one_does_not():
@@ -109,7 +124,7 @@ def steady(seed: int) -> tuple[Trace, Setup, float]:
     timeout = chance.choice((20.0, 60.0))
     lasts, work = 20 * timeout, []
     for line in range(1, chance.randint(2, 4)):
-        period = timeout / chance.randint(2, 12)
+        period = timeout / 2 / chance.randint(1, 6)
         shape = ResourceSet.from_units({"CPU": chance.choice((1, 2))})
         count = int(lasts / period)
         duration = chance.uniform(0.2, 3) * period
