@@ -11,7 +11,7 @@ from shoal.head.service import HeadService
 from shoal.jobs.client import JobClient, JobClientError
 from shoal.jobs.package_store import PackageStore
 from shoal.jobs.runner import JobRunner
-from shoal.protocol import head_pb2
+from shoal.protocol import auth, head_pb2, head_pb2_grpc
 
 TOKEN = b"a token for tests"
 
@@ -180,3 +180,14 @@ def test_what_waits_and_what_was_requested_is_said_in_words():
         "  4 x 1 CPU where zone=a for a placement group (train)",
     ]
     assert lines[-3:] == ["  3 more placement groups", "requested in total: 8 x 1 CPU", "jobs: none"]
+
+
+def test_decisions_that_were_recorded_are_listed_once(head, client):
+    assert client.decisions() == ()
+    line = head_pb2.Decision(decision_id="one", time_seconds=1.0, what="add 3 workers", why="Demand")
+    with auth.channel(head.address, TOKEN) as channel:
+        stub = head_pb2_grpc.HeadStub(channel)
+        for _ in range(2):
+            stub.RecordDecisions(head_pb2.RecordDecisionsRequest(decisions=[line]), timeout=5)
+    assert [decision.what for decision in client.decisions()] == ["add 3 workers"]
+    assert "add 3 workers: Demand" in render(client.snapshot(), client.decisions())
