@@ -6,8 +6,11 @@ import json
 import statistics
 from pathlib import Path
 
+from tests.autoscaler.worlds import of
+
 from e2e.packing.exact import gap, score_of
 from e2e.packing.instances import crowded, hundred_shapes, small
+from shoal_operator.autoscaler.model import Demand, Group, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 
 OPTIMA = Path(__file__).parent / "optima.json"
@@ -34,6 +37,16 @@ def test_many_shapes_take_fewer_nodes_than_rays_scheduler_does() -> None:
     plan = plan_workers(hundred_shapes(5_000))
     assert plan.unmet == ()
     assert sum(item.count for item in plan.add) < RAYS_NODES
+
+
+def test_accelerators_are_kept_in_questions_too_large_for_a_second_try() -> None:
+    demands = tuple(Demand(of({"CPU": 1 + index / 100}), 10) for index in range(200))
+    plain = Group("plain", of({"CPU": 16}), max_nodes=10_000)
+    special = Group("special", of({"CPU": 16, "GPU": 1}), max_nodes=10_000)
+    request = ScalingRequest((*demands, Demand(of({"GPU": 1}), 3)), (plain, special))
+    added = {item.group: item.count for item in plan_workers(request).add}
+    assert added["special"] == 3
+    assert added["plain"] > 100
 
 
 def test_a_crowded_cluster_gets_all_it_needs_in_one_plan() -> None:

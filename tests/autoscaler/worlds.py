@@ -83,9 +83,11 @@ def requests(draw: st.DrawFn, *, gangs: bool = True, blocked: bool = True, limit
         for index in range(draw(st.sampled_from([0, 0, 1, 2]))):
             bundles = draw(st.lists(st.builds(Bundle, shapes, selectors, st.integers(1, 3)), min_size=1, max_size=2))
             found.append(Gang(f"gang-{index}", "", draw(st.sampled_from(GangStrategy)), tuple(bundles)))
+    floors = draw(st.lists(st.builds(Demand, shapes, st.integers(1, 8)), max_size=2)) if gangs else []
     most = draw(st.sampled_from([None, None, 6])) if limits else None
     resources = draw(st.sampled_from([None, None, of({"CPU": 20})])) if limits else None
-    return ScalingRequest(tuple(demands), known, tuple(nodes), tuple(coming), Limits(most, resources), tuple(found))
+    bounds = Limits(most, resources)
+    return ScalingRequest(tuple(demands), known, tuple(nodes), tuple(coming), bounds, tuple(found), tuple(floors))
 
 
 def carried_out(request: ScalingRequest, plan: ScalingPlan) -> ScalingRequest:
