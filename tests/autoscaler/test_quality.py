@@ -40,7 +40,7 @@ def test_many_shapes_take_fewer_nodes_than_rays_scheduler_does() -> None:
 
 
 def test_accelerators_are_kept_in_questions_too_large_for_a_second_try() -> None:
-    demands = tuple(Demand(of({"CPU": 1 + index / 100}), 10) for index in range(200))
+    demands = tuple(Demand(of({"CPU": (100 + index) / 100}), 10) for index in range(200))
     plain = Group("plain", of({"CPU": 16}), max_nodes=10_000)
     special = Group("special", of({"CPU": 16, "GPU": 1}), max_nodes=10_000)
     request = ScalingRequest((*demands, Demand(of({"GPU": 1}), 3)), (plain, special))
