@@ -217,6 +217,23 @@ def test_a_quota_sends_work_to_another_group_at_once(world: ClusterWorld) -> Non
     assert len(pods(world, "first")) == 1, "when its time is over one replica is tried"
 
 
+def test_what_is_refused_is_tried_once_a_minute_at_least(world: ClusterWorld) -> None:
+    world.spec["workerGroups"] = [FIRST]
+    longest, last = 0.0, world.now
+    for _ in range(300):
+        # The API server's word stands only where it was asked.
+        asked = bool(world.plan().create_pods)
+        if asked:
+            longest, last = max(longest, (world.now - last).total_seconds()), world.now
+        world.refusals = (refusal(),) if asked else ()
+        world.reconcile()
+        assert world.workers() == []
+        world.refusals = ()
+        world.wait(2)
+    assert 50 < longest <= 64
+    assert blocked(world)["failures"] > 5
+
+
 def test_what_is_refused_takes_nobodys_place_within_the_limits(world: ClusterWorld) -> None:
     world.spec["autoscaling"] = {"limits": {"maxWorkers": 3, "resources": {"CPU": 3}}}
     world.refusals = (refusal(),)

@@ -32,6 +32,19 @@ cannot be set up do not pass by themselves."""
 COOLDOWN_SECONDS: Final = 2.0
 """After the first failure; twice as long after each further one."""
 COOLDOWN_SECONDS_MAX: Final = 300.0
+REFUSED: Final = frozenset(
+    {
+        Reason.QUOTA_EXCEEDED,
+        Reason.ADMISSION_DENIED,
+        Reason.ADMISSION_UNAVAILABLE,
+        Reason.SERVICE_ACCOUNT_MISSING,
+        Reason.PRIORITY_CLASS_MISSING,
+        Reason.INVALID_TEMPLATE,
+        Reason.WRITE_REFUSED,
+    }
+)
+"""Where no pod can stay as a probe: only another attempt, which costs one request, shows that the reason has gone."""
+REFUSED_SECONDS_MAX: Final = 60.0
 FORGET_SECONDS: Final = 600.0
 """A cool-down that has been over for so long is forgotten, whatever came of the group."""
 
@@ -62,14 +75,15 @@ def with_grace(coming: Iterable[ComingNode]) -> tuple[tuple[ComingNode, ...], tu
     return tuple(pods), tuple(later)
 
 
-def cooldown_seconds(failures: int) -> float:
+def cooldown_seconds(failures: int, reason: str = "") -> float:
     """How long a cool-down lasts after so many failures in a row.
 
     Example:
         >>> [cooldown_seconds(failures) for failures in (1, 2, 3, 100)]
         [2.0, 4.0, 8.0, 300.0]
     """
-    return min(COOLDOWN_SECONDS_MAX, COOLDOWN_SECONDS * 2.0 ** min(max(failures, 1) - 1, 10))
+    most = REFUSED_SECONDS_MAX if reason in REFUSED else COOLDOWN_SECONDS_MAX
+    return min(most, COOLDOWN_SECONDS * 2.0 ** min(max(failures, 1) - 1, 10))
 
 
 def update_cooldowns(
@@ -92,7 +106,7 @@ def update_cooldowns(
             kept[entry.group, entry.reason] = _continue(entry, probes)
     for (group, reason), probes in stuck.items():
         if group in names and (group, reason) not in kept:
-            kept[group, reason] = Cooldown(group, reason, cooldown_seconds(1), 1, probes[0])
+            kept[group, reason] = Cooldown(group, reason, cooldown_seconds(1, reason), 1, probes[0])
     return tuple(kept[key] for key in sorted(kept))
 
 
@@ -133,7 +147,9 @@ def _continue(entry: Cooldown, probes: Sequence[str] | None) -> Cooldown:
     if left > 0:
         return replace(entry, until_seconds_from_now=left, probe=probe)
     failures = max(1, entry.failures) + 1
-    return replace(entry, until_seconds_from_now=cooldown_seconds(failures), failures=failures, probe=probe)
+    return replace(
+        entry, until_seconds_from_now=cooldown_seconds(failures, entry.reason), failures=failures, probe=probe
+    )
 
 
 def _is_over(entry: Cooldown, coming: Sequence[ComingNode], nodes: Sequence[Node]) -> bool:
@@ -142,7 +158,7 @@ def _is_over(entry: Cooldown, coming: Sequence[ComingNode], nodes: Sequence[Node
         return True
     if any(pod.group == entry.group and pod.blocked_reason for pod in coming):
         return False
-    since = cooldown_seconds(entry.failures) - _bounded(entry.until_seconds_from_now)
+    since = cooldown_seconds(entry.failures, entry.reason) - _bounded(entry.until_seconds_from_now)
     if any(pod.pod_name == entry.probe and pod.age_seconds >= since for pod in coming):
         return True
     return any(
