@@ -122,9 +122,9 @@ class _Plot:
         step = next((s for s in _STEPS_OF_TIME if self.end / s <= 8), self.end / 4)
         for index in range(int(self.end / step) + 1):
             x, words = self.x(index * step), clock_text(index * step)
-            base = self.height - BOTTOM
+            base, anchor = self.height - BOTTOM, "middle" if self.x(index * step) < WIDTH - 30 else "end"
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>')
-            parts.append(f'<text class="axis" x="{x:.1f}" y="{base + 18}" text-anchor="middle">{words}</text>')
+            parts.append(f'<text class="axis" x="{x:.1f}" y="{base + 18}" text-anchor="{anchor}">{words}</text>')
         return parts
 
     def area(self, edges: Sequence[float], below: Sequence[float], above: Sequence[float]) -> str:

@@ -19,6 +19,7 @@ from shoal_operator.whatif.work import Need
 NEEDS_DRAWN: Final = COLOURS - 1
 """Needs with a colour of their own; the others are one curve."""
 OTHERS: Final = f"c{NEEDS_DRAWN}"
+NOT_THERE: Final = '<p class="note">there is none</p>'
 
 
 class Drawing:
@@ -65,7 +66,8 @@ class Drawing:
 
     def _row(self, charts: Sequence[list[Series]], title: str) -> str:
         top = max(peak(series, self._end) for series in charts)
-        return self.side_by_side([stacked(title, series, self._end, top) for series in charts])
+        drawn = (stacked(title, series, self._end, top) if series else NOT_THERE for series in charts)
+        return self.side_by_side(list(drawn))
 
     def _needs(self, outcome: Outcome, what: Literal["waiting", "running"]) -> list[Series]:
         own = [
@@ -95,6 +97,8 @@ def _summed(curves: Sequence[list[tuple[float, float]]]) -> list[tuple[float, fl
 
 def _group(outcome: Outcome, name: str) -> list[Series]:
     curve: Sequence[GroupPoint] = next((group.curve for group in outcome.groups if group.name == name), ())
+    if not curve:
+        return []
     return [
         Series("ready", [(point.at, point.ready) for point in curve], "ready"),
         Series("starting", [(point.at, point.starting) for point in curve], "starting"),

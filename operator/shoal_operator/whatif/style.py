@@ -26,7 +26,7 @@ ul { margin: 0; padding-left: 20px; color: var(--soft); }
 .bar { margin-top: 10px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 8px 24px; }
 .pair > div { min-width: 0; }
-.scroll { overflow: auto; max-height: 560px; }
+.scroll { overflow: auto; max-height: 560px; margin-top: 8px; }
 table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: 3px 14px 3px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; position: sticky; top: 0; background: var(--back); }

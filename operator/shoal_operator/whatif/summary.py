@@ -42,7 +42,9 @@ def _lines(outcome: Outcome) -> list[str]:
     for resource in outcome.resources:
         if resource.name != "memory":
             share = share_text(resource.used, resource.paid)
-            lines.append(f"  {resource.name}: {_amount(resource.paid)} paid, {_amount(resource.used)} used ({share})")
+            lines.append(
+                f"  {resource.name}-hours: {_hours(resource.paid)} paid, {_hours(resource.used)} used ({share})"
+            )
     changes = [each for each in outcome.decisions if each.change]
     lines.append(f"decisions: {len(changes) + outcome.decisions_left_out} in {outcome.plans} plans")
     lines += [f"  {line}" for line in _verdicts(outcome.decisions)]
@@ -51,8 +53,8 @@ def _lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _amount(unit_seconds: float) -> str:
-    return f"{unit_seconds / 3600:,.2f} unit-hours"
+def _hours(unit_seconds: float) -> str:
+    return f"{unit_seconds / 3600:,.2f}"
 
 
 def _work_text(outcome: Outcome) -> str:
@@ -126,8 +128,8 @@ def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
     names = sorted({resource.name for each in outcomes for resource in each.resources} - {"memory"})
     for name in names:
         found = [next((r for r in each.resources if r.name == name), None) for each in outcomes]
-        rows.append((f"{name} paid", *(_amount(r.paid) if r else "-" for r in found)))
-        rows.append((f"{name} used", *(share_text(r.used, r.paid) if r else "-" for r in found)))
+        rows.append((f"{name}-hours paid", *(_hours(r.paid) if r else "-" for r in found)))
+        rows.append((f"{name}-hours used", *(share_text(r.used, r.paid) if r else "-" for r in found)))
     return rows
 
 
