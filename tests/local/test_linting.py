@@ -50,6 +50,25 @@ def test_the_examples_are_well(path):
             ],
         ),
         (
+            f"{CLUSTER}spec:\n  autoscaling:\n    limits:\n      maxWorkers: 4\n      resources: {{cpu: 8}}\n",
+            [
+                (
+                    "m.yaml:9: spec.autoscaling.limits.resources.cpu: is a resource of your own, "
+                    "only for tasks that ask for `cpu`: did you mean `CPU`?"
+                )
+            ],
+        ),
+        (
+            f"{CLUSTER}spec:\n  autoscaling: {{limits: {{maxWorkers: 1}}}}\n"
+            "  workerGroups: [{name: a, minReplicas: 2}]\n",
+            [
+                (
+                    "m.yaml:6: spec.autoscaling.limits.maxWorkers: must not be less than the 2 workers that group `a` "
+                    "has at least, is 1: raise it, or lower minReplicas of group `a`"
+                )
+            ],
+        ),
+        (
             f"{CLUSTER}spec:\n  head:\n    resources:\n      nvidia.com/gpu: 1\n",
             [
                 (
@@ -95,7 +114,7 @@ def test_the_examples_are_well(path):
             ],
         ),
     ],
-    ids=["field", "resource", "accelerator", "TPU", "meaning", "container", "group"],
+    ids=["field", "resource", "limited resource", "limit", "accelerator", "TPU", "meaning", "container", "group"],
 )
 def test_a_problem_is_one_line_at_its_place(text, found):
     assert lines(m=text) == found

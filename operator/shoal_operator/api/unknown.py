@@ -38,6 +38,7 @@ KUBERAY_NAMES: Final = {
     "groupName": "name",
     "headGroupSpec": "head",
     "headService": "service",
+    "idleTerminationOptions": "idlePolicy",
     "jobId": "submissionId",
     "networkPolicy": "security",
     "numOfHosts": "hostsPerReplica",
@@ -50,6 +51,7 @@ KUBERAY_NAMES: Final = {
     "submissionMode": "mode",
     "tlsOptions": "security",
     "upgradeStrategy": "updateStrategy",
+    "upscalingMode": "upscaling",
     "workerGroupSpecs": "workerGroups",
 }
 """What people who come from KubeRay write, and the nearest field or kind here; docs/kuberay.md has the whole table."""

@@ -61,6 +61,8 @@ def misgivings(document: Json, clusters: Sequence[Name] = ()) -> list[Problem]:
 def _cluster(spec: Json, path: str) -> Iterator[Problem]:
     places = [(f"{path}.head", spec.get("head") or {})]
     places += [(f"{path}.workerGroups[{index}]", group) for index, group in enumerate(spec.get("workerGroups") or ())]
+    limits = (spec.get("autoscaling") or {}).get("limits") or {}
+    yield from _resources(f"{path}.autoscaling.limits.resources", limits.get("resources") or {})
     for where, part in places:
         yield from _resources(f"{where}.resources", part.get("resources") or {})
         yield from _container(f"{where}.template.spec.containers", part.get("template") or {})
