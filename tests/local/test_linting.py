@@ -59,8 +59,10 @@ def test_the_examples_are_well(path):
             ],
         ),
         (
-            f"{CLUSTER}spec:\n  autoscaling: {{limits: {{maxWorkers: 1}}}}\n"
-            "  workerGroups: [{name: a, minReplicas: 2}]\n",
+            (
+                f"{CLUSTER}spec:\n  autoscaling: {{limits: {{maxWorkers: 1}}}}\n"
+                "  workerGroups: [{name: a, minReplicas: 2}]\n"
+            ),
             [
                 (
                     "m.yaml:6: spec.autoscaling.limits.maxWorkers: must not be less than the 2 workers that group `a` "
