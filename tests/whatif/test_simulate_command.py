@@ -119,6 +119,14 @@ def test_a_trace_and_a_manifest_with_faults_are_refused_with_their_lines(files):
     assert "it has no clusters, and one is simulated" in done.stderr
 
 
+def test_a_line_without_an_end_is_not_held(files):
+    with (files / "trace.jsonl").open("wb") as sparse:
+        sparse.truncate(2**40)
+    done = shoal("-f", files / "small.yaml", "--trace", files / "trace.jsonl")
+    assert done.exit_code == 2
+    assert "line 1: has more than the 262144 bytes of a line" in done.stderr
+
+
 def test_the_cluster_of_a_job_is_simulated(files):
     job = {"entrypoint": "python -c pass", "clusterSpec": {"workerGroups": [{"name": "g", "resources": {"CPU": 2}}]}}
     body = {"apiVersion": "shoal.dev/v1alpha1", "kind": "ComputeJob", "metadata": {"name": "j"}, "spec": job}

@@ -73,13 +73,14 @@ def _outcomes(files: list[Path], trace: Path, starting: Mapping[str, Any], until
     from shoal_operator.local.errors import UsageProblem
     from shoal_operator.local.whatif import read_candidate
     from shoal_operator.whatif.outcome import simulate as replay
-    from shoal_operator.whatif.trace import TraceError, parse_trace
+    from shoal_operator.whatif.trace import LINE_BYTES_MAX, TraceError, parse_trace
 
     starts = _starts(starting)
     try:
         candidates = [read_candidate(_text(file), str(file), starts, until) for file in files]
-        with trace.open("rb") as lines:
-            work = parse_trace(lines, str(trace))
+        with trace.open("rb") as source:
+            # A line that is too long comes in pieces, of which the first is refused: it is never held as a whole.
+            work = parse_trace(iter(lambda: source.readline(LINE_BYTES_MAX + 1), b""), str(trace))
     except UsageProblem as problem:
         show_error(problem.message, problem.hint)
         sys.exit(2)
