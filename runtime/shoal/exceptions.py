@@ -98,7 +98,9 @@ class TaskUnschedulableError(ShoalError):
 
 
 class ActorUnschedulableError(ShoalError):
-    """No node can ever run the actor."""
+    """No node can ever run the actor. Field: ``actor_id``."""
+
+    actor_id: str = ""
 
 
 class TaskPlacementGroupRemovedError(ShoalError):

@@ -80,7 +80,8 @@ class ActorClass:
             "placement": tuple(placing.items()),
             "max_restarts": options.get("max_restarts") or 0,
             "detached": options.get("lifetime") == "detached",
-            "label_selector": opts.labels(options),
+            "label_selector": strategies.labels(options),
+            "soft_node": strategies.is_soft(options),
             "bundle": None if group is None else group.bundle,
         }
         described = _Description(self.__name__, _methods(self._cls), options.get("max_task_retries") or 0)

@@ -123,8 +123,3 @@ def actor_needs(options: Mapping[str, Any]) -> tuple[ResourceSet, ResourceSet]:
         need = resource_need(options, 1)
         return need, need
     return resource_need(options, 0), resource_need(options, 1)
-
-
-def labels(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The label selector as sorted pairs."""
-    return tuple(sorted((options.get("label_selector") or {}).items()))

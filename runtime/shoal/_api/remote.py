@@ -123,7 +123,7 @@ class _TaskPlan:
         need = opts.resource_need(options, 1)
         group = strategies.placement(options, need, f"{function_name}()")
         self.inherits = strategies.inherits(options)
-        self.key = (tuple(need.items()), opts.labels(options), None if group is None else group.bundle)
+        self.key = (tuple(need.items()), strategies.labels(options), None if group is None else group.bundle)
         returns = options.get("num_returns")
         self.result_count = 1 if returns is None else returns
         retries = options.get("max_retries")
@@ -131,6 +131,8 @@ class _TaskPlan:
         self.name = options.get("name") or ""
         wanted = options.get("retry_exceptions")
         self.wire_options: dict[str, Any] = {} if group is None else {"placement_group": group.wire}
+        if strategies.is_soft(options):
+            self.wire_options["soft_node"] = True
         if wanted is True:
             self.wire_options["retry_exceptions"] = True
         elif wanted:

@@ -7,15 +7,18 @@ Invariant: what a placement group could never run is refused where it is asked f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from shoal.core.labels import NODE_ID, Selector
 from shoal.resources import ResourceSet, describe
 
 if TYPE_CHECKING:
     from shoal._api.placement_group import PlacementGroup
 
 ANY_BUNDLE: Final = -1
+_ID: Final = re.compile("[0-9a-f]{1,256}")
 DEFAULT: Final = "default"
 """Value of the option ``placement_group``: the group of the caller, if that captures child tasks."""
 _OLD: Final = ("placement_group", "placement_group_bundle_index", "placement_group_capture_child_tasks")
@@ -55,6 +58,28 @@ class PlacementGroupSchedulingStrategy:
         return f"PlacementGroupSchedulingStrategy({self.placement_group!r}, {self.placement_group_bundle_index})"
 
 
+class NodeAffinitySchedulingStrategy:
+    """Run on a certain node.
+
+    Args:
+        node_id: of the node, as ``get_runtime_context().get_node_id()`` says it.
+        soft: run elsewhere when there is no such node, or it is too small; otherwise that is an error.
+
+    Raises:
+        ValueError: not the id of a node.
+    """
+
+    def __init__(self, node_id: str, soft: bool) -> None:
+        given: object = node_id
+        if not isinstance(given, str) or not _ID.fullmatch(given):
+            raise ValueError(f"node_id must be the id of a node, hexadecimal digits, got {given!r:.200}")
+        self.node_id = given
+        self.soft = bool(soft)
+
+    def __repr__(self) -> str:
+        return f"NodeAffinitySchedulingStrategy({self.node_id!r}, {self.soft})"
+
+
 class Placement(NamedTuple):
     """What of a placement group a task or an actor wants. ``bundle``: group and index."""
 
@@ -75,9 +100,9 @@ def check(options: Mapping[str, Any]) -> None:
     """
     strategy = options.get("scheduling_strategy")
     if strategy is not None and strategy not in ("DEFAULT", "SPREAD"):
-        if not isinstance(strategy, PlacementGroupSchedulingStrategy):
+        if not isinstance(strategy, (PlacementGroupSchedulingStrategy, NodeAffinitySchedulingStrategy)):
             raise ValueError(f"scheduling_strategy {strategy!r:.200} is not supported by this version of Shoal yet")
-        if options.get("label_selector"):
+        if isinstance(strategy, PlacementGroupSchedulingStrategy) and options.get("label_selector"):
             raise ValueError(
                 "label_selector cannot be combined with a placement group: give the group's bundles labels with "
                 "placement_group(..., bundle_label_selector=[...])"
@@ -94,6 +119,21 @@ def check(options: Mapping[str, Any]) -> None:
         return
     # Has the checks of its own.
     _from_old(options)
+
+
+def labels(options: Mapping[str, Any]) -> Selector:
+    """What the node must be like, as sorted pairs: the label selector, and a node that the strategy names."""
+    selector = dict(options.get("label_selector") or {})
+    strategy = options.get("scheduling_strategy")
+    if isinstance(strategy, NodeAffinitySchedulingStrategy):
+        selector[NODE_ID] = strategy.node_id
+    return tuple(sorted(selector.items()))
+
+
+def is_soft(options: Mapping[str, Any]) -> bool:
+    """Whether the strategy only prefers its node."""
+    strategy = options.get("scheduling_strategy")
+    return isinstance(strategy, NodeAffinitySchedulingStrategy) and strategy.soft
 
 
 def inherits(options: Mapping[str, Any]) -> bool:

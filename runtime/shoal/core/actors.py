@@ -16,8 +16,8 @@ from typing import Final, Literal
 
 from shoal.core.actor_placement import Candidate, choose
 from shoal.core.demand import NodeDemand
-from shoal.core.labels import Selector, matches
-from shoal.resources import ResourceSet
+from shoal.core.labels import Selector, matches, pinned, unpinned
+from shoal.resources import ResourceSet, describe
 
 ActorState = Literal["PENDING", "ALIVE", "RESTARTING", "DEAD"]
 
@@ -28,6 +28,7 @@ REFUSED_PAUSE_SECONDS: Final = 0.2
 """How long an actor that its node could not take waits before it is placed again."""
 SETTLE_SECONDS: Final = 0.5
 """After this, a node's own report has an assigned actor's resources taken out."""
+UNSCHEDULABLE: Final = "Unschedulable"
 GROUP_REMOVED: Final = "PlacementGroupRemoved"
 RESTARTABLE: Final = frozenset({"WorkerDied", "NodeDied"})
 
@@ -36,8 +37,9 @@ RESTARTABLE: Final = frozenset({"WorkerDied", "NodeDied"})
 class ActorSpec:
     """What was asked for.
 
-    ``placement`` must be free at the start, ``resources`` is held for life; ``max_restarts`` -1: no
-    limit. With a ``group_id`` it lives in a bundle of that placement group; ``bundle_index`` -1: in any.
+    ``placement`` must be free at the start, ``resources`` is held for life; ``max_restarts`` -1: no limit.
+    ``soft_node``: when the node that its labels name is gone, any other will do. With a ``group_id`` it lives in a
+    bundle of that placement group; ``bundle_index`` -1: in any.
     """
 
     actor_id: str
@@ -53,6 +55,7 @@ class ActorSpec:
     creation: bytes = b""
     handle: bytes = b""
     label_selector: Selector = ()
+    soft_node: bool = False
     group_id: str = ""
     bundle_index: int = -1
 
@@ -129,6 +132,10 @@ FindBundle = Callable[[ActorSpec, Held, int], tuple[int, str] | None]
 """Gives a bundle of the actor's group with room, and its node; takes what is held there, and refusals so far."""
 
 
+def _no_total(_node_id: str) -> None:
+    return None
+
+
 def _no_bundles(_spec: ActorSpec, _held: Held, _refusals: int) -> None:
     return None
 
@@ -173,7 +180,7 @@ class ActorTable:
         return [
             NodeDemand(a.spec.need, 1, "actor", a.spec.label_selector, (a.spec.class_name,))
             for a in self.waiting()
-            if not a.spec.group_id
+            if not a.spec.group_id and not pinned(a.spec.label_selector)
         ]
 
     def promised(self, node_id: str, now: float) -> ResourceSet:
@@ -219,17 +226,22 @@ class ActorTable:
         else:
             self._waiting[actor_id] = None
 
-    def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
+    def place(
+        self, candidates: Sequence[Candidate], now: float, total_of: Callable[[str], ResourceSet | None] = _no_total
+    ) -> list[Instruction]:
         """Give waiting actors to nodes that have the resources free now.
 
-        ``candidates`` have promises taken out.
+        ``candidates`` have promises taken out; ``total_of`` gives what a node has when it is empty, None for one that
+        is gone.
         """
         nodes = {node.node_id: node for node in candidates}
         hopeless: set[tuple[ResourceSet, Selector]] = set()
         instructions: list[Instruction] = []
         for actor in self.waiting():
+            if pinned(actor.spec.label_selector):
+                instructions += self._look_for_node(actor, total_of)
             need, labels = actor.spec.need, actor.spec.label_selector
-            if (need, labels) in hopeless or now < actor.not_before or actor.spec.group_id:
+            if (need, labels) in hopeless or now < actor.not_before or actor.spec.group_id or not actor.waits:
                 continue
             allowed = [node for node in nodes.values() if matches(labels, node.labels)]
             chosen = choose(need, allowed, actor.spec.owner_node_id)
@@ -241,6 +253,18 @@ class ActorTable:
             self._assign(actor, chosen, now)
             instructions.append(Start(chosen, actor.spec))
         return instructions
+
+    def _look_for_node(self, actor: Actor, total_of: Callable[[str], ResourceSet | None]) -> list[Instruction]:
+        """Its node may be gone, or too small: then it goes elsewhere if it may, else it is dead."""
+        node_id = pinned(actor.spec.label_selector)
+        total = total_of(node_id)
+        if total is not None and actor.spec.need.fits(total):
+            return []
+        if actor.spec.soft_node:
+            actor.spec = replace(actor.spec, label_selector=unpinned(actor.spec.label_selector))
+            return []
+        why = "there is no such node" if total is None else f"it does not have {describe(actor.spec.need)}"
+        return self._bury(actor, UNSCHEDULABLE, f"the actor may only run on node {node_id}, and {why}", b"")
 
     def place_in_bundles(self, find: FindBundle, now: float) -> list[Instruction]:
         """Give waiting actors of placement groups to the nodes of bundles that have room for them."""

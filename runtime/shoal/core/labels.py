@@ -7,8 +7,11 @@ Invariant: an expression means the same here and in the head: ``"v"`` equals, ``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 Selector = tuple[tuple[str, str], ...]
+NODE_ID: Final = "ray.io/node-id"
+"""A label that every node has by itself: its id. The key is Ray's."""
 
 
 def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
@@ -19,6 +22,21 @@ def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
         True
     """
     return all(_holds(expression.strip(), labels.get(key)) for key, expression in selector)
+
+
+def pinned(selector: Selector) -> str:
+    """The only node that a selector allows, by its id; empty when it names none.
+
+    Example:
+        >>> pinned(((NODE_ID, "1f2e"), ("zone", "a")))
+        '1f2e'
+    """
+    return next((text for key, text in selector if key == NODE_ID and text[:1] != "!" and text[:3] != "in("), "")
+
+
+def unpinned(selector: Selector) -> Selector:
+    """The same without a word on the node's id."""
+    return tuple(pair for pair in selector if pair[0] != NODE_ID)
 
 
 def _holds(expression: str, value: str | None) -> bool:

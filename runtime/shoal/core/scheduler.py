@@ -18,8 +18,8 @@ from typing import Final
 
 from shoal.core.bundles import Bundles, Holder, Want
 from shoal.core.demand import NodeDemand, aggregate
-from shoal.core.labels import Selector, matches
-from shoal.resources import ResourceSet
+from shoal.core.labels import NODE_ID, Selector, matches, pinned
+from shoal.resources import ResourceSet, describe
 from shoal.wire.address import RawNode
 
 SPREAD_THRESHOLD: Final = 0.5
@@ -28,6 +28,8 @@ SPILL_MEMORY_SECONDS: Final = 0.2
 """How long a spill is subtracted from the (stale) view of its target."""
 GUEST_WAIT_SECONDS: Final = 1.0
 """How long a request that was sent here from another node may wait before it is sent home."""
+UNKNOWN_NODE_SECONDS: Final = 1.0
+"""How long a request for a node that is not known waits for news of it: it may have joined just now."""
 FREE_LEASES_MIN: Final = 4
 """Leases that hold nothing are limited per job to the CPU count, but not below this."""
 
@@ -110,7 +112,7 @@ class LeaseScheduler:
     def __init__(self, node_id: str, total: ResourceSet, labels: Mapping[str, str] | None = None) -> None:
         self.node_id = node_id
         self.total = total
-        self.labels = dict(labels or {})
+        self.labels = {**(labels or {}), NODE_ID: node_id}
         self.draining = False
         self._free: dict[str, int] = dict(total)
         self._holders: dict[str, Holder] = {}
@@ -259,10 +261,11 @@ class LeaseScheduler:
         return True
 
     def demand(self) -> list[NodeDemand]:
-        """What waits, by shape: the sum of the backlogs."""
+        """What waits, by shape: the sum of the backlogs. No new node would help what waits for a certain one."""
         return aggregate(
             NodeDemand(r.shape, max(1, r.backlog), r.kind, r.selector, (r.name,) if r.name else ())
             for r, _since in self._waiting.values()
+            if not pinned(r.selector)
         )
 
     # Deciding
@@ -302,6 +305,7 @@ class LeaseScheduler:
     def next_deadline(self) -> float | None:
         """When ``expire`` (guests) or ``schedule`` (a spill forgotten) should be called next; None: no need."""
         guests = [since + GUEST_WAIT_SECONDS for request, since in self._waiting.values() if not request.spill]
+        guests += [since + UNKNOWN_NODE_SECONDS for r, since in self._waiting.values() if self._is_unknown(r)]
         spills = [self._spills[0][0]] if self._spills and self._waiting else []
         in_bundles = self.bundles.next_deadline()
         return min([*guests, *spills, *([] if in_bundles is None else [in_bundles])], default=None)
@@ -322,6 +326,9 @@ class LeaseScheduler:
     def _decide(self, request: LeaseRequest, now: float) -> Decision | None:
         if not request.spill and self.draining:
             return Reject(request.request_id, "the node is being drained")
+        never = self._why_never(request, now)
+        if never:
+            return Refuse(request.request_id, "unschedulable", never)
         here = self._score_here(request)
         other = self._best_other(request, now) if request.spill and (here is None or here > 0) else None
         if here is not None and (other is None or here <= other[0]):
@@ -331,6 +338,25 @@ class LeaseScheduler:
             return None
         self._spills.append((now + SPILL_MEMORY_SECONDS, other[1][0], request.shape))
         return Spill(request.request_id, other[1])
+
+    def _is_unknown(self, request: LeaseRequest) -> bool:
+        node_id = pinned(request.selector) if request.spill else ""
+        return bool(node_id) and node_id != self.node_id and node_id not in self._others
+
+    def _why_never(self, request: LeaseRequest, now: float) -> str:
+        """Why a request for a certain node can not be granted, ever; empty when it can, or names none."""
+        node_id = pinned(request.selector) if request.spill else ""
+        if not node_id:
+            return ""
+        if self._is_unknown(request):
+            waited = now - self._waiting[request.request_id][1]
+            return f"there is no node {node_id}" if waited >= UNKNOWN_NODE_SECONDS else ""
+        view = self._others.get(node_id)
+        if view is not None and not view.alive:
+            return f"node {node_id} is gone"
+        if not request.shape.fits(self.total if view is None else view.total):
+            return f"node {node_id} does not have {describe(request.shape)}"
+        return ""
 
     def _score_here(self, request: LeaseRequest) -> float | None:
         if self.draining or not request.shape.fits(self._free) or not matches(request.selector, self.labels):

@@ -191,6 +191,7 @@ def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
         creation=message.creation,
         handle=message.handle,
         label_selector=selector(message.label_selector),
+        soft_node=message.soft_node,
         group_id=group_id,
         bundle_index=bundle_index,
     )

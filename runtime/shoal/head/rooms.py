@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.actors import ActorTable
+from shoal.core.labels import NODE_ID
 from shoal.core.membership import Member, Membership
 from shoal.core.placement import PlacementTable
 from shoal.core.room import RecentRoom
@@ -44,9 +45,15 @@ class Rooms:
         return [self._candidate(member, now) for member in self._members.alive() if member.takes_work]
 
     def _candidate(self, member: Member, now: float) -> Candidate:
-        node_id, labels = member.info.node_id, member.info.labels
+        node_id = member.info.node_id
+        labels = {**member.info.labels, NODE_ID: node_id}
         free = self._left(member, now)
         return Candidate(node_id, member.info.total, free, len(self._actors.on_node(node_id)), labels)
+
+    def total(self, node_id: str) -> ResourceSet | None:
+        """What a node has when it is empty; None when there is no such node (any more)."""
+        member = self._members.get(node_id)
+        return member.info.total if member is not None and member.alive else None
 
     def snapshots(self, now: float, *, recent: bool) -> list[head_pb2.NodeSnapshot]:
         """With ``recent``, without what actors on their way will take, and with the room of just now: ``core.room``."""

@@ -402,7 +402,7 @@ class HeadService:
             self._membership_changed()
 
     def _place(self, now: float) -> None:
-        instructions = self._actors.place(self._rooms.candidates(now), now)
+        instructions = self._actors.place(self._rooms.candidates(now), now, self._rooms.total)
         instructions += self._actors.place_in_bundles(self.groups.find_bundle, now)
         self._note_demand(now)
         if instructions:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shoal.core.demand import NodeDemand
+from shoal.core.labels import NODE_ID
 from shoal.core.scheduler import NodeView
 from shoal.node.config import NodeConfig
 from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
@@ -69,7 +70,7 @@ def views(message: node_pb2.ClusterView) -> list[NodeView]:
             (node.address.node_id, node.address.ip, node.address.port),
             ResourceSet(node.total.amounts),
             ResourceSet(node.available.amounts),
-            dict(node.labels),
+            {**node.labels, NODE_ID: node.address.node_id},
             alive=node.alive,
             draining=node.draining,
         )
@@ -94,6 +95,7 @@ def create_actor(info: dict[str, Any], creation: bytes, node_id: str) -> node_pb
         creation=marshal.dumps((info["job"], info.get("class_name") or "", creation)),
         handle=info.get("handle") or b"",
         label_selector=dict(info.get("label_selector") or ()),
+        soft_node=bool(info.get("soft_node")),
         bundle=None if bundle is None else node_pb2.BundleKey(group_id=bundle[0], index=bundle[1]),
     )
 

@@ -21,6 +21,8 @@ from shoal.exceptions import (
     ActorDiedError,
     ActorPlacementGroupRemovedError,
     ActorUnavailableError,
+    ActorUnschedulableError,
+    ShoalError,
     TaskError,
 )
 from shoal.owner import calls
@@ -44,8 +46,11 @@ ASK_AGAIN_SECONDS: Final = 0.5
 DEAD_KEPT_MAX: Final = 1000
 """Dead actors whose end is known here without asking the head again."""
 UNAVAILABLE: Final = "Unavailable"
-GROUP_REMOVED: Final = "PlacementGroupRemoved"
-"""The head's reason for the end of an actor whose placement group was removed."""
+_ERRORS: Final[dict[str, type[ShoalError]]] = {
+    "PlacementGroupRemoved": ActorPlacementGroupRemovedError,
+    "Unschedulable": ActorUnschedulableError,
+}
+"""The head's reasons for an actor's end that have errors of their own."""
 
 
 class ActorLink:
@@ -363,8 +368,8 @@ class Actors:
         text = f"{call.name}() failed: the actor {link.class_name} is dead. {link.reason}"
         if isinstance(link.error, TaskError):
             text += f"\nThere was an error raised in its creation task:\n{link.error.traceback_str}"
-        removed = link.reason.startswith(GROUP_REMOVED)
-        died = (ActorPlacementGroupRemovedError if removed else ActorDiedError)(text, actor_id=link.actor_id.hex())
+        kind = _ERRORS.get(link.reason.partition(":")[0], ActorDiedError)
+        died = kind(text, actor_id=link.actor_id.hex())
         self._end_failed(call, serialize(died).to_bytes())
 
     def _end_failed(self, call: Call, error: bytes) -> None:

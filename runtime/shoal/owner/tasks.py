@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from shoal.core import submission
+from shoal.core import labels, submission
 from shoal.core.objects import FAILED, RELEASED, STORED, ObjectEntry
 from shoal.core.submission import Instruction, ShapeQueue
 from shoal.exceptions import (
@@ -212,9 +212,13 @@ class Tasks:
             self._process.reactor.call_later(RETRY_LEASE_SECONDS, lambda: self._ask_again(key, request))
 
     def _refuse(self, key: ShapeKey, kind: str, words: str) -> None:
-        """No task of this key can run, ever."""
+        """No task of this key can run, ever; those that only prefer a node run elsewhere."""
         for task_id in self._queues[key].give_up():
             call = self._calls[task_id]
+            if kind == "unschedulable" and call.options.get("soft_node") and labels.pinned(key[1]):
+                call.key = (key[0], labels.unpinned(key[1]), key[2])
+                self._ready(call)
+                continue
             self._end_error(call, _refusal(key, kind, f"{call.name}() cannot run: {words}"))
 
     def _no_worker(self, key: ShapeKey, request: submission.RequestLease, words: str, now: float) -> None:

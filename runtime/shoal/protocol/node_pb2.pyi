@@ -481,7 +481,7 @@ class HeadMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., view: _Optional[_Union[ClusterView, _Mapping]] = ..., start_actor: _Optional[_Union[StartActor, _Mapping]] = ..., stop_actor: _Optional[_Union[StopActor, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., actor_update: _Optional[_Union[ActorUpdate, _Mapping]] = ..., job_ended: _Optional[_Union[JobEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., shutdown: _Optional[_Union[Shutdown, _Mapping]] = ..., start_driver: _Optional[_Union[StartDriver, _Mapping]] = ..., stop_driver: _Optional[_Union[StopDriver, _Mapping]] = ..., forget_driver: _Optional[_Union[ForgetDriver, _Mapping]] = ..., reserve_bundles: _Optional[_Union[ReserveBundles, _Mapping]] = ..., return_bundles: _Optional[_Union[ReturnBundles, _Mapping]] = ..., placement_group: _Optional[_Union[PlacementGroup, _Mapping]] = ...) -> None: ...
 
 class CreateActorRequest(_message.Message):
-    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle", "label_selector", "bundle")
+    __slots__ = ("actor_id", "job_id", "owner_node_id", "name", "namespace", "class_name", "resources", "placement", "max_restarts", "detached", "creation", "handle", "label_selector", "soft_node", "bundle")
     class LabelSelectorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -502,6 +502,7 @@ class CreateActorRequest(_message.Message):
     CREATION_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    SOFT_NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     actor_id: str
     job_id: str
@@ -516,8 +517,9 @@ class CreateActorRequest(_message.Message):
     creation: bytes
     handle: bytes
     label_selector: _containers.ScalarMap[str, str]
+    soft_node: bool
     bundle: BundleKey
-    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
+    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., soft_node: _Optional[bool] = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
 
 class CreateActorReply(_message.Message):
     __slots__ = ("created", "message")

@@ -1,5 +1,5 @@
 """Scheduling strategies under Ray's name, ``ray.util.scheduling_strategies``."""
 
-from shoal._api.strategies import PlacementGroupSchedulingStrategy
+from shoal._api.strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-__all__ = ["PlacementGroupSchedulingStrategy"]
+__all__ = ["NodeAffinitySchedulingStrategy", "PlacementGroupSchedulingStrategy"]
