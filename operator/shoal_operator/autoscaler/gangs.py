@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.bins import Bin, minus, piece, units_per_node
 from shoal_operator.autoscaler.model import Demand, Gang, GangStrategy, Labels
-from shoal_operator.autoscaler.packing import Packing, minus, piece, units_per_node
-from shoal_operator.autoscaler.problem import Bin, Item, Space
+from shoal_operator.autoscaler.packing import Packing
+from shoal_operator.autoscaler.problem import Item, Space
 
 KIND = "placement group"
 """What stands in place of "task" where bundles are told to people."""

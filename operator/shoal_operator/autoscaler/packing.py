@@ -19,48 +19,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shoal_operator.autoscaler.patterns import Leanings
-from shoal_operator.autoscaler.problem import COMING, JOINED, NEW, Amounts, Bin, Item, Kind, Needs, Space
+from shoal_operator.autoscaler.bins import (
+    COMING,
+    JOINED,
+    NEW,
+    Amounts,
+    Bin,
+    joined_bin,
+    minus,
+    piece,
+    units_per_node,
+)
+from shoal_operator.autoscaler.choice import Choice, Strategy
+from shoal_operator.autoscaler.patterns import Pattern
+from shoal_operator.autoscaler.problem import Item, Kind, Space
 from shoal_operator.autoscaler.standing import Room, Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """One way to go about it; the best of several is taken."""
-
-    order: str = "hardest"
-    """In which order work is placed: a key of ``orders.ORDERS``."""
-    choice: str = "dense"
-    """What is valued in a group: ``dense`` (little unused), ``few`` (few nodes), ``cheap`` (little capacity); with
-    ``balanced``, little unused, and nodes are filled by patterns."""
-    lookahead: int = 8
-    """How many of the following shapes are tried for what a node has left, when groups are compared."""
-    by_age: bool = False
-    """Whether older coming nodes are used before younger ones, whatever their group."""
-
-
-def units_per_node(needs: Needs, free: Amounts, most: int) -> int:
-    """How many units fit into one node, at most ``most``.
-
-    Example:
-        >>> units_per_node(((0, 2),), (5,), 100)
-        2
-    """
-    for dimension, amount in needs:
-        units = free[dimension] // amount
-        if units < most:
-            if units <= 0:
-                return 0
-            most = units
-    return most
-
-
-def minus(free: Amounts, needs: Needs, units: int) -> Amounts:
-    """What a node has left."""
-    left = list(free)
-    for dimension, amount in needs:
-        left[dimension] -= amount * units
-    return tuple(left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +87,13 @@ class Packing:
         self.failed_gangs: list[int] = []
         self.waiting_gangs: list[int] = []
         self._items = {item.index: item for item in items}
-        self._leanings = Leanings(items, len(space.names)) if strategy.choice == "balanced" else None
+        self._choice = Choice(space, items, strategy, self.left)
         self._tails = _smallest_to_come(items, len(space.names))
-        self._position = -1
 
     def place_all(self) -> None:
         """Place the items in their order; what finds no place stays in ``left``."""
         for position, item in enumerate(self.items):
-            self._position = position
+            self._choice.position = position
             if item.is_possible and item.count > 0:
                 self.left[item.index] = self.place(item, self.left[item.index])
 
@@ -196,27 +168,20 @@ class Packing:
                 for index in sorted(item.groups)
                 if (nodes := self.room.nodes_for(self.space, index))
             ]
-        if len(able) > 1:
-            ranks = [self._rank(item, source) for source in able]
-            best = min(ranks)
-            able = [source for source, rank in zip(able, ranks, strict=True) if rank == best]
-        if len(able) > 1:
-            able.sort(key=lambda source: self._worth(item, units, source))
-        return able[0] if able else None
+        return self._choice.best(able, item, units)
 
     def open(self, item: Item, units: int, source: Bin) -> int:
         """Use free or new nodes for an item: as many as it fills, or one replica; returns the units left."""
         fitting = units_per_node(item.needs, source.free, units)
-        hosts = self.hosts(source)
-        if self._leanings is not None and hosts == 1 and item.needs and self._position >= 0:
-            return units - self._open_pattern(item, source)
+        hosts = self._choice.hosts(source)
+        pattern = self._choice.pattern(item, source)
+        if pattern is not None:
+            return units - self._open_pattern(item, source, pattern)
         nodes = max(1, units // (fitting * hosts)) * hosts
         return units - self.fill(item, self.start(source, nodes), fitting, units, self.used, self.used)
 
-    def _open_pattern(self, item: Item, source: Bin) -> int:
+    def _open_pattern(self, item: Item, source: Bin, pattern: Pattern) -> int:
         """Fill nodes with a pattern around an item; returns the units of it that they take."""
-        assert self._leanings is not None
-        pattern = self._leanings.fill(item, source, self.left, self.space.labelling)
         nodes = min(self.left[index] // units for index, units in pattern.units.items())
         opened = self.start(source, max(1, nodes))
         self._keep(piece(opened, 0, opened.count, pattern.free), self.used)
@@ -240,8 +205,8 @@ class Packing:
         return piece(source, 0, nodes, source.free)
 
     def hosts(self, source: Bin) -> int:
-        """How many nodes of it come together: new ones in replicas, others one by one."""
-        return max(1, self.space.kinds[source.group].group.hosts) if source.stage == NEW else 1
+        """How many nodes of it come together."""
+        return self._choice.hosts(source)
 
     def save(self) -> Saved:
         """The state as it is, to come back to."""
@@ -268,7 +233,7 @@ class Packing:
         return {member for bin_ in (*self.used, *self.full) for member in bin_.members}
 
     def _keep(self, bin_: Bin, into: list[Bin]) -> None:
-        tail = self._tails[self._position + 1]
+        tail = self._tails[self._choice.position + 1]
         for has, least in zip(bin_.free, tail, strict=True):
             if has < least:
                 into = self.full
@@ -291,58 +256,6 @@ class Packing:
             found = merged.get(key)
             merged[key] = bin_ if found is None else joined_bin(found, bin_)
         return [*merged.values()]
-
-    def _rank(self, item: Item, source: Bin) -> tuple[int, int, int, bool]:
-        kind = self.space.kinds[source.group]
-        age = source.age if self.strategy.by_age and source.stage == COMING else 0
-        spoils = bool(kind.accelerators) and not item.accelerators & kind.accelerators
-        return source.stage, age, -kind.group.priority, spoils
-
-    def _worth(self, item: Item, units: int, source: Bin) -> tuple[object, ...]:
-        """What a strategy values, best first; every tie is broken."""
-        kind = self.space.kinds[source.group]
-        hosts = self.hosts(source)
-        fitting = units_per_node(item.needs, source.free, units)
-        needed = -(-units // (fitting * hosts)) * hosts
-        cost = max(1, kind.price + kind.accelerator_price)
-        if self.strategy.choice == "few":
-            first: tuple[int, ...] = (needed, cost)
-        elif self.strategy.choice == "cheap":
-            first = (needed * cost, needed)
-        elif self._leanings is not None and hosts == 1 and item.needs and self._position >= 0:
-            pattern = self._leanings.fill(item, source, self.left, self.space.labelling)
-            first = (-pattern.value * 1_000_000 // cost, needed)
-        else:
-            first = (-self._density(item, units, source, fitting, hosts), needed)
-        return *first, -source.stage, source.labels, kind.group.name
-
-    def _density(self, item: Item, units: int, source: Bin, fitting: int, hosts: int) -> int:
-        """How much of the price of a replica its first filling takes, in millionths."""
-        held = min(units, fitting * hosts)
-        value = held * item.value
-        free = minus(source.free, item.needs, -(-held // hosts))
-        nodes = max(1, units // (fitting * hosts)) * hosts
-        allows = self.space.labelling.allows
-        for other in self.items[self._position + 1 : self._position + 1 + self.strategy.lookahead]:
-            if other.is_possible and allows(other.demand.label_selector, source.labels):
-                fits = units_per_node(other.needs, free, -(-self.left[other.index] // nodes))
-                if fits:
-                    value += fits * hosts * other.value
-                    free = minus(free, other.needs, fits)
-        kind = self.space.kinds[source.group]
-        return value * 1_000_000 // max(1, hosts * (kind.price + kind.accelerator_price))
-
-
-def piece(source: Bin, start: int, count: int, free: Amounts) -> Bin:
-    """Part of a bin, with so much free in each node."""
-    members = source.members[start : start + count] if source.members else ()
-    return Bin(source.stage, source.group, free, source.labels, count, members, source.age)
-
-
-def joined_bin(one: Bin, other: Bin) -> Bin:
-    """Two bins of nodes alike as one; pods with names come first."""
-    members = (*one.members, *other.members)
-    return Bin(one.stage, one.group, one.free, one.labels, one.count + other.count, members, one.age)
 
 
 def cost_of(kind: Kind, nodes: int) -> tuple[int, int, int]:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shoal_operator.autoscaler.problem import PRICE_SCALE, Amounts, Bin, Item, Labelling
+from shoal_operator.autoscaler.bins import Amounts, Bin
+from shoal_operator.autoscaler.problem import PRICE_SCALE, Item, Labelling
 
 PORTION: Final = 4
 """Units are taken by such a part of what would fit, so that small ones take few steps."""

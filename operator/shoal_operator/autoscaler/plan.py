@@ -7,11 +7,12 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.bins import COMING, Bin
+from shoal_operator.autoscaler.consolidation import Elsewhere
 from shoal_operator.autoscaler.cooldown import closures, half_open, update_cooldowns, with_grace
 from shoal_operator.autoscaler.gangs import Band, compile_gangs, keep_places
 from shoal_operator.autoscaler.growth import (
@@ -28,14 +29,11 @@ from shoal_operator.autoscaler.intake import Intake, take_in
 from shoal_operator.autoscaler.model import ComingNode, Demand, ScalingPlan, ScalingRequest, Unmet, Waiting
 from shoal_operator.autoscaler.objective import unmet
 from shoal_operator.autoscaler.packing import Packing
-from shoal_operator.autoscaler.problem import COMING, Bin, Space
+from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.removal import Idle, over_limits, without
 from shoal_operator.autoscaler.search import Question, best_packing, pack
 from shoal_operator.autoscaler.standing import Room, Standing, find_room, stand
 from shoal_operator.autoscaler.verdicts import Explainer
-
-CONSOLIDATIONS_MAX: Final = 16
-"""Replicas that one plan tries to do without although waiting work would land there."""
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -164,7 +162,7 @@ class _Planning:
         )
         idle = Idle(request, used, stuck)
         if self._intake.left_out is None and self._floors.left_out is None:
-            can_move = _Elsewhere(request, question, unmet(settled) if settled is not main else before, main)
+            can_move = Elsewhere(question, unmet(settled) if settled is not main else before, main.strategy)
             idle.choose(can_move if request.consolidation else None)
         return idle
 
@@ -196,41 +194,6 @@ class _Planning:
             main.pour(item, main.left.get(item.index, item.count), bins, moves=True)
         probes = {entry.group: entry.probe for entry in self._cooldowns if entry.probe}
         return {probes[name] for name in sorted(probes) if self._space.kind_of[name] in wanted}
-
-
-class _Elsewhere:
-    """Whether waiting work finds its place without certain nodes, and without new ones."""
-
-    def __init__(self, request: ScalingRequest, question: Question, before: tuple[int, int], main: Packing) -> None:
-        self._question = question
-        self._before = before
-        self._strategy = main.strategy
-        self._gone: frozenset[str] = frozenset()
-        self._tries = CONSOLIDATIONS_MAX
-
-    def __call__(self, names: Sequence[str]) -> bool:
-        self._tries -= 1
-        gone = self._gone | set(names)
-        if self._tries < 0:
-            return False
-        question = self._question
-        standing = Standing(
-            tuple(_left_of(question.standing.joined, gone)),
-            tuple(_left_of(question.standing.free, gone)),
-            question.standing.members,
-        )
-        none = replace(question.room.copy(), nodes_by_kind=[0] * len(question.space.kinds))
-        if unmet(pack(replace(question, standing=standing, extra={}), self._strategy, none)) > self._before:
-            return False
-        self._gone = gone
-        return True
-
-
-def _left_of(bins: Iterable[Bin], gone: frozenset[str]) -> Iterable[Bin]:
-    for bin_ in bins:
-        members = tuple(name for name in bin_.members if name not in gone)
-        if members:
-            yield replace(bin_, members=members, count=len(members))
 
 
 def _shapes(request: ScalingRequest, intake: Intake, floors: Intake) -> Iterable[ResourceSet]:

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.bins import Amounts, Needs
 from shoal_operator.autoscaler.model import Demand, Group, Labels, Node, ScalingRequest
 from shoal_operator.autoscaler.selectors import matches
 
-Amounts: TypeAlias = tuple[int, ...]
-"""Ten-thousandths, by dimension."""
-Needs: TypeAlias = tuple[tuple[int, int], ...]
-"""Pairs of dimension and amount above 0; no resource that is not asked for."""
-
-JOINED: Final = 0
-COMING: Final = 1
-NEW: Final = 2
 ACCELERATORS: Final = frozenset({"GPU", "TPU", "HPU", "NPU", "neuron_cores"})
 PRICE_SCALE: Final = 1_000_000
 """Price of all that the largest node has of one resource."""
@@ -63,23 +56,6 @@ class Kind:
     price: int
     """Of a node, and of what it has beside accelerators."""
     accelerator_price: int
-
-
-@dataclass(slots=True)
-class Bin:
-    """``count`` nodes alike. Never changed in place, but replaced: passes share them."""
-
-    stage: int
-    """JOINED, COMING or NEW."""
-    group: int
-    """-1 for nodes of no known group: the head, and nodes of groups that are gone."""
-    free: Amounts
-    labels: int
-    count: int
-    members: tuple[str, ...] = ()
-    """Names of their pods; empty for nodes that do not exist yet."""
-    age: int = 0
-    """Of coming nodes: older ones have lower numbers."""
 
 
 class Labelling:

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shoal_operator.autoscaler.choice import Strategy
 from shoal_operator.autoscaler.gangs import Band, place_gangs
 from shoal_operator.autoscaler.objective import cost, objective, unmet
 from shoal_operator.autoscaler.orders import ORDERS
-from shoal_operator.autoscaler.packing import Packing, Strategy
+from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Item, Space
 from shoal_operator.autoscaler.standing import Room, Standing
 

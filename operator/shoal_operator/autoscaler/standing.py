@@ -9,8 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.bins import COMING, JOINED, Bin
 from shoal_operator.autoscaler.model import Node, ScalingRequest
-from shoal_operator.autoscaler.problem import COMING, JOINED, Bin, Space
+from shoal_operator.autoscaler.problem import Space
 
 FREE_FOREVER = 10**18
 """Stands for no limit."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from shoal.resources import ResourceSet, describe
+from shoal.resources import ResourceSet, amount_text, describe
 from shoal_operator.autoscaler.cooldown import Closure
 from shoal_operator.autoscaler.gangs import Band
 from shoal_operator.autoscaler.model import Demand, GangStrategy, Group, GroupRefusal, ScalingRequest, Unmet, Verdict
@@ -154,7 +154,7 @@ def _offer(lacking: Mapping[str, int], offered: ResourceSet, dimensions: int) ->
         if offered[name] == 0:
             texts.append(f"no {name}")
         elif dimensions == 1:
-            texts.append(f"at most {offered[name] / 10_000:g}")
+            texts.append(f"at most {amount_text(name, offered[name])}")
         else:
             texts.append("at most " + describe({name: offered[name]}))
     return " and ".join(texts)
