@@ -13,6 +13,7 @@ from tests.autoscaler.worlds import can_hold, carried_out, groups, of, placed_un
 
 from shoal.core import labels as core_labels
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.bins import units_per_node
 from shoal_operator.autoscaler.model import (
     Bundle,
     ComingNode,
@@ -27,6 +28,7 @@ from shoal_operator.autoscaler.model import (
     Verdict,
 )
 from shoal_operator.autoscaler.plan import plan_workers
+from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.selectors import matches
 
 
@@ -171,6 +173,16 @@ def test_nonsense_gets_a_verdict_and_never_an_exception(data: st.DataObject) -> 
     assert all(item.count > 0 for item in plan.add)
     assert all(unmet.message for unmet in plan.unmet)
     assert plan.next_check_seconds is None or plan.next_check_seconds > 0
+
+
+@given(shapes, shapes, st.integers(1, 20))
+def test_numbers_say_what_the_schedulers_fits_says(shape: ResourceSet, offer: ResourceSet, count: int) -> None:
+    space = Space(ScalingRequest(groups=(Group("a", offer),)), [shape])
+    item = space.item(0, Demand(shape, count), count)
+    assert bool(item.groups) == shape.fits(offer)
+    fitting = units_per_node(item.needs, space.amounts(offer), count) if item.is_possible else 0
+    assert all(shape.times(units).fits(offer) for units in range(fitting + 1))
+    assert fitting == count or not shape.times(fitting + 1).fits(offer)
 
 
 texts = st.sampled_from(["a", "!a", "in(a,b)", "!in(a, b)", "", "!", " a ", "in()", "in(a"])
