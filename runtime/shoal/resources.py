@@ -20,6 +20,9 @@ UNITS: Final = 10_000
 LARGEST: Final = 10**14
 """The most units of a resource that anything may have or need: messages carry 64 bits of steps."""
 
+COUNTED_IN_BYTES: Final = frozenset({"memory", "object_store_memory"})
+"""Resources whose unit is a byte."""
+
 
 class ResourceSet(Mapping[str, int]):
     """An immutable set of logical resources, in ten-thousandths.
@@ -139,8 +142,25 @@ def to_fixed(name: str, quantity: float) -> int:
     return int(scaled)
 
 
+def amount_text(name: str, amount: int) -> str:
+    """An amount of one resource for people: ``8``, ``0.5``; what is counted in bytes as ``4 GiB``.
+
+    Example:
+        >>> amount_text("memory", 3 * 1024**3 * UNITS)
+        '3 GiB'
+    """
+    size, unit = amount / UNITS, ""
+    if name in COUNTED_IN_BYTES:
+        for larger in ("KiB", "MiB", "GiB", "TiB"):
+            if abs(size) < 1024:
+                break
+            size, unit = size / 1024, f" {larger}"
+        unit = unit or " B"
+    return f"{size:.4g}{unit}" if unit else f"{size:g}"
+
+
 def describe(resources: Mapping[str, int]) -> str:
-    """For people: ``8 CPU, 0.5 GPU``; ``nothing`` when empty."""
+    """For people: ``8 CPU, 0.5 GPU, 4 GiB memory``; ``nothing`` when empty."""
     if not resources:
         return "nothing"
-    return ", ".join(f"{amount / UNITS:g} {name}" for name, amount in sorted(resources.items()))
+    return ", ".join(f"{amount_text(name, amount)} {name}" for name, amount in sorted(resources.items()))

@@ -8,28 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from shoal.resources import UNITS, ResourceSet, describe
+from shoal.resources import ResourceSet, describe
 from shoal_operator.autoscaler.model import Bundle, Demand, GangStrategy, Labels
 
 Kind: TypeAlias = Literal["task", "actor", "gang"]
-
-
-def shape_text(shape: ResourceSet) -> str:
-    """As ``describe``, with memory in the units of people.
-
-    Example:
-        >>> shape_text(ResourceSet.from_units({"CPU": 2, "memory": 4 * 1024**3}))
-        '2 CPU, 4 GiB memory'
-    """
-    rest = describe({name: amount for name, amount in shape.items() if name != "memory"})
-    if "memory" not in shape:
-        return rest
-    size, unit = shape["memory"] / UNITS, "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size >= 1024:
-            size, unit = size / 1024, larger
-    memory = f"{size:.4g} {unit} memory"
-    return memory if len(shape) == 1 else f"{rest}, {memory}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +28,11 @@ class Need:
     def __str__(self) -> str:
         """For people: ``2 CPU``, ``PACK of 4 x 8 GPU``."""
         if self.strategy is not None:
-            return f"{self.strategy} of " + " + ".join(f"{b.count} x ({shape_text(b.shape)})" for b in self.bundles)
+            return f"{self.strategy} of " + " + ".join(f"{b.count} x ({describe(b.shape)})" for b in self.bundles)
         where = (
             " on " + ", ".join(f"{key}={value}" for key, value in self.label_selector) if self.label_selector else ""
         )
-        return f"{'actor of ' if self.kind == 'actor' else ''}{shape_text(self.shape)}{where}"
+        return f"{'actor of ' if self.kind == 'actor' else ''}{describe(self.shape)}{where}"
 
 
 @dataclass(frozen=True, slots=True)
