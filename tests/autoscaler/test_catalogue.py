@@ -293,6 +293,15 @@ def test_bundles_that_lost_their_node_are_placed_beside_those_that_have_one() ->
     assert (plan.add, [unmet.verdict for unmet in plan.unmet]) == ((), [Verdict.LIMIT_REACHED])
 
 
+def test_bundles_of_a_spread_group_leave_each_other_the_only_node_that_fits() -> None:
+    tight = Group("tight", of({"CPU": 4, "memory": 2}), max_nodes=1)
+    wide = Group("wide", of({"CPU": 4, "memory": 8}), max_nodes=1)
+    for first, second in ((4, 2), (2, 4)):
+        bundles = (Bundle(of({"CPU": first})), Bundle(of({"CPU": second, "memory": 4})))
+        plan = plan_workers(ScalingRequest((), (tight, wide), gangs=(gang(GangStrategy.STRICT_SPREAD, *bundles),)))
+        assert (added(plan), plan.unmet) == ({"tight": 1, "wide": 1}, ())
+
+
 def test_a_gang_that_does_not_fit_into_the_limits_takes_nothing() -> None:
     plan = plan_workers(ScalingRequest((), (SMALL,), gangs=(gang(GangStrategy.STRICT_SPREAD, Bundle(CPU, (), 5)),)))
     [unmet] = plan.unmet

@@ -85,7 +85,10 @@ def place_gang(packing: Packing, band: Band) -> bool:
         case GangStrategy.STRICT_PACK:
             return first_of(lambda: _on_one_node(packing, band))
         case GangStrategy.STRICT_SPREAD:
-            return first_of(lambda: _apart(packing, band, may_add=True))
+            return first_of(
+                lambda: _apart(packing, band, may_add=True),
+                lambda: _apart(packing, band, may_add=True, easiest_first=True),
+            )
         case GangStrategy.SPREAD:
             is_spread = first_of(
                 lambda: _apart(packing, band, may_add=False),
@@ -141,11 +144,11 @@ def _anywhere(packing: Packing, band: Band, *, may_add: bool) -> bool:
     return all(not packing.place(item, item.count, may_add=may_add) for item in band.bundles)
 
 
-def _apart(packing: Packing, band: Band, *, may_add: bool) -> bool:
+def _apart(packing: Packing, band: Band, *, may_add: bool, easiest_first: bool = False) -> bool:
     """Each bundle on a node of its own, and none where the gang has one already."""
     held = _Held(packing, band.gang)
     taken: list[Bin] = []
-    for item in band.bundles:
+    for item in reversed(band.bundles) if easiest_first else band.bundles:
         left = item.count
         for source in (packing.used, packing.joined):
             left = _one_each(packing, item, left, source, taken)
