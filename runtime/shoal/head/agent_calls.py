@@ -15,7 +15,9 @@ from shoal.jobs.package_store import PackageError
 from shoal.protocol.link import HeadCallError
 
 WRITES: Final = frozenset({"CreateActor", "CreatePlacementGroup", "Kv", "RemovePlacementGroup", "RequestResources"})
-"""Calls that are answered when what they changed is on disk."""
+"""Calls that are refused while the disk is too far behind."""
+DURABLE: Final = WRITES | {"ListPlacementGroups"}
+"""Calls that are answered when what they changed, or tell, is on disk."""
 
 
 class AgentCalls:
@@ -53,7 +55,7 @@ class AgentCalls:
         except HeadCallError as error:
             future.set_exception(error)
             return future
-        if method in WRITES:
+        if method in DURABLE:
             self._journal.when_durable(lambda: _resolve(future, value))
         else:
             future.set_result(value)

@@ -1,7 +1,7 @@
 """Placement groups at the head: the shell around ``core.placement``.
 
-Invariant: everything here happens under the head's lock, and nothing waits; what survives the head is written down
-before anybody hears of it.
+Invariant: everything here happens under the head's lock, and nothing waits; that a group is there is told when it is
+on disk, where the head has one.
 """
 
 from __future__ import annotations
@@ -224,13 +224,26 @@ class PlacementGroups:
     def _publish(self, group: PlacementGroup) -> None:
         self._journal.placement_group(group)
         group.version += 1
+        if group.state == "CREATED" and self._journal.outlives_the_head:
+            # Nothing may run in bundles that the next head would give back as never confirmed.
+            self._journal.when_durable(lambda: self._tell_created(group.spec.group_id))
+            return
+        self._tell(group)
+        if group.state == "REMOVED":
+            group.subscribers.clear()
+            self._removed(group.spec.group_id)
+
+    def _tell_created(self, group_id: str) -> None:
+        with self._lock:
+            group = self._table.get(group_id)
+            if group is not None:
+                self._tell(group)
+
+    def _tell(self, group: PlacementGroup) -> None:
         if group.subscribers:
             update = node_pb2.HeadMessage(placement_group=self._told(group))
             for node_id in group.subscribers:
                 self._send(node_id, update)
-        if group.state == "REMOVED":
-            group.subscribers.clear()
-            self._removed(group.spec.group_id)
 
     def _told(self, group: PlacementGroup) -> node_pb2.PlacementGroup:
         return group_messages.told(group, self._address, self._words(group))
