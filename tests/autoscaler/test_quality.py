@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from tests.autoscaler.worlds import of
 
 from e2e.packing.exact import gap, score_of
 from e2e.packing.instances import crowded, hundred_shapes, small
-from shoal_operator.autoscaler.model import Demand, Group, ScalingRequest
+from shoal_operator.autoscaler.model import Bundle, Demand, Gang, GangStrategy, Group, Node, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 
 OPTIMA = Path(__file__).parent / "optima.json"
@@ -37,6 +38,20 @@ def test_many_shapes_take_fewer_nodes_than_rays_scheduler_does() -> None:
     plan = plan_workers(hundred_shapes(5_000))
     assert plan.unmet == ()
     assert sum(item.count for item in plan.add) < RAYS_NODES
+
+
+def test_a_gang_without_a_place_keeps_an_idle_node_beside_many_shapes() -> None:
+    question = hundred_shapes(5_000)
+    spare = Group("spare", of({"CPU": 2}), max_nodes=1, idle_timeout_seconds=10, labels=(("zone", "spare"),))
+    idle = Node("n", "spare-0", "spare", spare.resources, spare.resources, idle_seconds=60.0)
+    demands = tuple(replace(demand, label_selector=(("zone", "!spare"),)) for demand in question.demands)
+    pair = Gang("g", "", GangStrategy.STRICT_SPREAD, (Bundle(of({"CPU": 1}), (("zone", "spare"),), 2),))
+    request = replace(question, demands=demands, groups=(*question.groups, spare), nodes=(idle,), gangs=(pair,))
+    plan = plan_workers(request)
+    assert [unmet.gang for unmet in plan.unmet] == [pair]
+    assert plan.drain == ()
+    together = replace(pair, strategy=GangStrategy.PACK, bundles=(replace(pair.bundles[0], count=3),))
+    assert plan_workers(replace(request, gangs=(together,))).drain == ()
 
 
 def test_accelerators_are_kept_in_questions_too_large_for_a_second_try() -> None:

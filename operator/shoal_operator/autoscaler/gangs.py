@@ -109,6 +109,7 @@ def place_gang(packing: Packing, band: Band) -> bool:
 def keep_places(packing: Packing, bands: Sequence[Band]) -> None:
     """Let gangs that found no place use what there is of them: their nodes stay until the rest can come."""
     failed = set(packing.failed_gangs)
+    packing.leave_items()
     for band in bands:
         if band.index in failed and all(item.is_possible for item in band.bundles):
             for item in band.bundles:

@@ -97,6 +97,12 @@ class Packing:
             if item.is_possible and item.count > 0:
                 self.left[item.index] = self.place(item, self.left[item.index])
 
+    def leave_items(self) -> None:
+        """Be ready for bundles once more: they are in no pattern, and no node is full for them."""
+        self._choice.position = -1
+        self.used += self.full
+        self.full.clear()
+
     def place(self, item: Item, units: int, *, may_add: bool = True) -> int:
         """Place units of one item; returns how many are left."""
         left = self.pour(item, units, self.used, moves=False)
