@@ -217,6 +217,26 @@ def test_a_quota_sends_work_to_another_group_at_once(world: ClusterWorld) -> Non
     assert len(pods(world, "first")) == 1, "when its time is over one replica is tried"
 
 
+@pytest.mark.parametrize("limits", [{"maxWorkers": 3}, {"resources": {"CPU": 3}}], ids=["workers", "resources"])
+def test_pods_that_do_not_start_give_way_where_the_cluster_may_have_no_more(
+    world: ClusterWorld, limits: dict[str, Any]
+) -> None:
+    world.spec["autoscaling"] = {"limits": limits}
+    world.demands = (DemandView(cpus(1), 8),)
+    world.reconcile()
+    assert len(pods(world, "first")) == 3
+    stick(world)
+    world.wait(GRACE)
+    plan = world.reconcile()
+    assert {deletion.reason for deletion in plan.delete_pods} == {"NotNeeded"}
+    assert (len(pods(world, "first")), len(pods(world, "second"))) == (0, 3), "in one pass, and never more"
+    for _ in range(20):
+        world.wait(1)
+        world.reconcile()
+        assert len(world.workers()) == 3
+    assert blocked(world)["reason"] == "Unschedulable"
+
+
 def test_what_is_refused_is_tried_once_a_minute_at_least(world: ClusterWorld) -> None:
     world.spec["workerGroups"] = [FIRST]
     longest, last = 0.0, world.now

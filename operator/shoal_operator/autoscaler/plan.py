@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,16 @@ from shoal_operator.autoscaler.growth import (
     missing_for_minimum,
 )
 from shoal_operator.autoscaler.intake import Intake, take_in
-from shoal_operator.autoscaler.model import ComingNode, Demand, ScalingPlan, ScalingRequest, Unmet, Waiting
+from shoal_operator.autoscaler.model import (
+    Addition,
+    ComingNode,
+    Demand,
+    Removal,
+    ScalingPlan,
+    ScalingRequest,
+    Unmet,
+    Waiting,
+)
 from shoal_operator.autoscaler.objective import unmet
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
@@ -34,6 +44,7 @@ from shoal_operator.autoscaler.removal import Idle, over_limits, without
 from shoal_operator.autoscaler.search import Question, best_packing, pack
 from shoal_operator.autoscaler.standing import Room, Standing, find_room, stand
 from shoal_operator.autoscaler.verdicts import Explainer
+from shoal_operator.autoscaler.yielding import give_way, yielding_replicas
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -79,7 +90,9 @@ class _Planning:
         self._closed = closures(request, self._cooldowns)
         self._space = Space(request, _shapes(request, self._intake, self._floors))
         probing = half_open(request, self._cooldowns, self._closed)
-        self._room = find_room(request, self._space, frozenset(self._closed), probing)
+        self._yielding = yielding_replicas(request, self._cooldowns)
+        names = frozenset(name for replica in self._yielding for name in replica.names)
+        self._room = find_room(request, self._space, frozenset(self._closed), probing, names)
         self._missing = missing_for_minimum(request, self._space, self._room)
 
     def plan(self) -> ScalingPlan:
@@ -95,6 +108,7 @@ class _Planning:
         add = tuple(additions(space, {**added, **now}, causes(_work(answers))))
         idle = self._idle(answers)
         drain, cancel = (*self._over.drain, *idle.departures.drain), (*self._over.cancel, *idle.departures.cancel)
+        cancel += tuple(self._give_way(add, {removal.pod_name for removal in cancel}))
         later = [*idle.later, *self._graces, *([PACE_SECONDS] if held_back else ())]
         later += [closure.seconds_left for closure in self._closed.values() if closure.seconds_left > 0]
         return ScalingPlan(
@@ -107,6 +121,12 @@ class _Planning:
             cooldowns=self._cooldowns,
             held_back=held_back,
         )
+
+    def _give_way(self, add: Iterable[Addition], gone: set[str]) -> Iterable[Removal]:
+        added = Counter[str]()
+        for addition in add:
+            added[addition.group] += addition.count
+        return give_way(self._request, self._yielding, added, gone)
 
     def _pack(self) -> _Answers:
         """Requested capacity first, by what nodes have in all; then what waits, by what they have left."""

@@ -49,7 +49,7 @@ def over_limits(request: ScalingRequest) -> Departures:
     staying = Counter[str]()
     for replica in replicas:
         staying[replica.group_name] += len(replica.members)
-    excess = _Excess(request.limits, replicas)
+    excess = Excess(request.limits, replicas)
     kept = []
     for replica in replicas:
         most = replica.group.max_nodes if replica.group else 0
@@ -153,7 +153,7 @@ class Idle:
         self.departures.take(replica, Reason.IDLE if replica.joined else Reason.NOT_NEEDED, text)
 
 
-class _Excess:
+class Excess:
     """By how much the cluster is beyond its limits."""
 
     def __init__(self, limits: Limits, replicas: Iterable[Replica]) -> None:
@@ -166,6 +166,12 @@ class _Excess:
     def give(self, replica: Replica) -> None:
         """Count a replica as gone."""
         self._count(replica, -1)
+
+    def add(self, group: Group, nodes: int) -> None:
+        """Count new nodes."""
+        self._nodes += nodes
+        for name in self._limits.max_resources or {}:
+            self._resources[name] += nodes * group.resources[name]
 
     def of(self, replica: Replica) -> str:
         """The limit that its end would help to keep, for people; empty when there is none."""

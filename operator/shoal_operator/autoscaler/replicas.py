@@ -44,6 +44,11 @@ class Replica:
         return [node.pod_name for node in self.members]
 
     @property
+    def exists(self) -> bool:
+        """Whether its pods are there, and were not refused."""
+        return all(isinstance(node, Node) or node.exists for node in self.members)
+
+    @property
     def priority(self) -> int:
         """Of its group; that of a group that is gone is the lowest."""
         return self.group.priority if self.group else -(10**9)

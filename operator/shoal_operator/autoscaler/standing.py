@@ -94,12 +94,19 @@ def stand(request: ScalingRequest, space: Space, *, recent: bool = False, whole:
     return Standing(tuple(joined), tuple(stock), {node.node_id: node.pod_name for node in nodes})
 
 
-def find_room(request: ScalingRequest, space: Space, closed: frozenset[str], probing: frozenset[str]) -> Room:
+def find_room(
+    request: ScalingRequest,
+    space: Space,
+    closed: frozenset[str],
+    probing: frozenset[str],
+    yielding: frozenset[str] = frozenset(),
+) -> Room:
     """How many nodes may be added.
 
     Args:
         closed: groups that get none now.
         probing: groups that get one replica at most, until it has joined.
+        yielding: names of pods that count against no limit over all groups: they give way.
     """
     present = Counter(node.group for node in request.nodes if node.removable)
     on_the_way = Counter(node.group for node in request.coming if node.exists)
@@ -111,16 +118,20 @@ def find_room(request: ScalingRequest, space: Space, closed: frozenset[str], pro
         hosts = max(1, group.hosts)
         by_kind.append(max(0, min(room, hosts - on_the_way[group.name])) if group.name in probing else room)
     limits = request.limits
-    nodes = FREE_FOREVER if limits.max_nodes is None else max(0, limits.max_nodes - sum(present.values()))
-    return Room(by_kind, nodes, _resources_left(request, space), frozenset(map(space.kind_of.__getitem__, probing)))
+    count = sum(present.values()) - sum(node.exists and node.pod_name in yielding for node in request.coming)
+    nodes = FREE_FOREVER if limits.max_nodes is None else max(0, limits.max_nodes - count)
+    return Room(
+        by_kind, nodes, _resources_left(request, space, yielding), frozenset(map(space.kind_of.__getitem__, probing))
+    )
 
 
-def _resources_left(request: ScalingRequest, space: Space) -> dict[str, int]:
+def _resources_left(request: ScalingRequest, space: Space, yielding: frozenset[str]) -> dict[str, int]:
     limits = request.limits.max_resources
     if limits is None:
         return {}
     totals = Counter(node.total for node in request.nodes if node.removable)
-    there = (node.group for node in request.coming if node.exists and node.group in space.groups)
+    coming = (node for node in request.coming if node.exists and node.pod_name not in yielding)
+    there = (node.group for node in coming if node.group in space.groups)
     totals.update(space.groups[name].resources for name in there)
     return {
         name: most - sum(resources[name] * count for resources, count in totals.items())
