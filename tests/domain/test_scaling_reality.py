@@ -279,3 +279,31 @@ def test_a_minimum_is_tried_again_when_its_time_is_over(cluster_world: MakeWorld
     world.settle()
     assert len(pods(world, "first")) == 2
     assert blocked(world) == {}
+
+
+def test_a_minimum_that_is_not_tried_again_yet_is_not_ready(cluster_world: MakeWorld) -> None:
+    world = cluster_world(workerGroups=[{**copy.deepcopy(FIRST), "minReplicas": 3}])
+    world.reconcile()
+    world.start_pods()
+    for name in pods(world, "first"):
+        world.lose_pod(name)
+    world.refusals = (
+        Refusal("first", "demo-first-0", Reason.QUOTA_EXCEEDED, "exceeded quota", "exceeded quota: small"),
+    )
+    world.reconcile()
+    world.reconcile()
+    world.refusals = ()
+    plan = world.reconcile()
+    assert not plan.create_pods, "the group is avoided for now"
+    ready = world.condition("WorkersReady")
+    assert (ready["status"], ready["reason"]) == ("False", "QuotaExceeded")
+    assert "0 of at least 3 workers: " in ready["message"]
+    assert "it is tried again at " in ready["message"]
+    assert world.condition("Ready")["reason"] == "QuotaExceeded"
+    for _ in range(4):
+        world.wait(61)
+        world.reconcile()
+        world.start_pods()
+    world.settle()
+    assert len(pods(world, "first")) == 3
+    assert world.condition("WorkersReady")["status"] == "True"

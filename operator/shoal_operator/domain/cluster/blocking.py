@@ -87,7 +87,22 @@ def group_blockage(assessment: Assessment, group: str) -> Blockage | None:
     waiting = [worker.pod for worker in assessment.workers if worker.node is None and worker.pod.group == group]
     ended = [pod for pod in assessment.ended if pod.group == group]
     found = next((found for pod in (*waiting, *ended) if (found := pod_blockage(pod))), None)
-    return found or _not_joined(assessment, group) or _hanging(assessment, group)
+    return found or _not_joined(assessment, group) or _hanging(assessment, group) or _avoided(assessment, group)
+
+
+def _avoided(assessment: Assessment, name: str) -> Blockage | None:
+    """A group below its minimum that is not tried again yet: its last pods did not start, and none is there now."""
+    group = next((group for group in assessment.cluster.spec.worker_groups if group.name == name), None)
+    cooldowns = [entry for entry in assessment.scaling.cooldowns if entry.group == name]
+    there = sum(worker.pod.group == name for worker in assessment.workers)
+    if group is None or group.suspend or not cooldowns or there >= group.min_replicas * group.hosts_per_replica:
+        return None
+    told = next((item.blocked for item in assessment.cluster.status.worker_groups if item.name == name), None)
+    reason = Reason(cooldowns[0].reason) if cooldowns[0].reason in set(Reason) else Reason.WORKERS_BLOCKED
+    again = f"; it is tried again at {told.retry_at:%H:%M:%S} UTC" if told else ""
+    least = group.min_replicas * group.hosts_per_replica
+    text = f"{there} of at least {least} workers: {told.message if told and told.message else 'its pods did not start'}"
+    return Blockage(reason, text + again)
 
 
 def _not_joined(assessment: Assessment, group: str) -> Blockage | None:
