@@ -363,6 +363,24 @@ def test_what_no_bundle_could_hold_is_refused() -> None:
         shoal.get(captured, timeout=SECONDS)
 
 
+def test_one_machine_says_what_it_can_never_hold(capfd: pytest.CaptureFixture[str]) -> None:
+    with shoal.init(num_cpus=1):
+        group = placement_group([{"CPU": 1}, {"GPU": 1}])
+        assert not group.wait(0.2)
+        assert placement_group_table(group)["stats"]["scheduling_state"].startswith(
+            "no node could hold a bundle of 1 GPU"
+        )
+        words = "a bundle of a placement group needs 1 GPU, this machine has no GPU"
+        said = [""]
+
+        def told() -> bool:
+            said[0] += capfd.readouterr().err
+            return words in said[0]
+
+        eventually(told, "the program is told")
+    assert not shoal.is_initialized()
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -209,6 +209,8 @@ class Services:
         from shoal.node import head_messages
         from shoal.protocol import node_pb2
 
+        for shape, _labels in args[0]["bundles"]:
+            self._shortfall.check(client.job_id, "a bundle of a placement group", shape)
         request = node_pb2.CreatePlacementGroupRequest(group=head_messages.placement_group(args[0]))
         self._ask_head(client, call_id, "CreatePlacementGroup", request, lambda r: (r.created, r.message))
 
