@@ -253,6 +253,14 @@ def test_requested_resources_launch_nodes_and_hold_them() -> None:
     assert added(plan) == {"small": 1}, "what is launched for it takes waiting work, too"
 
 
+def test_nodes_for_work_count_for_what_is_requested_whichever_comes_first() -> None:
+    waiting = (Demand(of({"GPU": 1}), 4),)
+    plan = plan_workers(ScalingRequest(waiting, (SMALL, GPU), floors=(Demand(CPU, 16),)))
+    assert added(plan) == {"gpu": 4}
+    plan = plan_workers(ScalingRequest((Demand(CPU, 16),), (SMALL, GPU), floors=(Demand(of({"GPU": 1}), 4),)))
+    assert added(plan) == {"gpu": 4}
+
+
 def test_more_than_can_be_had_is_requested() -> None:
     plan = plan_workers(ScalingRequest((), (SMALL,), floors=(Demand(CPU, 10), Demand(of({"GPU": 1}), 1))))
     assert added(plan) == {"small": 4}

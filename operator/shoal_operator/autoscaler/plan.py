@@ -37,11 +37,11 @@ from shoal_operator.autoscaler.model import (
     Unmet,
     Waiting,
 )
-from shoal_operator.autoscaler.objective import unmet
+from shoal_operator.autoscaler.objective import cost, objective, unmet
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.removal import Idle, over_limits, without
-from shoal_operator.autoscaler.search import Question, best_packing, pack
+from shoal_operator.autoscaler.search import Question, best_packing, carried_out, pack
 from shoal_operator.autoscaler.standing import Room, Standing, find_room, stand
 from shoal_operator.autoscaler.verdicts import Explainer
 from shoal_operator.autoscaler.yielding import give_way, yielding_replicas
@@ -71,7 +71,15 @@ class _Answers:
     question: Question
     main: Packing
     floors: Packing | None
-    floor_question: Question | None
+    room: Room
+    """What is left of it."""
+
+    def score(self) -> tuple[object, ...]:
+        """How good they are together; smaller is better."""
+        if self.floors is None:
+            return objective(self.main)
+        new = self.main.new_nodes() + self.floors.new_nodes()
+        return *unmet(self.main), *unmet(self.floors), self.main.huddled, cost(self.main.space, new)
 
 
 class _Planning:
@@ -129,33 +137,33 @@ class _Planning:
         return give_way(self._request, self._yielding, added, gone)
 
     def _pack(self) -> _Answers:
-        """Requested capacity first, by what nodes have in all; then what waits, by what they have left."""
-        request, space = self._request, self._space
-        room, extra = self._room, self._missing.copy()
-        floors, floor_question = None, None
-        if self._floors.demands:
-            floor_question = self._ask(self._floors, (), stand(request, space, whole=True), room, extra, REQUESTED)
-            floors = best_packing(floor_question)
-            room = floors.room
-            extra += floors.new_nodes()
-        bands = tuple(compile_gangs(space, request.gangs, len(self._intake.demands)))
-        question = self._ask(self._intake, bands, stand(request, space, recent=True), room, extra, "Demand")
-        return _Answers(question, best_packing(question), floors, floor_question)
+        """What waits, by what nodes have left, and requested capacity, by what they have in all.
 
-    def _ask(
-        self,
-        intake: Intake,
-        bands: tuple[Band, ...],
-        standing: Standing,
-        room: Room,
-        extra: Mapping[int, int],
-        rule: str,
-    ) -> Question:
+        Nodes for the one serve the other, too, so that it matters which comes first: the better order is taken.
+        """
+        request, space = self._request, self._space
+        bands = tuple(compile_gangs(space, request.gangs, len(self._intake.demands)))
+        ours = self._ask(self._intake, bands, stand(request, space, recent=True), "Demand")
+        if not self._floors.demands:
+            main = best_packing(ours)
+            return _Answers(ours, main, None, main.room)
+        requested = self._ask(self._floors, (), stand(request, space, whole=True), REQUESTED)
+        floors = best_packing(requested)
+        after = carried_out(ours, floors)
+        main = best_packing(after)
+        answers = _Answers(after, main, floors, main.room)
+        if not floors.added or not main.added:
+            return answers
+        main = best_packing(ours)
+        floors = best_packing(carried_out(requested, main))
+        return min(answers, _Answers(ours, main, floors, floors.room), key=_Answers.score)
+
+    def _ask(self, intake: Intake, bands: tuple[Band, ...], standing: Standing, rule: str) -> Question:
         items = [self._space.item(index, demand, demand.count) for index, demand in enumerate(intake.demands)]
-        return Question(self._space, tuple(items), bands, standing, room, extra, rule)
+        return Question(self._space, tuple(items), bands, standing, self._room, self._missing, rule)
 
     def _unmet(self, answers: _Answers) -> Iterable[Unmet]:
-        explain = Explainer(self._request, self._space, answers.main.room, self._closed)
+        explain = Explainer(self._request, self._space, answers.room, self._closed)
         bands = {band.index: band for band in answers.question.bands}
         for index in answers.main.failed_gangs:
             yield explain.gang(bands[index])

@@ -103,7 +103,7 @@ def best_packing(question: Question) -> Packing:
     for candidate in found:
         if not candidate.added:
             return candidate
-        after = _carried_out(question, candidate)
+        after = carried_out(question, candidate)
         if _is_perfect(pack(after, candidate.strategy)) or not _candidates(after)[0].added:
             return candidate
     return _completed(question, found[0])
@@ -125,7 +125,7 @@ def _candidates(question: Question) -> list[Packing]:
     return distinct
 
 
-def _carried_out(question: Question, packing: Packing) -> Question:
+def carried_out(question: Question, packing: Packing) -> Question:
     """The question that is asked next, when an answer has been carried out."""
     return replace(question, room=packing.room, extra=Counter(question.extra) + packing.new_nodes())
 
@@ -134,7 +134,7 @@ def _completed(question: Question, packing: Packing) -> Packing:
     """An answer with what the next ones would add."""
     added, caused = packing.added.copy(), packing.caused.copy()
     for _ in range(ROUNDS_MAX):
-        question = _carried_out(question, packing)
+        question = carried_out(question, packing)
         packing = _candidates(question)[0]
         if not packing.added:
             break
