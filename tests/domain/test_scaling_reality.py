@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -235,6 +236,26 @@ def test_pods_that_do_not_start_give_way_where_the_cluster_may_have_no_more(
         world.reconcile()
         assert len(world.workers()) == 3
     assert blocked(world)["reason"] == "Unschedulable"
+
+
+def test_a_lost_machine_keeps_its_group_from_nothing(world: ClusterWorld) -> None:
+    world.reconcile()
+    start(world, "first")
+    world.demands = ()
+    for name in pods(world, "first"):
+        world.busy(name)
+    world.settle()
+    lost = pods(world, "first")[0]
+    true, false = {"status": "True"}, {"status": "False"}
+    conditions = [{"type": "ContainersReady", **true}, {"type": "Ready", **false}]
+    world.pods[lost]["status"] = {"phase": "Running", "conditions": conditions}
+    world.nodes[lost] = replace(world.nodes[lost], alive=False)
+    world.demands = (DemandView(cpus(1), 1),)
+    world.reconcile()
+    assert blocked(world) == {}
+    fresh = [name for name in pods(world, "first") if world.pods[name]["status"]["phase"] == "Pending"]
+    assert len(fresh) == 1, "the work gets a worker of the same group at once"
+    assert pods(world, "second") == []
 
 
 def test_what_is_refused_is_tried_once_a_minute_at_least(world: ClusterWorld) -> None:

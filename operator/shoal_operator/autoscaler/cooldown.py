@@ -114,7 +114,7 @@ def closures(request: ScalingRequest, cooldowns: Iterable[Cooldown]) -> dict[str
     """Groups that get no more nodes now, each with the reason. ``request``: graces applied."""
     result: dict[str, Closure] = {}
     for pod in sorted(request.coming, key=lambda item: item.pod_name):
-        if pod.blocked_reason and pod.group not in result:
+        if pod.blocked_reason and pod.closes_group and pod.group not in result:
             result[pod.group] = Closure(pod.group, pod.blocked_reason, pod.blocked_message, pod.pod_name)
     for entry in cooldowns:
         if entry.until_seconds_from_now > 0 and entry.group not in result:
@@ -134,7 +134,7 @@ def _stuck(coming: Iterable[ComingNode]) -> dict[tuple[str, str], list[str]]:
     """Names of stuck pods by group and reason, sorted."""
     found: dict[tuple[str, str], list[str]] = {}
     for pod in sorted(coming, key=lambda item: item.pod_name):
-        if pod.blocked_reason:
+        if pod.blocked_reason and pod.closes_group:
             found.setdefault((pod.group, pod.blocked_reason), []).append(pod.pod_name)
     return found
 
@@ -156,7 +156,7 @@ def _is_over(entry: Cooldown, coming: Sequence[ComingNode], nodes: Sequence[Node
     """Whether the group has shown that its pods start again, or the failure was long ago."""
     if entry.until_seconds_from_now < -FORGET_SECONDS:
         return True
-    if any(pod.group == entry.group and pod.blocked_reason for pod in coming):
+    if any(pod.group == entry.group and pod.blocked_reason and pod.closes_group for pod in coming):
         return False
     since = cooldown_seconds(entry.failures, entry.reason) - _bounded(entry.until_seconds_from_now)
     if any(pod.pod_name == entry.probe and pod.age_seconds >= since for pod in coming):

@@ -124,6 +124,8 @@ class ComingNode:
     """As of a node."""
     exists: bool = True
     """False for one that was refused: it shows that its group gets none, and takes nobody's place."""
+    closes_group: bool = True
+    """False where its trouble is that of its machine alone: it offers nothing, and its group stays open."""
 
 
 @dataclass(frozen=True, slots=True)

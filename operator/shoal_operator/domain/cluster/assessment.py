@@ -44,6 +44,8 @@ STALE_SECONDS: Final = 20.0
 """A head speaks at least every 8 s: its last word is not acted upon any more where workers would be lost by it."""
 STALE_CHECK_SECONDS: Final = 5.0
 """A head that speaks again may have no news to wake anybody with."""
+MACHINE_TROUBLE: Final = frozenset({Reason.NODE_LOST, Reason.POD_DISRUPTED})
+"""What says nothing about the other pods of a group."""
 JOIN_TIMEOUT_SECONDS: Final = 300.0
 """A pod that has not joined after this time is no longer counted on."""
 
@@ -327,7 +329,9 @@ def _coming(replica: Replica, worker: Worker, known: frozenset[str] | None) -> C
     cause = blocking_cause(pod)
     if cause is not None:
         age = worker.age_seconds
-        return ComingNode(pod.name, pod.group, age, cause.reason, cause.words, replica=replica.key)
+        closes = cause.reason not in MACHINE_TROUBLE
+        key = replica.key
+        return ComingNode(pod.name, pod.group, age, cause.reason, cause.words, replica=key, closes_group=closes)
     if known is not None and pod.name not in known and worker.age_seconds >= JOIN_TIMEOUT_SECONDS:
         text = not_joined_text(pod)
         return ComingNode(pod.name, pod.group, worker.age_seconds, Reason.NOT_JOINED, text, replica=replica.key)
