@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 
 import grpc
@@ -82,6 +84,32 @@ async def test_nodes_are_asked_and_the_group_is_a_gang_until_all_have_room(agent
             assert [bundle.node.node_id for bundle in lost.bundles] == ["a", ""]
             gang = (await wait_for(lambda s: s.gangs)).gangs[0]
             assert (list(gang.occupied_node_ids), [bundle.count for bundle in gang.bundles]) == (["a"], [1])
+
+
+async def test_a_group_that_finds_room_at_once_is_no_demand(agent, stub, amounts):
+    told = set()
+
+    async def watch():
+        async for snapshot in stub.Watch(head_pb2.WatchRequest()):
+            told.update(gang.gang_id for gang in snapshot.gangs)
+
+    async with agent("a") as a:
+        await a.hear("welcome")
+        a.report(0.0)
+        watching = asyncio.create_task(watch())
+        try:
+            await a.cluster.CreatePlacementGroup(wanted(amounts, 1))
+            a.report(4.0)
+            answer(a, await a.hear("reserve_bundles"))
+            await a.cluster.CreatePlacementGroup(wanted(amounts, 8, group_id="large"))
+            async with asyncio.timeout(5):
+                while "large" not in told:
+                    await asyncio.sleep(0.01)
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        assert told == {"large"}
 
 
 async def test_removal_and_the_end_of_the_job_send_bundles_back(agent, amounts):

@@ -23,6 +23,8 @@ from shoal.protocol import node_pb2
 from shoal.resources import ResourceSet
 
 Groups = node_pb2.ListPlacementGroupsReply
+SETTLE_SECONDS: Final = 0.1
+"""How long a group waits before it counts as demand: nodes report that work has ended within this time."""
 RETRY_SECONDS: Final = 1.0
 """Waiting groups are tried again after this, whether or not anything is known to have changed."""
 
@@ -58,6 +60,8 @@ class PlacementGroups:
         self._known: dict[str, tuple[bool, ResourceSet]] = {}  # whether a node took work, and its room
         self._room_grew = True
         self._tried_at, self._try_again_at = 0.0, math.inf
+        self._waits_since: dict[str, float] = {}
+        self._gangs: set[str] = set()
 
     # Calls of agents
 
@@ -177,6 +181,12 @@ class PlacementGroups:
         if self._table.is_waiting() and (self._room_grew or now >= self._try_again_at):
             self._room_grew, self._tried_at = False, now
             self.carry_out(self._table.place(self._rooms.candidates(now), now))
+        waiting = [group.spec.group_id for group in self._table.incomplete()]
+        self._waits_since = {group_id: self._waits_since.get(group_id, now) for group_id in waiting}
+        gangs = {group_id for group_id, since in self._waits_since.items() if now >= since + SETTLE_SECONDS}
+        if gangs != self._gangs:
+            self._gangs = gangs
+            self._changed()
 
     def find_bundle(self, spec: ActorSpec, held: Held, refusals: int) -> tuple[int, str] | None:
         """A bundle with room for an actor, and its node. See ``core.placement.bundle_for``."""
@@ -191,14 +201,15 @@ class PlacementGroups:
         """When ``turn`` may do something that it cannot do now, if only time has to pass."""
         if not self._table.is_waiting():
             return None
+        unsettled = [since for group_id, since in self._waits_since.items() if group_id not in self._gangs]
         soon = self._table.next_deadline(now)
         # What actors were promised becomes free without a word: hence the last try's time.
         self._try_again_at = min(self._tried_at + RETRY_SECONDS, soon if soon is not None else math.inf)
-        return self._try_again_at
+        return min([self._try_again_at, *(since + SETTLE_SECONDS for since in unsettled)])
 
     def gangs(self, now: float) -> tuple[list[Gang], float, int]:
         """What waits, the oldest first, and how many more wait than can be told; for ``Outlook.tell``."""
-        waiting = self._table.incomplete()
+        waiting = [group for group in self._table.incomplete() if group.spec.group_id in self._gangs]
         return [group_messages.gang(group) for group in waiting[:MAX_GANGS]], now, len(waiting[MAX_GANGS:])
 
     def carry_out(self, instructions: Iterable[Instruction]) -> None:
