@@ -11,7 +11,9 @@ import pytest
 import shoal
 from shoal._api import session
 from shoal.core.actor_calls import DEAD
+from shoal.exceptions import TaskPlacementGroupRemovedError
 from shoal.owner.actors import DEAD_KEPT_MAX, ActorLink
+from shoal.util import placement_group, remove_placement_group
 from shoal.worker.execution import FUNCTIONS_MAX, Executor
 
 
@@ -62,3 +64,17 @@ def test_an_owner_keeps_a_bounded_number_of_dead_actors(one_worker: None) -> Non
             process.actors._died(link, "it ended", None)
         assert len(process.actors._links) == DEAD_KEPT_MAX
     assert {link.queue.state for link in links} == {DEAD}
+
+
+def test_who_waits_for_a_placement_group_again_and_again_asks_once(one_worker: None) -> None:
+    process = session.process()
+    group = placement_group([{"CPU": 2}])
+    before = len(process.agent._waiting)
+    assert not any(group.wait(0.01) for _ in range(20))
+    assert len(process.agent._waiting) - before <= 1
+    ready = [group.ready(), group.ready()]
+    remove_placement_group(group)
+    for ref in ready:
+        with pytest.raises(TaskPlacementGroupRemovedError):
+            shoal.get(ref, timeout=30)
+    assert len(process.agent._waiting) == before

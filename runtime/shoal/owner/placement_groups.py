@@ -1,10 +1,12 @@
 """Placement groups as one process sees them: asking for them, waiting for them, removing them.
 
-Invariant: what waits for a group is resolved once: when the group is ready, or when it never will be.
+Invariants: what waits for a group is resolved once: when the group is ready, or when it never will be; the agent is
+asked once for each group, however often a program waits and gives up.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.ids import object_id
@@ -21,6 +23,8 @@ class PlacementGroups:
 
     def __init__(self, process: OwnerProcess) -> None:
         self._process = process
+        self._waiting: dict[str, dict[bytes, bytes]] = {}
+        """By group: the results that wait for it, with the values that they will have."""
 
     def create(self, asked: dict[str, Any]) -> None:
         """Ask the head for a group.
@@ -50,12 +54,20 @@ class PlacementGroups:
         data = serialize(value).to_bytes()
         with process.lock:
             ref = process.reference(process.table.own(oid))
+            is_asked = group_id in self._waiting
+            kept = {old: of for old, of in self._waiting.get(group_id, {}).items() if old in process.table.entries}
+            self._waiting[group_id] = {**kept, oid: data}
+        if not is_asked:
+            process.agent.call("group_wait", group_id, on_reply=partial(self._answered, group_id))
+        return ref
 
-        def answered(error: Any, told: Any, _payload: bytes, _fds: list[int]) -> None:
-            with process.lock:
+    def _answered(self, group_id: str, error: Any, told: Any, _payload: bytes, _fds: list[int]) -> None:
+        process = self._process
+        with process.lock:
+            for oid, data in self._waiting.pop(group_id, {}).items():
                 entry = process.table.entries.get(oid)
                 if entry is None:
-                    return  # nobody waits any more
+                    continue  # nobody waits any more
                 if error is not None:
                     process.fail(oid, SystemFailureError(f"waiting for a placement group failed: {error[1]}"))
                 elif told[0] == "CREATED":
@@ -63,6 +75,3 @@ class PlacementGroups:
                 else:
                     words = f"the placement group {group_id[:8]} is removed: {told[1]}"
                     process.fail(oid, TaskPlacementGroupRemovedError(words, placement_group_id=group_id))
-
-        process.agent.call("group_wait", group_id, on_reply=answered)
-        return ref
