@@ -230,6 +230,7 @@ def test_pods_that_do_not_start_give_way_where_the_cluster_may_have_no_more(
     world.wait(GRACE)
     plan = world.reconcile()
     assert {deletion.reason for deletion in plan.delete_pods} == {"NotNeeded"}
+    assert any("giving up demo-first-" in event.message and "take its place" in event.message for event in plan.events)
     assert (len(pods(world, "first")), len(pods(world, "second"))) == (0, 3), "in one pass, and never more"
     for _ in range(20):
         world.wait(1)

@@ -155,8 +155,10 @@ class Changes:
             reason = next((chosen[w.pod.name] for w in replica.workers if w.pod.name in chosen), "")
             if (reason or replica.is_draining) and replica.workers[0].pod.name not in self.deletions:
                 self._drain_replica(replica, reason)
+        texts = {removal.pod_name: removal.text for removal in self.assessment.scaling.drain}
         for reason, names in self.started.items():
-            text = f"draining {_WORDS.get(Reason(reason), 'workers')}: {_some(names)}"
+            why = next((texts[name] for name in names if texts.get(name)), "")
+            text = f"draining {_WORDS.get(Reason(reason), 'workers')}: {_some(names)}" + (f" ({why})" if why else "")
             self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
 
     def _drain_replica(self, replica: Replica, reason: str) -> None:
@@ -191,9 +193,14 @@ class Changes:
     def _cancel_workers(self) -> None:
         """Give up pods that have not joined and are no longer wanted."""
         by_name = {worker.pod.name: worker.pod for worker in self.assessment.workers}
+        given_up: dict[tuple[str, str], list[str]] = {}
         for removal in self.assessment.scaling.cancel:
-            if removal.pod_name in by_name:
+            if removal.pod_name in by_name and removal.pod_name not in self.deletions:
                 self._delete(by_name[removal.pod_name], removal.reason)
+                given_up.setdefault((removal.reason, removal.text), []).append(removal.pod_name)
+        for (reason, why), names in given_up.items():
+            text = conditions.shorten(f"giving up {_some(names)}: {why or reason}")
+            self.events.append(EventRecord("Normal", Reason(reason), text, Action.SCALE_DOWN))
 
     def _begin(self, worker: Worker, node: NodeView, reason: str) -> None:
         if node.drain_state is DrainState.DRAINING:
