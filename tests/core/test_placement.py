@@ -145,6 +145,8 @@ def test_bounds() -> None:
     assert table.create(spec("more")).startswith("the cluster has 100000 bundles already")
     table.remove("g7", "")
     assert table.create(spec("more")) == ""
+    table.job_ended("job")
+    assert [len(group.spec.bundles) for group in table.listed()] == [1000] * 19 + [2], "what is remembered is bounded"
 
 
 def test_many_different_needs_are_tried_in_turns() -> None:

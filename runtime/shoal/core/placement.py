@@ -29,7 +29,8 @@ MAX_BUNDLES_IN_ALL: Final = 100_000
 """Of all groups: each is looked at whenever a node is lost, and listed when somebody asks."""
 MAX_NAME_LENGTH: Final = 255
 MAX_REMOVED: Final = 1_000
-"""Removed groups that are still listed."""
+MAX_REMOVED_BUNDLES: Final = 20_000
+"""Removed groups that are still listed, and their bundles."""
 MAX_TRIES: Final = 50
 """How many different needs are packed in one turn; the rest comes in the next."""
 MORE_SECONDS: Final = 0.1
@@ -156,7 +157,7 @@ class PlacementTable:
         self._removed: dict[str, PlacementGroup] = {}
         self._unsettled: dict[str, dict[tuple[str, int], ResourceSet]] = {}
         self._max_groups, self._max_removed = max_groups, max_removed
-        self._bundles = 0
+        self._bundles = self._removed_bundles = 0
         self._more = False
 
     # What there is
@@ -257,8 +258,9 @@ class PlacementTable:
         if self._names.get(name) == group_id:
             del self._names[name]
         self._removed[group_id] = group
-        while len(self._removed) > self._max_removed:
-            del self._removed[next(iter(self._removed))]
+        self._removed_bundles += len(group.places)
+        while len(self._removed) > self._max_removed or self._removed_bundles > MAX_REMOVED_BUNDLES:
+            self._removed_bundles -= len(self._removed.pop(next(iter(self._removed))).places)
         return [*returns, Publish(group)]
 
     def job_ended(self, job_id: str) -> list[Instruction]:
