@@ -391,6 +391,11 @@ def test_consolidation_lets_idle_nodes_go_whose_work_fits_elsewhere() -> None:
     plan = plan_workers(replace(request, consolidation=True))
     assert [(removal.pod_name, removal.text) for removal in plan.drain] == [("a", "its work fits on other nodes")]
     assert plan.add == plan_workers(carried_out(request, plan)).add == ()
+    held = replace(request, consolidation=True, floors=(Demand(CPU, 6),))
+    assert plan_workers(held).drain == (), "a program asked for as much as there is"
+    pair = gang(GangStrategy.STRICT_SPREAD, Bundle(CPU, (), 5))
+    waits = replace(request, demands=(), gangs=(pair,), consolidation=True)
+    assert plan_workers(waits).drain == (), "they are kept for a placement group that waits for the rest"
     young = replace(request, nodes=(node("a", idle=6), node("b", idle=5)), consolidation=True)
     assert plan_workers(young).drain == ()
 

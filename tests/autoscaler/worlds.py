@@ -77,7 +77,8 @@ def requests(draw: st.DrawFn, *, gangs: bool = True, blocked: bool = True, limit
                     Node(pod, pod, group.name, group.resources, free, idle, kind == "draining", replica=replica)
                 )
     count = st.integers(1, 6)
-    demands = draw(st.lists(st.builds(Demand, shapes, count, selectors), max_size=3))
+    recent = st.sampled_from([0, 0, 9])
+    demands = draw(st.lists(st.builds(Demand, shapes, count, selectors, recent_count=recent), max_size=3))
     found: list[Gang] = []
     if gangs:
         for index in range(draw(st.sampled_from([0, 0, 1, 2]))):
@@ -87,7 +88,8 @@ def requests(draw: st.DrawFn, *, gangs: bool = True, blocked: bool = True, limit
     most = draw(st.sampled_from([None, None, 6])) if limits else None
     resources = draw(st.sampled_from([None, None, of({"CPU": 20})])) if limits else None
     bounds = Limits(most, resources)
-    return ScalingRequest(tuple(demands), known, tuple(nodes), tuple(coming), bounds, tuple(found), tuple(floors))
+    request = ScalingRequest(tuple(demands), known, tuple(nodes), tuple(coming), bounds, tuple(found), tuple(floors))
+    return replace(request, consolidation=draw(st.booleans()))
 
 
 def carried_out(request: ScalingRequest, plan: ScalingPlan) -> ScalingRequest:

@@ -5,7 +5,7 @@ Invariant: no work that has a place without the removal loses it, and nothing is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -26,12 +26,10 @@ class Elsewhere:
         self._question = question
         self._before = before
         self._strategy = strategy
-        self._gone: frozenset[str] = frozenset()
         self._tries = CONSOLIDATIONS_MAX
 
-    def __call__(self, names: Sequence[str]) -> bool:
+    def __call__(self, gone: Collection[str]) -> bool:
         self._tries -= 1
-        gone = self._gone | set(names)
         if self._tries < 0:
             return False
         question = self._question
@@ -41,13 +39,10 @@ class Elsewhere:
             question.standing.members,
         )
         none = replace(question.room.copy(), nodes_by_kind=[0] * len(question.space.kinds))
-        if unmet(pack(replace(question, standing=standing, extra={}), self._strategy, none)) > self._before:
-            return False
-        self._gone = gone
-        return True
+        return unmet(pack(replace(question, standing=standing, extra={}), self._strategy, none)) <= self._before
 
 
-def _left_of(bins: Iterable[Bin], gone: frozenset[str]) -> Iterable[Bin]:
+def _left_of(bins: Iterable[Bin], gone: Collection[str]) -> Iterable[Bin]:
     for bin_ in bins:
         members = tuple(name for name in bin_.members if name not in gone)
         if members:

@@ -183,12 +183,13 @@ class _Planning:
         before = unmet(main)
         question = self._settled(answers.question)
         settled = main if question is answers.question else pack(question, main.strategy)
-        stuck = self._needed_stuck(answers)
+        used = main.used_members() | settled.used_members()
+        fixed = self._needed_stuck(answers)
         keep_places(main, answers.question.bands)
-        used = (
-            main.used_members() | settled.used_members() | (answers.floors.used_members() if answers.floors else set())
-        )
-        idle = Idle(request, used, stuck)
+        fixed |= main.used_members() - used
+        if answers.floors is not None:
+            fixed |= answers.floors.used_members()
+        idle = Idle(request, used, fixed)
         if self._intake.left_out is None and self._floors.left_out is None:
             can_move = Elsewhere(question, unmet(settled) if settled is not main else before, main.strategy)
             idle.choose(can_move if request.consolidation else None)

@@ -8,7 +8,7 @@ does not call idle, but for limits that were lowered.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -83,14 +83,16 @@ def without(request: ScalingRequest, departures: Departures) -> ScalingRequest:
 class Idle:
     """Chooses what is not needed any more; the time until more is, is in ``later``."""
 
-    def __init__(self, request: ScalingRequest, used: set[str], needed_stuck: set[str]) -> None:
+    def __init__(self, request: ScalingRequest, used: set[str], fixed: set[str]) -> None:
         """Begin.
 
         Args:
-            used: pods that work, placement groups or requested capacity would land on.
-            needed_stuck: pods that do not start, and would be used if they did.
+            used: pods that work would land on.
+            fixed: pods that stay whether work fits elsewhere or not: requested capacity, places of a placement group
+                that waits for the rest, and pods that do not start and would be used if they did.
         """
-        self._used = used | needed_stuck
+        self._used = used | fixed
+        self._fixed = fixed
         self._replicas = [replica for replica in find_replicas(request) if not replica.leaving and replica.group]
         self._staying = Counter[str]()
         self._stuck = Counter[str]()
@@ -100,12 +102,11 @@ class Idle:
         self.later: list[float] = []
         self.departures = Departures()
 
-    def choose(self, fits_elsewhere: Callable[[Sequence[str]], bool] | None = None) -> Departures:
+    def choose(self, fits_elsewhere: Callable[[Collection[str]], bool] | None = None) -> Departures:
         """Pods that have not joined, youngest first; then joined nodes, longest idle first.
 
         Args:
-            fits_elsewhere: says whether the work that would land on these pods, all that have gone before them
-                included, fits elsewhere (consolidation); None: they stay.
+            fits_elsewhere: says whether all work fits without these pods (consolidation); None: they stay.
         """
         shared: list[Replica] = []
         for replica in sorted(self._replicas, key=_first_to_go):
@@ -115,7 +116,8 @@ class Idle:
                 self._consider(replica)
         for replica in sorted(shared, key=lambda item: (item.priority, _first_to_go(item))):
             is_due = replica.joined and self._waits_seconds(replica) <= 0 and self._may_go(replica)
-            if is_due and fits_elsewhere and fits_elsewhere(replica.names):
+            may_move = self._fixed.isdisjoint(replica.names)
+            if is_due and may_move and fits_elsewhere and fits_elsewhere({*self.departures.names, *replica.names}):
                 self._take(replica, "its work fits on other nodes")
         return self.departures
 
