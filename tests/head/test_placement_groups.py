@@ -101,6 +101,9 @@ async def test_a_group_that_finds_room_at_once_is_no_demand(agent, stub, amounts
             await a.cluster.CreatePlacementGroup(wanted(amounts, 1))
             a.report(4.0)
             answer(a, await a.hear("reserve_bundles"))
+            pinned = wanted(amounts, 8, group_id="pinned")
+            pinned.group.bundles[0].label_selector["ray.io/node-id"] = "a"
+            await a.cluster.CreatePlacementGroup(pinned)
             await a.cluster.CreatePlacementGroup(wanted(amounts, 8, group_id="large"))
             async with asyncio.timeout(5):
                 while "large" not in told:

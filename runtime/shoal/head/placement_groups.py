@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from shoal.core.actors import ActorSpec, Held
 from shoal.core.gangs import MAX_GANGS, Gang
+from shoal.core.labels import pinned
 from shoal.core.membership import Membership
 from shoal.core.placement import Instruction, PlacementGroup, PlacementTable, Publish, Reserve, Return, Wish, bundle_for
 from shoal.head import group_messages
@@ -181,7 +182,7 @@ class PlacementGroups:
         if self._table.is_waiting() and (self._room_grew or now >= self._try_again_at):
             self._room_grew, self._tried_at = False, now
             self.carry_out(self._table.place(self._rooms.candidates(now), now))
-        waiting = [group.spec.group_id for group in self._table.incomplete()]
+        waiting = [group.spec.group_id for group in self._table.incomplete() if not _names_node(group)]
         self._waits_since = {group_id: self._waits_since.get(group_id, now) for group_id in waiting}
         gangs = {group_id for group_id, since in self._waits_since.items() if now >= since + SETTLE_SECONDS}
         if gangs != self._gangs:
@@ -269,3 +270,8 @@ class PlacementGroups:
         if member is None:
             return None
         return node_pb2.NodeAddress(node_id=node_id, ip=member.info.ip, port=member.info.port)
+
+
+def _names_node(group: PlacementGroup) -> bool:
+    """Whether it waits for a certain node: no other would help."""
+    return any(pinned(bundle.selector) for bundle, _count in group.lacks()[1])
