@@ -179,21 +179,25 @@ class Connection:
 
     def _flush(self) -> None:
         with self._lock:
-            while self._queue:
-                view, fds = self._queue[0]
-                try:
-                    sent = self._sock.sendmsg([view], [_rights(fds)]) if fds else self._sock.send(view)
-                except (BlockingIOError, InterruptedError):
-                    return
-                _close_all(fds)
-                self._queued_bytes -= sent
-                if sent < view.nbytes:
-                    self._queue[0] = (view[sent:], ())
-                    return
-                self._queue.popleft()
-            if self._writing:
+            if self._send_queue() and self._writing:
                 self._writing = False
                 self._reactor.modify(self._fd, write=False)
+
+    def _send_queue(self) -> bool:
+        """Send what the socket takes of the queue; whether that was all. Called with the lock held."""
+        while self._queue:
+            view, fds = self._queue[0]
+            try:
+                sent = self._sock.sendmsg([view], [_rights(fds)]) if fds else self._sock.send(view)
+            except (BlockingIOError, InterruptedError):
+                return False
+            _close_all(fds)
+            self._queued_bytes -= sent
+            if sent < view.nbytes:
+                self._queue[0] = (view[sent:], ())
+                return False
+            self._queue.popleft()
+        return True
 
     # Receiving
 

@@ -66,25 +66,13 @@ class TlsConnection(Connection):
         piece = self._stream.encrypt(data)
         self._append(self._queue, memoryview(piece), ())
         if not self._writing:
-            self._send_queued()
-
-    def _send_queued(self) -> None:
-        while self._queue:
-            view, _fds = self._queue[0]
             try:
-                sent = self._sock.send(view)
-            except (BlockingIOError, InterruptedError):
-                break
+                is_sent = self._send_queue()
             except OSError as error:
                 self._fail_soon(f"{type(error).__name__}: {error}")
                 raise ConnectionClosedError(f"connection to {self.peer} is closed: {error}") from None
-            self._queued_bytes -= sent
-            if sent < view.nbytes:
-                self._queue[0] = (view[sent:], ())
-                break
-            self._queue.popleft()
-        if self._queue:
-            self._want_write()
+            if not is_sent:
+                self._want_write()
 
     def _enqueue(
         self,
