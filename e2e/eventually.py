@@ -25,6 +25,7 @@ def eventually(
     seconds: float,
     *,
     instead: Callable[[], str] = lambda: "",
+    look_seconds: float = LOOK_SECONDS,
 ) -> Found:
     """Call ``probe`` until it returns something true; returns that.
 
@@ -32,6 +33,7 @@ def eventually(
         what: what is waited for, for the error: "the job is Complete".
         seconds: the deadline.
         instead: asked once when the time is over: what is the case instead.
+        look_seconds: pause between two looks.
 
     Raises:
         NotInTimeError: it stayed false. What ``probe`` raises itself ends the wait at once.
@@ -47,4 +49,4 @@ def eventually(
             return found
         if time.monotonic() >= deadline:
             raise NotInTimeError(f"not within {seconds:g} s: {what}\n{instead()}".rstrip())
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds)

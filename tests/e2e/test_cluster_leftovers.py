@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.polling import until
 
 from e2e.cluster import cgroups, commands, product, runs
 from e2e.cluster.errors import ProviderError
@@ -98,28 +98,21 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
 def test_the_guard_removes_the_run_of_a_killed_owner(root: Path) -> None:
     owner = Owner(root)
     assert len(left(owner)) >= 4
     owner.kill()
-    wait_for(lambda: not left(owner))
+    until(lambda: not left(owner))
 
 
 def test_the_next_run_removes_what_a_killed_owner_and_guard_left(root: Path) -> None:
     owner = Owner(root)
     os.kill(owner.guard, signal.SIGKILL)
     owner.kill()
-    wait_for(lambda: not is_running(owner.guard))
+    until(lambda: not is_running(owner.guard))
     assert is_running(owner.child)
     assert runs.remove_leftovers(root) == [owner.run.id]
-    wait_for(lambda: not left(owner))
+    until(lambda: not left(owner))
     assert runs.remove_leftovers(root) == []
 
 
@@ -129,7 +122,7 @@ def test_a_run_whose_owner_lives_is_left_alone(root: Path) -> None:
     assert runs.remove_leftovers(root) == []
     assert left(owner) == before
     owner.kill()
-    wait_for(lambda: not left(owner))
+    until(lambda: not left(owner))
 
 
 def test_a_kept_run_outlives_its_owner_until_it_is_removed(root: Path) -> None:
@@ -138,4 +131,4 @@ def test_a_kept_run_outlives_its_owner_until_it_is_removed(root: Path) -> None:
     assert runs.remove_leftovers(root) == []
     assert is_running(owner.child)
     runs.remove(owner.run)
-    wait_for(lambda: not left(owner))
+    until(lambda: not left(owner))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from tests.head.redis_server import PASSWORD, RedisServer
+from tests.polling import until
 
 import shoal
 from shoal.cli.start import STATE_PASSWORD
@@ -18,7 +18,6 @@ from shoal.jobs.client import JobClient
 from shoal.protocol import head_pb2
 from shoal.testing import LocalCluster
 
-T = TypeVar("T")
 SECONDS = 30.0
 RESTARTS = int(os.environ.get("SHOAL_HEAD_RESTARTS", "2"))
 FAILED, SUCCEEDED = head_pb2.JOB_STATE_FAILED, head_pb2.JOB_STATE_SUCCEEDED
@@ -53,14 +52,6 @@ def make_client(cluster: LocalCluster) -> Iterator[Callable[[], JobClient]]:
     yield make
     for client in made:
         client.close()
-
-
-def until(condition: Callable[[], T], seconds: float = SECONDS) -> T:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def workers(snapshot: head_pb2.HeadSnapshot) -> dict[str, head_pb2.NodeSnapshot]:

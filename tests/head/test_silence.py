@@ -6,18 +6,17 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
+from tests.polling import until
 
 import shoal
 from shoal.jobs.client import JobClient
 from shoal.protocol import head_pb2
 from shoal.testing import LocalCluster
 
-T = TypeVar("T")
 SECONDS = 30.0
 SILENCE_SECONDS = 2.0
 REFUSED = 3
@@ -29,14 +28,6 @@ pytestmark = pytest.mark.leaks("sockets", reason="files of a killed node go with
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
     with LocalCluster(state_dir=str(tmp_path), silence_seconds=SILENCE_SECONDS) as cluster:
         yield cluster
-
-
-def until(condition: Callable[[], T], seconds: float = SECONDS) -> T:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def workers(snapshot: head_pb2.HeadSnapshot) -> list[head_pb2.NodeSnapshot]:

@@ -8,25 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from tests.polling import until
 
 from shoal.jobs.client import JobClient
 from shoal.protocol import head_pb2
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-
-
-def until(condition, seconds=20.0, pause=0.02):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(pause)
 
 
 class Processes:
@@ -257,7 +247,7 @@ def blocked(pid):
 def test_a_signal_that_comes_while_it_starts_ends_it_in_order(processes):
     """The first process of a container would never get one that comes before its handlers are there."""
     process = processes.start("start", "--head", "--local", module="shoal_command")
-    until(lambda: signal.SIGTERM in blocked(process.pid) or process.poll() is not None, pause=0.001)
+    until(lambda: signal.SIGTERM in blocked(process.pid) or process.poll() is not None, look_seconds=0.001)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests.polling import until
 
 from shoal.core.jobs import JobTable
 from shoal.jobs.package_store import PackageStore
@@ -17,17 +17,6 @@ from shoal.protocol import head_pb2
 
 SUCCEEDED, FAILED = head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED
 STOPPED, RUNNING = head_pb2.JOB_STATE_STOPPED, head_pb2.JOB_STATE_RUNNING
-
-
-def until(condition, seconds=10.0):
-    """Poll; this area has no loop to wait in."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.01)
 
 
 class Jobs:

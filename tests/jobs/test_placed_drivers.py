@@ -3,11 +3,10 @@
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
+from tests.polling import until
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.jobs import JobSpec, JobTable
@@ -102,16 +101,6 @@ def test_driver_that_nobody_knows_is_stopped(tmp_path):
         assert [m.stop_driver.submission_id for m in heard if m.HasField("stop_driver")] == ["old"]
     finally:
         service.close()
-
-
-def until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import urllib.error
 import zipfile
 
 import pytest
+from tests.polling import until
 
 from shoal.core.jobs import Job, JobSpec
 from shoal.jobs import transfer
@@ -27,16 +28,6 @@ def runner(tmp_path):
     made = JobRunner(tmp_path, str(tmp_path / "node.sock"), PackageStore(tmp_path / "head"), hooks)
     yield made
     made.close()
-
-
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it did not come true in time"
-        threading.Event().wait(0.01)
 
 
 def run(runner, entrypoint, **fields):

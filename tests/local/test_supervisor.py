@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.polling import until
 
 from shoal_operator.local.client import Access, ApiClient
 from shoal_operator.local.sweep import SESSION_MARK, carries, marked, processes
@@ -34,14 +34,6 @@ spec:
   entrypoint: python main.py
   source: {directory: program}
 """
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what or "not in time"
-        time.sleep(0.02)
-    return found
 
 
 class Sessions:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.polling import until
 
 import shoal
 from shoal.jobs.client import JobClient
@@ -27,13 +28,6 @@ pytestmark = pytest.mark.leaks("sockets", reason="files of ended nodes go with t
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
         yield cluster
-
-
-def until(condition: Callable[[], Any], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 def evict(node: LocalNode) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
+from tests.polling import until
 
 import shoal
 from shoal.testing import LocalCluster
 from shoal.util import placement_group, placement_group_table
 
-T = TypeVar("T")
 SECONDS = 30.0
 NAMESPACE = "tests"
 
@@ -70,14 +70,6 @@ class Keeper:
         assert placement_group_table(self.group)["state"] == "CREATED"
         assert shoal.get(self.child.pid.remote()) == self.child_pid
         return int(shoal.get(self.held).sum()), int(shoal.get(self.running)), self.child_pid
-
-
-def until(condition: Callable[[], T]) -> T:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def job_id() -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from tests.polling import until
 
 import shoal
 from shoal.jobs.client import JobClient
@@ -30,13 +30,6 @@ def client(cluster: LocalCluster) -> Iterator[JobClient]:
     client = JobClient(cluster.address, cluster.token_file.read_bytes().strip())
     yield client
     client.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 Floors = list[tuple[int, dict[str, float], dict[str, str]]]

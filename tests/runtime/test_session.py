@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.polling import until
 
 import shoal
 from shoal.exceptions import SystemFailureError
@@ -60,13 +60,6 @@ def descendants(pid: int) -> list[int]:
         for child in (task / "children").read_text().split():
             found += [int(child), *descendants(int(child))]
     return found
-
-
-def wait_until(condition: object, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:  # type: ignore[operator]
-        os.sched_yield()
-    return bool(condition())  # type: ignore[operator]
 
 
 def test_start_work_and_end_leave_nothing() -> None:
@@ -133,7 +126,7 @@ def test_kill_9_leaves_no_process(victim: str, tmp_path: Path) -> None:
         assert len(family) >= 4  # node, template, a worker, an actor
         node = int(Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()[0])
         os.kill(driver.pid if victim == "driver" else node, signal.SIGKILL)
-        assert wait_until(lambda: not any(alive(pid) for pid in family))
+        until(lambda: not any(alive(pid) for pid in family))
     finally:
         driver.kill()
         driver.wait()
@@ -150,7 +143,7 @@ def test_a_killed_template_does_not_end_the_session() -> None:
 
     _worker, template = shoal.get(pid.remote())
     os.kill(template, signal.SIGKILL)
-    assert wait_until(lambda: not alive(template))
+    until(lambda: not alive(template))
     assert shoal.get(pid.remote(), timeout=30)[1] != template
     shoal.shutdown()
 
