@@ -105,6 +105,20 @@ def test_a_head_that_was_cut_off_writes_nothing_and_is_told(redis_server: RedisS
     assert redis_server.client.exists("shoal:{cluster}:lock"), "the successor keeps its lock"
 
 
+def test_a_head_that_was_cut_off_takes_nothing_back_from_one_that_has_ended(
+    redis_server: RedisServer, opened: Open
+) -> None:
+    old = opened()
+    redis_server.client.delete("shoal:{cluster}:lock")
+    new = opened()
+    new.write({("kv", ("n", "a")): ("n", "a", b"newer")})
+    new.close()
+    assert not redis_server.client.exists("shoal:{cluster}:lock")
+    with pytest.raises(StateLostError, match="another head"):
+        old.write({("kv", ("n", "a")): ("n", "a", b"too late")})
+    assert opened().rows("kv") == [("n", "a", b"newer")]
+
+
 def test_an_idle_head_that_was_cut_off_is_told(
     redis_server: RedisServer, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
