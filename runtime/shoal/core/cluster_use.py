@@ -33,10 +33,7 @@ class ClusterUse:
         if users == self.users:
             return False
         self.users = users
-        if any(users):
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = now
+        self._idle_since = None if any(users) else now
         return True
 
     def idle_seconds(self, now: float) -> float:
