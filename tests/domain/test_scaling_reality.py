@@ -329,3 +329,17 @@ def test_a_minimum_that_is_not_tried_again_yet_is_not_ready(cluster_world: MakeW
     world.settle()
     assert len(pods(world, "first")) == 3
     assert world.condition("WorkersReady")["status"] == "True"
+
+
+def test_where_machines_are_made_on_demand_a_pod_is_counted_on_for_longer(world: ClusterWorld) -> None:
+    world.spec["autoscaling"] = {"unschedulableTimeoutSeconds": 120}
+    world.generation += 1
+    world.reconcile()
+    stick(world)
+    world.wait(GRACE)
+    world.reconcile()
+    assert (len(pods(world, "first")), len(pods(world, "second"))) == (3, 0)
+    assert world.condition("WorkersReady")["reason"] == "Unschedulable", "it is told at once all the same"
+    world.wait(120)
+    world.reconcile()
+    assert len(pods(world, "second")) == 3

@@ -60,6 +60,9 @@ class AutoscalingSpec(Model):
     """How fast the cluster grows."""
     limits: ScalingLimits = ScalingLimits()
     """Bounds over all worker groups together."""
+    unschedulable_timeout_seconds: Seconds = 5
+    """Seconds for which a pod that no machine takes still counts as coming; then the next group is tried. Where
+    machines are made on demand (a cluster autoscaler), as long as that takes."""
     consolidation: bool = False
     """Whether idle workers go although waiting work would land on them, where it fits on others."""
 

@@ -19,7 +19,6 @@ from shoal_operator.autoscaler.model import ComingNode, Cooldown, Node, ScalingR
 from shoal_operator.domain.reasons import Reason
 
 GRACE_SECONDS: Final[Mapping[str, float]] = {
-    Reason.UNSCHEDULABLE: 5.0,
     Reason.VOLUME_CLAIM_PENDING: 5.0,
     Reason.VOLUME_NOT_MOUNTED: 5.0,
     Reason.SCHEDULING_GATED: 5.0,
@@ -28,7 +27,7 @@ GRACE_SECONDS: Final[Mapping[str, float]] = {
     Reason.SANDBOX_FAILED: 5.0,
 }
 """Age of a pod from which trouble of that sort counts; of any other sort at once: a refusal, a crash, a container that
-cannot be set up do not pass by themselves."""
+cannot be set up do not pass by themselves. How long a machine may be missing is the request's to say."""
 COOLDOWN_SECONDS: Final = 2.0
 """After the first failure; twice as long after each further one."""
 COOLDOWN_SECONDS_MAX: Final = 300.0
@@ -61,12 +60,15 @@ class Closure:
     seconds_left: float = 0.0
 
 
-def with_grace(coming: Iterable[ComingNode]) -> tuple[tuple[ComingNode, ...], tuple[float, ...]]:
+def with_grace(
+    coming: Iterable[ComingNode], unschedulable_seconds: float
+) -> tuple[tuple[ComingNode, ...], tuple[float, ...]]:
     """Coming pods, those in their grace without trouble; and the seconds until each grace is over."""
+    graces = {**GRACE_SECONDS, Reason.UNSCHEDULABLE: unschedulable_seconds}
     pods: list[ComingNode] = []
     later: list[float] = []
     for pod in coming:
-        left = GRACE_SECONDS.get(pod.blocked_reason, 0.0) - max(0.0, pod.age_seconds) if pod.blocked_reason else 0.0
+        left = graces.get(pod.blocked_reason, 0.0) - max(0.0, pod.age_seconds) if pod.blocked_reason else 0.0
         if left > 0:
             later.append(left)
             pods.append(replace(pod, blocked_reason="", blocked_message=""))

@@ -183,6 +183,8 @@ class ScalingRequest:
     upscaling: Upscaling = Upscaling()
     cooldowns: tuple[Cooldown, ...] = ()
     """As remembered from ``ScalingPlan.cooldowns``, with the time that has passed taken off."""
+    unschedulable_seconds: float = 5.0
+    """Age up to which a pod that no machine takes is counted on."""
     consolidation: bool = False
     """Whether idle nodes go although waiting work would land there, if it fits elsewhere."""
 

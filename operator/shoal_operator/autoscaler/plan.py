@@ -88,7 +88,7 @@ class _Planning:
     def __init__(self, request: ScalingRequest) -> None:
         self._intake = take_in(request.demands)
         self._floors = take_in(request.floors)
-        coming, self._graces = with_grace(request.coming)
+        coming, self._graces = with_grace(request.coming, request.unschedulable_seconds)
         request = replace(request, coming=coming)
         self._over = over_limits(request)
         self._request = request = without(request, self._over)

@@ -17,6 +17,7 @@ def scaling_terms(spec: ComputeClusterSpec) -> ScalingRequest:
         groups=tuple(_group(spec, group) for group in spec.worker_groups),
         limits=_limits(spec),
         upscaling=Upscaling(UpscalingMode(spec.autoscaling.upscaling.mode)),
+        unschedulable_seconds=spec.autoscaling.unschedulable_timeout_seconds,
         consolidation=spec.autoscaling.consolidation,
     )
 
