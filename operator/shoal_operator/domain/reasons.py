@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from shoal.protocol import reasons
+
 
 class ConditionType(StrEnum):
     """Names of conditions. All are good when True but Failed, Suspended, Idle, Stopping, Progressing, InvalidSpec."""
@@ -37,7 +39,7 @@ class Reason(StrEnum):
     HEAD_RUNNING = "HeadRunning"
     HEAD_MISSING = "HeadMissing"
     HEAD_STARTING = "HeadStarting"
-    HEAD_STOPPED = "HeadStopped"
+    HEAD_STOPPED = reasons.HEAD_STOPPED
     HEAD_NODE_LOST = "HeadNodeLost"
     """The head's pod hangs in Terminating on a node that does not answer; there is no other one before it is gone."""
     HEAD_ANSWERS = "HeadAnswers"
@@ -117,7 +119,7 @@ class Reason(StrEnum):
     """The cluster takes the pod away: eviction, preemption, a taint, a node's shutdown."""
     NOT_JOINED = "NotJoined"
     """The pod runs, and the runtime in it has not joined the head for minutes."""
-    NODE_LOST = "NodeLost"
+    NODE_LOST = reasons.NODE_LOST
     """The pod's node does not answer."""
     # Why a pod is not let in
     QUOTA_EXCEEDED = "QuotaExceeded"
@@ -145,9 +147,9 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"
     NOT_FINISHED = "NotFinished"
     FINISHED = "Finished"
-    ENTRYPOINT_FAILED = "EntrypointFailed"
+    ENTRYPOINT_FAILED = reasons.ENTRYPOINT_FAILED
     STOPPED = "Stopped"
-    HEAD_LOST = "HeadLost"
+    HEAD_LOST = reasons.HEAD_LOST
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     START_DEADLINE_EXCEEDED = "StartDeadlineExceeded"
     CONCURRENCY_LIMIT = "ConcurrencyLimit"
@@ -155,7 +157,7 @@ class Reason(StrEnum):
     SUBMISSION_NOT_FOUND = "SubmissionNotFound"
     REPLACING_CLUSTER = "ReplacingCluster"
     DRIVER_WAITS = "DriverWaits"
-    NODE_OUT_OF_TOUCH = "NodeOutOfTouch"
+    NODE_OUT_OF_TOUCH = reasons.NODE_OUT_OF_TOUCH
     NO_HEAD = "NoHead"
     NOT_STOPPING = "NotStopping"
     STOP_NOT_CONFIRMED = "StopNotConfirmed"

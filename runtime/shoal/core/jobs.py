@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from shoal.protocol import reasons
 from shoal.resources import ResourceSet
 
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
@@ -21,7 +22,6 @@ MAX_TERMINAL: Final = 1000
 MAX_LIVE: Final = 1000
 TAIL_BYTES: Final = 4096
 NOT_FOUND: Final = 127
-NODE_OUT_OF_TOUCH: Final = "NodeOutOfTouch"
 """The shell's exit code for a command that does not exist."""
 
 
@@ -142,14 +142,14 @@ class JobTable:
 
     def could_not_start(self, submission_id: str, message: str, now: float) -> bool:
         """The driver's process could not be made."""
-        return self._finish(submission_id, "FAILED", "DriverNotStarted", message, None, now)
+        return self._finish(submission_id, "FAILED", reasons.DRIVER_NOT_STARTED, message, None, now)
 
     def stop_requested(self, submission_id: str, reason: str) -> bool:
         """Remember that the coming end was asked for. False when there is nothing to stop."""
         job = self._jobs.get(submission_id)
         if job is None or job.done:
             return False
-        job.stop_reason = job.stop_reason or reason or "StoppedByRequest"
+        job.stop_reason = job.stop_reason or reason or reasons.STOPPED_BY_REQUEST
         return True
 
     def exited(self, submission_id: str, exit_code: int, now: float) -> bool:
@@ -163,8 +163,8 @@ class JobTable:
             words = f"stopped on request ({job.stop_reason}); {how}"
             return self._finish(submission_id, "STOPPED", _condition(job.stop_reason), words, code, now)
         if exit_code == 0:
-            return self._finish(submission_id, "SUCCEEDED", "EntrypointSucceeded", "", 0, now)
-        reason = "EntrypointNotFound" if exit_code == NOT_FOUND else "EntrypointFailed"
+            return self._finish(submission_id, "SUCCEEDED", reasons.ENTRYPOINT_SUCCEEDED, "", 0, now)
+        reason = reasons.ENTRYPOINT_NOT_FOUND if exit_code == NOT_FOUND else reasons.ENTRYPOINT_FAILED
         return self._finish(
             submission_id, "FAILED", reason, _exit_words(job.spec.entrypoint, exit_code), exit_code, now
         )
@@ -178,7 +178,7 @@ class JobTable:
         job = self._jobs.get(submission_id)
         if job is None or job.state != "RUNNING" or job.message == words:
             return False
-        job.reason, job.message = NODE_OUT_OF_TOUCH if words else "", words
+        job.reason, job.message = reasons.NODE_OUT_OF_TOUCH if words else "", words
         return True
 
     def waits(self, submission_id: str, message: str) -> bool:
@@ -228,7 +228,7 @@ class JobTable:
 
 def _condition(reason: str) -> str:
     """A CamelCase reason as it is; free text of a person becomes ``StoppedByRequest``."""
-    return reason if reason.isalnum() and reason[:1].isupper() else "StoppedByRequest"
+    return reason if reason.isalnum() and reason[:1].isupper() else reasons.STOPPED_BY_REQUEST
 
 
 def _exit_words(entrypoint: str, exit_code: int) -> str:

@@ -16,12 +16,11 @@ from shoal.core.actor_placement import Candidate
 from shoal.core.demand import NodeDemand
 from shoal.core.jobs import JobSpec
 from shoal.core.placed_drivers import PlacedDrivers
-from shoal.protocol import head_pb2, node_pb2
+from shoal.protocol import head_pb2, node_pb2, reasons
 
 if TYPE_CHECKING:
     from shoal.jobs.runner import JobRunner
 
-NODE_LOST: Final = "NodeLost"
 JOB_KEY: Final = "job"
 """Key of a submission's metadata, below a domain: namespace and name of the job object that it is an attempt of."""
 
@@ -152,7 +151,7 @@ class DriverPlacement:
             elif isinstance(item, _Silence):
                 runner.remote_out_of_touch(item.submission_id, item.words)
             else:
-                runner.remote_lost(item.submission_id, NODE_LOST, item.words)
+                runner.remote_lost(item.submission_id, reasons.NODE_LOST, item.words)
 
     def wrote(self, node_id: str, output: node_pb2.DriverOutput) -> None:
         """Output of a driver on that node."""

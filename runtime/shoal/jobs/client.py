@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import grpc
 
-from shoal.protocol import auth, head_pb2, head_pb2_grpc
+from shoal.protocol import auth, head_pb2, head_pb2_grpc, reasons
 from shoal.protocol.tls import Certificates, explain_unavailable
 from shoal.resources import ResourceSet
 
@@ -109,7 +109,7 @@ class JobClient:
         """One job, or None."""
         return next((job for job in self.list() if job.submission_id == submission_id), None)
 
-    def stop(self, submission_id: str, reason: str = "StoppedByRequest", grace_seconds: float = 0.0) -> bool:
+    def stop(self, submission_id: str, reason: str = reasons.STOPPED_BY_REQUEST, grace_seconds: float = 0.0) -> bool:
         """End a job; False when the head knows no such job. A grace of 0 seconds means the head's default."""
         request = head_pb2.StopJobRequest(submission_id=submission_id, reason=reason, grace_seconds=grace_seconds)
         return bool(self._call("StopJob", request).found)

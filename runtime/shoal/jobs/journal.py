@@ -10,7 +10,6 @@ from typing import Final, Literal, Protocol
 
 from shoal.core.jobs import Job
 
-HEAD_LOST: Final = "HeadLost"
 HEAD_LOST_WORDS: Final = "the head that ran the driver was lost, and the driver with it"
 Fate = Literal["ended", "placed", "start", "stopped", "lost"]
 

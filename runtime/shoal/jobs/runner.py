@@ -24,11 +24,12 @@ from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.jobs import packages
 from shoal.jobs.driver_log import DriverLog
 from shoal.jobs.environment import driver_environment
-from shoal.jobs.journal import HEAD_LOST, HEAD_LOST_WORDS, JobJournal, NoJournal, fate
+from shoal.jobs.journal import HEAD_LOST_WORDS, JobJournal, NoJournal, fate
 from shoal.jobs.package_store import PackageError, PackageStore
 from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
 from shoal.jobs.transfer import shown
 from shoal.jobs.transfers import Transfers
+from shoal.protocol import reasons
 from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class JobRunner:
             case "stopped":
                 self._exited(spec.submission_id, 128 + signal.SIGKILL)
             case "lost":
-                self._lost(spec.submission_id, HEAD_LOST, HEAD_LOST_WORDS)
+                self._lost(spec.submission_id, reasons.HEAD_LOST, HEAD_LOST_WORDS)
 
     def stop(self, submission_id: str, reason: str, grace_seconds: float = 0.0) -> bool:
         """End a job; True when the id is known, also when it has ended already.
@@ -285,7 +286,7 @@ class JobRunner:
                 kept = set()
             for job in self._table:
                 if job.spec.submission_id not in kept:
-                    self._table.stop_requested(job.spec.submission_id, "HeadStopped")
+                    self._table.stop_requested(job.spec.submission_id, reasons.HEAD_STOPPED)
         for submission_id in placed if self._placer is not None else ():
             assert self._placer is not None
             self._placer.withdraw(submission_id, CLOSE_SECONDS)
