@@ -1,8 +1,8 @@
 """Nodes of the simulated cluster and where the runtime would put work on them.
 
 Invariants: what is placed on a node never exceeds what it has; a draining node gets nothing. The rules are the
-runtime's own, which the operator may not import; tests compare them (``shoal.core.scheduler``, ``actor_placement``,
-``packing``).
+runtime's own, put in a way that is quick for many nodes; tests compare them (``shoal.core.scheduler``,
+``actor_placement``).
 """
 
 from __future__ import annotations
