@@ -152,6 +152,14 @@ async def test_who_does_not_lead_reads_and_writes_nothing_but_the_lease(api):
         assert len(api.requests) == sent
 
 
+@pytest.mark.parametrize(("namespace", "name"), [("leases", "a"), ("leases-of-cars", "a"), ("ml", "leases")])
+async def test_what_is_only_named_like_the_lease_is_not_written_without_it(api, namespace, name):
+    async with candidate(api, [False]) as client:
+        with pytest.raises(errors.NotLeaderError):
+            await client.delete(PODS, namespace, name)
+    assert api.requests == []
+
+
 async def test_a_write_that_waited_for_a_connection_asks_again_when_it_has_one(api):
     """All connections are busy while the lease is lost: what was decided before does not leave after."""
     free = asyncio.Event()

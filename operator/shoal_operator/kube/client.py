@@ -276,7 +276,7 @@ class ApiClient:
         content_type: str = "application/json",
         watch_timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.client._RequestContextManager:
-        is_lease = f"/{LEASES.plural}" in path
+        is_lease = path.startswith(f"{LEASES.root}/")  # of that group the operator knows nothing else
         session = self._apart if is_lease or watch_timeout is not None else self._session
         if session is None:
             raise RuntimeError("the API client is used outside its 'async with'")

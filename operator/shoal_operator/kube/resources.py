@@ -27,6 +27,11 @@ class Resource:
         """As in an object's ``apiVersion``."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def root(self) -> str:
+        """Where the paths of its group and version begin: ``/apis/apps/v1``."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """The path of a collection or of one object.
 
@@ -38,13 +43,12 @@ class Resource:
         Raises:
             ValueError: a part is not a name.
         """
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         parts = ["namespaces", namespace] if namespace is not None else []
         parts += [self.plural, *(part for part in (name, subresource) if part is not None)]
         for part in parts:
             if not _SEGMENT.fullmatch(part):
                 raise ValueError(f"{part!r} is not a valid name in a path of the Kubernetes API ({self.kind})")
-        return "/".join((root, *parts))
+        return "/".join((self.root, *parts))
 
 
 COMPUTE_CLUSTERS: Final = Resource("shoal.dev", "v1alpha1", "computeclusters", "ComputeCluster")
