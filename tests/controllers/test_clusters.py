@@ -132,6 +132,26 @@ async def test_many_workers_are_one_decision_and_few_writes_beyond_their_pods(wo
         assert pod["metadata"]["annotations"]["shoal.dev/created-for"].startswith("Demand: 30 tasks of 1 CPU")
 
 
+async def test_counts_of_workers_that_join_one_by_one_are_told_together(world):
+    count = 10
+    groups = [{"name": "small", "minReplicas": count, "resources": {"CPU": 1}}]
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster(workerGroups=groups))
+        head = await world.serve_head()
+        await until(world.api.pod_names, lambda names: len(names) == count + 1)
+        await until(world.api.cluster, lambda found: condition(found, "HeadReachable") == ("True", "HeadAnswers"))
+        before = len(world.recorder.writes())
+        nodes = [node("demo-head", "head", cpus=0)]
+        for index in range(count):
+            nodes.append(node(f"demo-small-{index}"))
+            head.change(nodes=nodes)
+            await asyncio.sleep(0.12)  # each is a snapshot of its own
+        await until(world.api.cluster, lambda found: found["status"]["workers"]["ready"] == count)
+        told = [path for _, path in world.recorder.writes()[before:] if path.endswith("/status")]
+        assert len(told) <= 5, "not one for each worker"
+        assert condition(await world.api.cluster(), "WorkersReady") == ("True", "AllReady")
+
+
 async def test_a_shape_that_no_group_can_hold_is_said(world):
     async with world.operator():
         head = await make_ready(world)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
@@ -19,12 +20,16 @@ from shoal_operator.controllers.head_link import SETTLE_SECONDS, link_head
 from shoal_operator.controllers.obstacles import Obstacles
 from shoal_operator.domain.cluster.assessment import assess
 from shoal_operator.domain.cluster.blocking import transition_events
+from shoal_operator.domain.cluster.counts import only_counts_differ
 from shoal_operator.domain.cluster.observed import ClusterObservation
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status, invalid_cluster_status
 from shoal_operator.domain.job.observed import read_rival
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
 from shoal_operator.domain.names import Key, token_secret_name
+
+COUNTS_SECONDS: Final = 1.0
+"""Counts of workers are told so often at most while nothing else changes."""
 
 
 class ClusterController:
@@ -49,6 +54,7 @@ class ClusterController:
         self._executor = executor
         self._new_token = new_token
         self._operator = operator
+        self._told_at: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Result:
         """One pass over the cluster of that namespace and name."""
@@ -91,12 +97,20 @@ class ClusterController:
                 seen = replace(seen, certificates=execution.certificates)
             known = assessment if seen is observed else assess(seen, now)
             status = cluster_status(seen, plan, now, refusals=execution.refusals, assessment=known)
-            if await shell.apply_status(document, status):
+            patience = self._patience_seconds(key, document.get("status") or {}, status)
+            if patience is None and await shell.apply_status(document, status):
+                self._told_at[key] = shell.clock.monotonic()
                 for event in transition_events(cluster.status, status):
                     shell.record(document, event)
-            waits += [look_again, try_again]
+            waits += [look_again, try_again, patience]
         wait = min((seconds for seconds in waits if seconds is not None), default=None)
         return Result(retry_seconds(execution, wait), retry=execution.retry)
+
+    def _patience_seconds(self, key: Key, before: Json, after: Json) -> float | None:
+        """In how many seconds the status is to be written; None: now, if it differs at all."""
+        left = self._told_at.get(key, -COUNTS_SECONDS) + COUNTS_SECONDS - self._executor.clock.monotonic()
+        can_wait = left > 0 and before != after and only_counts_differ(before, after)
+        return left if can_wait else None
 
     async def _gather(self, key: Key, cluster: ComputeCluster) -> ClusterObservation:
         shell = self._executor
@@ -130,3 +144,4 @@ class ClusterController:
         self._executor.tokens.forget(key[0], token_secret_name(key[1]))
         self._executor.certificates.forget(*key)
         self._obstacles.forget(key)
+        self._told_at.pop(key, None)
