@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from shoal.core import actor_ends as ends
 from shoal.core.actor_placement import Candidate, choose
 from shoal.core.demand import NodeDemand
 from shoal.core.labels import Selector, matches, pinned, unpinned
@@ -28,9 +29,6 @@ REFUSED_PAUSE_SECONDS: Final = 0.2
 """How long an actor that its node could not take waits before it is placed again."""
 SETTLE_SECONDS: Final = 0.5
 """After this, a node's own report has an assigned actor's resources taken out."""
-UNSCHEDULABLE: Final = "Unschedulable"
-GROUP_REMOVED: Final = "PlacementGroupRemoved"
-RESTARTABLE: Final = frozenset({"WorkerDied", "NodeDied"})
 
 
 @dataclass(frozen=True)
@@ -264,7 +262,7 @@ class ActorTable:
             actor.spec = replace(actor.spec, label_selector=unpinned(actor.spec.label_selector))
             return []
         why = "there is no such node" if total is None else f"it does not have {describe(actor.spec.need)}"
-        return self._bury(actor, UNSCHEDULABLE, f"the actor may only run on node {node_id}, and {why}", b"")
+        return self._bury(actor, ends.UNSCHEDULABLE, f"the actor may only run on node {node_id}, and {why}", b"")
 
     def place_in_bundles(self, find: FindBundle, now: float) -> list[Instruction]:
         """Give waiting actors of placement groups to the nodes of bundles that have room for them."""
@@ -302,7 +300,7 @@ class ActorTable:
         """A node says that the actor runs."""
         actor = self._actors.get(actor_id)
         if actor is None or not _is_on(actor, node_id):
-            return [Stop(node_id, actor_id, "Killed", True)]
+            return [Stop(node_id, actor_id, ends.KILLED, True)]
         if actor.state == "ALIVE" and actor.worker == worker:
             return []
         actor.state, actor.worker = "ALIVE", worker
@@ -318,12 +316,12 @@ class ActorTable:
         actor = self._actors.get(actor_id)
         if actor is None or not _is_on(actor, node_id):
             return []
-        if reason == "NoResources":
+        if reason == ends.NO_RESOURCES:
             actor.not_before, actor.refusals = now + REFUSED_PAUSE_SECONDS, actor.refusals + 1
             self._unassign(actor)
             return []
         killed_to_restart, actor.restart_after_kill = actor.restart_after_kill, False
-        if (reason in RESTARTABLE or killed_to_restart) and _restarts_left(actor):
+        if (reason in ends.RESTARTABLE or killed_to_restart) and _restarts_left(actor):
             actor.state, actor.restarts, actor.worker = "RESTARTING", actor.restarts + 1, b""
             actor.reason, actor.message = reason, message
             self._unassign(actor)
@@ -333,11 +331,11 @@ class ActorTable:
     def scope_ended(self, actor_id: str, reason: str) -> list[Instruction]:
         """Its owner let go of it or died. A detached actor outlives both, but not being killed."""
         actor = self._actors.get(actor_id)
-        if actor is None or actor.state == "DEAD" or (actor.spec.detached and reason != "Killed"):
+        if actor is None or actor.state == "DEAD" or (actor.spec.detached and reason != ends.KILLED):
             return []
-        return self._end(actor, reason, force=reason != "OutOfScope")
+        return self._end(actor, reason, force=reason != ends.OUT_OF_SCOPE)
 
-    def kill(self, actor_id: str, no_restart: bool, reason: str = "Killed") -> list[Instruction]:
+    def kill(self, actor_id: str, no_restart: bool, reason: str = ends.KILLED) -> list[Instruction]:
         """End the actor's process. With ``no_restart=False`` it comes back when it has restarts left."""
         actor = self._actors.get(actor_id)
         if actor is None or actor.state == "DEAD":
@@ -349,7 +347,7 @@ class ActorTable:
         actor.restart_after_kill = True
         return [Stop(actor.node_id, actor_id, reason, True)]
 
-    def job_ended(self, job_id: str, reason: str = "OwnerDied") -> list[Instruction]:
+    def job_ended(self, job_id: str, reason: str = ends.OWNER_DIED) -> list[Instruction]:
         """The job's driver is gone: its actors go, detached ones stay."""
         live = [
             a for a in self._actors.values() if a.spec.job_id == job_id and a.state != "DEAD" and not a.spec.detached
@@ -363,7 +361,7 @@ class ActorTable:
     def group_removed(self, group_id: str) -> list[Instruction]:
         """A placement group is gone: its actors go, those too that wait for it."""
         members = [self._actors[actor_id] for actor_id in self._by_group.get(group_id, ())]
-        return [i for actor in members for i in self._end(actor, GROUP_REMOVED, force=True)]
+        return [i for actor in members for i in self._end(actor, ends.GROUP_REMOVED, force=True)]
 
     def node_died(self, node_id: str, message: str, now: float) -> list[Instruction]:
         """Every actor there has ended, and so has every owner there:
@@ -375,10 +373,10 @@ class ActorTable:
             actor.subscribers.discard(node_id)
             owned = actor.spec.owner_node_id == node_id and not actor.spec.detached
             if owned and actor.state != "DEAD" and actor.node_id != node_id:
-                instructions += self._end(actor, "OwnerDied", force=True)
+                instructions += self._end(actor, ends.OWNER_DIED, force=True)
         for actor in self.on_node(node_id):
             owned = actor.spec.owner_node_id == node_id and not actor.spec.detached
-            reason = "OwnerDied" if owned else "NodeDied"
+            reason = ends.OWNER_DIED if owned else ends.NODE_DIED
             instructions += self.failed(node_id, actor.spec.actor_id, reason, message, b"", now)
         return instructions
 
@@ -392,17 +390,17 @@ class ActorTable:
         for actor_id in sorted(live):
             actor = self._actors.get(actor_id)
             if actor is None or not _is_on(actor, node_id):
-                instructions.append(Stop(node_id, actor_id, "Killed", True))
+                instructions.append(Stop(node_id, actor_id, ends.KILLED, True))
         for actor in self.on_node(node_id):
             actor_id = actor.spec.actor_id
             if actor_id in live:
                 if actor.restart_after_kill:
-                    instructions.append(Stop(node_id, actor_id, "Killed", True))
+                    instructions.append(Stop(node_id, actor_id, ends.KILLED, True))
             elif actor.starting:
                 self._unassign(actor)  # the start never arrived: it was not a failure of the actor
             else:
                 message = "the worker process ended while its node was out of touch"
-                instructions += self.failed(node_id, actor_id, "WorkerDied", message, b"", now)
+                instructions += self.failed(node_id, actor_id, ends.WORKER_DIED, message, b"", now)
         return instructions
 
     def subscribed(self, node_id: str) -> list[str]:
@@ -463,10 +461,10 @@ class ActorTable:
 
 
 _END_WORDS: Final = {
-    "OutOfScope": "the actor's last handle went out of scope",
-    "OwnerDied": "the actor is dead because its owner has died",
-    "Killed": "the actor was killed",
-    GROUP_REMOVED: "the actor is dead because its placement group was removed",
+    ends.OUT_OF_SCOPE: "the actor's last handle went out of scope",
+    ends.OWNER_DIED: "the actor is dead because its owner has died",
+    ends.KILLED: "the actor was killed",
+    ends.GROUP_REMOVED: "the actor is dead because its placement group was removed",
 }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from shoal.core import actor_ends as ends
 from shoal.core.scheduler import LeaseScheduler
 from shoal.node.clients import Client
 from shoal.node.leases import Leases
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from shoal.protocol.link import HeadLink
 
 STOP_GRACE_SECONDS: Final = 30.0
-NODE_ENDS: Final = "NodeDied"
-"""What the head hears of an actor that its node's orderly end took along: restarts apply as if the node had died."""
 UNKNOWN_TO_HEAD: Final = "the head was started again and does not know it (does it keep its state in a directory?)"
 
 
@@ -96,7 +95,7 @@ class Actors:
         lacking = lacking or self._scheduler.reserve(_holder(actor), shape, job["id"], bundle)
         if lacking:
             why = "it is being drained" if self._scheduler.draining else f"{describe(lacking)} more would be needed"
-            self._failed(actor, "NoResources", f"the node has no room for it now: {why}")
+            self._failed(actor, ends.NO_RESOURCES, f"the node has no room for it now: {why}")
             del self.actors[actor.actor_id]
             return
         self._changed()
@@ -116,7 +115,7 @@ class Actors:
         actor.creation = b""
 
     def _no_worker(self, actor: LocalActor, words: str) -> None:
-        self._failed(actor, "WorkerDied", words)
+        self._failed(actor, ends.WORKER_DIED, words)
         self._end(actor)
 
     def stop(self, actor_id: str, reason: str, *, force: bool) -> None:
@@ -135,10 +134,10 @@ class Actors:
     def stop_all(self, reason: str, grace_seconds: float) -> None:
         """The node ends: what has restarts left begins again elsewhere."""
         for actor in list(self.actors.values()):
-            actor.stop_reason = actor.stop_reason or NODE_ENDS
+            actor.stop_reason = actor.stop_reason or ends.NODE_DIED
             if actor.worker is None:
                 self._pool.withdraw(_holder(actor))
-                self._failed(actor, "NoResources", f"it had not begun: {reason}")
+                self._failed(actor, ends.NO_RESOURCES, f"it had not begun: {reason}")
                 self._end(actor)
             else:
                 self._pool.stop(actor.worker, reason, force=False, grace_seconds=grace_seconds)
@@ -179,7 +178,7 @@ class Actors:
         """The worker of an actor is gone."""
         for actor in list(self.actors.values()):
             if actor.worker is worker:
-                self._failed(actor, actor.stop_reason or "WorkerDied", worker.end_reason)
+                self._failed(actor, actor.stop_reason or ends.WORKER_DIED, worker.end_reason)
                 self._end(actor)
 
     def subscribe(self, client: Client, actor_id: str) -> None:

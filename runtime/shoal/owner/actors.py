@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal.core import actor_ends as ends
 from shoal.core.actor_calls import ALIVE, DEAD, UNKNOWN, CallQueue, QueuedCall
 from shoal.core.ids import lasting_job, object_id
 from shoal.exceptions import (
@@ -47,8 +48,8 @@ DEAD_KEPT_MAX: Final = 1000
 """Dead actors whose end is known here without asking the head again."""
 UNAVAILABLE: Final = "Unavailable"
 _ERRORS: Final[dict[str, type[ShoalError]]] = {
-    "PlacementGroupRemoved": ActorPlacementGroupRemovedError,
-    "Unschedulable": ActorUnschedulableError,
+    ends.GROUP_REMOVED: ActorPlacementGroupRemovedError,
+    ends.UNSCHEDULABLE: ActorUnschedulableError,
 }
 """The head's reasons for an actor's end that have errors of their own."""
 
@@ -158,7 +159,7 @@ class Actors:
         """An object was freed; if it was the scope of an actor, the actor goes. Called with the lock held."""
         actor_id = self._scopes.pop(oid, None)
         if actor_id is not None:
-            self._process.agent.cast("actor_scope_ended", actor_id.hex(), "OutOfScope")
+            self._process.agent.cast("actor_scope_ended", actor_id.hex(), ends.OUT_OF_SCOPE)
 
     # Looking up and ending
 

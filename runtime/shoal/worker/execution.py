@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal.core import actor_ends as ends
 from shoal.core.arguments import fill
 from shoal.core.ids import object_id
 from shoal.exceptions import ByState, TaskError
@@ -222,10 +223,10 @@ class Executor:
                 instance = cls(*args, **kwargs)
             return ActorHost(actor_id, instance, fields[8]), None
         except LostArgumentsError as error:
-            return None, ("ArgumentsLost", str(error), b"")
+            return None, (ends.ARGUMENTS_LOST, str(error), b"")
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is its result
             message = f"{type(error).__name__}: {error}"
-            return None, ("CreationTaskFailed", message[:1000], self.task_error(name, error))
+            return None, (ends.CREATION_FAILED, message[:1000], self.task_error(name, error))
 
 
 def group_of(task: Task, actor: ActorHost | None) -> tuple[str, bool] | None:

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from typing import Any, Final, NoReturn
 
+from shoal.core import actor_ends as ends
 from shoal.exceptions import SystemFailureError
 from shoal.owner.process import OwnerProcess
 from shoal.owner.refs import set_process
@@ -191,7 +192,7 @@ class Worker:
         if self.actor is not None:
             self.actor.close()
             if self.actor.exiting:
-                self.process.agent.cast("actor_failed", self.actor.actor_id, "Exited", "exit_actor() was called")
+                self.process.agent.cast("actor_failed", self.actor.actor_id, ends.EXITED, "exit_actor() was called")
         sys.stdout.flush()
         sys.stderr.flush()
         self._wait_until_told()
