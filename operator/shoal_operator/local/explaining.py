@@ -1,7 +1,7 @@
 """``shoal explain cluster``: reads one object, its pods and its Events, and has them put into words.
 
 Invariant: only reads; the API server is asked three times, whatever the cluster's size, and a server or an account that
-does not show pods or Events costs those parts alone.
+does not show pods or Events costs those parts alone. What is left out is said.
 """
 
 from __future__ import annotations
@@ -87,18 +87,22 @@ def _find(kubeconfig: Path | None) -> ApiAccess:
 async def _explain(access: ApiAccess, namespace: str, name: str) -> str:
     async with ApiClient(access, monotonic=time.monotonic, metrics=_Uncounted()) as client:
         document = await client.get(COMPUTE_CLUSTERS, namespace, name)
-        pods = await _listed(client, PODS, namespace, label_selector=f"{labels.CLUSTER}={name}")
+        pods, no_pods = await _listed(client, PODS, namespace, label_selector=f"{labels.CLUSTER}={name}")
         uid = document["metadata"].get("uid", "")
-        events = await _listed(client, EVENTS, namespace, field_selector=f"regarding.uid={uid}")
-        return _report(document, pods, events)
+        events, no_events = await _listed(client, EVENTS, namespace, field_selector=f"regarding.uid={uid}")
+        return "\n".join([_report(document, pods, events), *no_pods, *no_events])
 
 
-async def _listed(client: ApiClient, resource: Resource, namespace: str, **selector: str) -> list[dict[str, Any]]:
+async def _listed(
+    client: ApiClient, resource: Resource, namespace: str, **selector: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The first objects, and what is to be said of others."""
     try:
         page = await client.list_page(resource, namespace, limit=ITEMS_MAX, **selector)
-    except ApiError:
-        return []
-    return list(page.get("items") or [])
+    except ApiError as error:
+        return [], [f"{resource.plural} are not shown: {error}"]
+    cut = f"only {ITEMS_MAX} {resource.plural} are looked at, there are more"
+    return list(page.get("items") or []), [cut] if (page.get("metadata") or {}).get("continue") else []
 
 
 def _report(document: dict[str, Any], pods: list[dict[str, Any]], events: list[dict[str, Any]]) -> str:
