@@ -83,7 +83,12 @@ def test_every_form_of_a_line():
         ('{"at": 0, "ressources": {"CPU": 1}, "duration_seconds": 1}', "ressources: is not a field here; those are at"),
         ('{"at": 0, "kind": "job", "resources": {"CPU": 1}, "duration_seconds": 1}', 'kind: must be "task" or "actor"'),
         ('{"at": 0, "labels": {"a": 1}, "resources": {"CPU": 1}, "duration_seconds": 1}', "labels: must be such as"),
+        ('{"at": 0, "kind": [], "resources": {"CPU": 1}, "duration_seconds": 1}', 'kind: must be "task" or "actor"'),
         ('{"at": 0, "gang": [], "duration_seconds": 1}', "gang: must be such as"),
+        (
+            '{"at": 0, "gang": {"strategy": {}, "bundles": [{}]}, "duration_seconds": 1}',
+            "gang.strategy: must be one of",
+        ),
         ('{"at": 0, "gang": {"bundles": []}, "duration_seconds": 1}', "gang.bundles: must have one bundle at least"),
         (
             '{"at": 0, "gang": {"bundles": [{"CPU": 1}, {}]}, "duration_seconds": 1}',
@@ -110,6 +115,15 @@ def test_a_wrong_line_is_named_with_what_to_write(line, words):
     assert problem.startswith("line 2: ")
     assert words in problem
     assert len(problem) < 400
+
+
+def test_requested_bundles_are_bounded_as_by_a_head():
+    many = json.dumps({"at": 0, "request_resources": {"bundles": [{"GPU": 1}] * 5000}})
+    assert [floor.count for floor in parse_trace([many], "t").floors[0].floors] == [5000]
+    different = json.dumps({"at": 0, "request_resources": {"bundles": [{"CPU": n + 1} for n in range(1001)]}})
+    assert problems(different) == [
+        "line 1: request_resources.bundles: must be at most 1000 different bundles, are 1001"
+    ]
 
 
 def test_all_wrong_lines_are_named_up_to_a_bound():

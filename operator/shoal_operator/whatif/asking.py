@@ -12,13 +12,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from shoal.core.gangs import MAX_GANGS
 from shoal_operator.autoscaler.model import Cooldown, Demand, Gang, Removal, ScalingPlan, ScalingRequest
 from shoal_operator.whatif.fleet import Fleet
 from shoal_operator.whatif.ledger import Decision
 from shoal_operator.whatif.world import World
 
-GANGS_MAX: Final = 1_000
-"""As many as a head tells the operator of."""
 ORIGINS_SHOWN: Final = 3
 
 
@@ -45,7 +44,7 @@ class Asking:
         return replace(
             self._terms,
             demands=tuple(self._demands()),
-            gangs=tuple(islice(self._gangs(), GANGS_MAX)),
+            gangs=tuple(islice(self._gangs(), MAX_GANGS)),
             floors=self.floors,
             nodes=tuple(self._fleet.nodes(now)),
             coming=tuple(self._fleet.coming(now)),

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shoal.core.demand import MAX_SHAPES
+from shoal.core.floors import MAX_UNITS
+from shoal.core.placement import MAX_BUNDLES
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Bundle, Demand, GangStrategy, Labels
 from shoal_operator.whatif.work import FloorChange, Kind, Need, Trace, Work
@@ -19,9 +22,10 @@ LINES_MAX: Final = 100_000
 LINE_BYTES_MAX: Final = 256 * 1024
 UNITS_MAX: Final = 1_000_000
 """Of all lines together: each is simulated."""
-NEEDS_MAX: Final = 1_000
+NEEDS_MAX: Final = MAX_SHAPES
 """Different shapes, as many as a head tells the operator of."""
-BUNDLES_MAX: Final = 1_000
+BUNDLES_MAX: Final = MAX_BUNDLES
+"""Of a gang; of ``request_resources`` as many different ones as a head takes."""
 SECONDS_MAX: Final = 366 * 86_400.0
 AMOUNT_MAX: Final = 10**14
 NAME_LENGTH_MAX: Final = 200
@@ -155,7 +159,7 @@ def _document(line: str | bytes) -> Mapping[str, Any] | None:
 def _units(number: int, document: Mapping[str, Any]) -> Work:
     _known(document, _WORK)
     kind: Kind = document.get("kind", "task")
-    if kind not in {"task", "actor"}:
+    if kind not in ("task", "actor"):  # a tuple: what is given may have no hash
         raise _Wrong("kind", f'must be "task" or "actor", is {_shown(kind)}')
     need = Need(kind, _shape("resources", document.get("resources")), _labels("labels", document.get("labels")))
     return _work(number, document, need, lasts=kind == "actor")
@@ -168,7 +172,7 @@ def _gang(number: int, document: Mapping[str, Any]) -> Work:
         raise _Wrong("gang", f'must be such as {{"strategy": "PACK", "bundles": [{{"CPU": 1}}]}}, is {_shown(gang)}')
     _known(gang, {"strategy", "bundles", "bundle_label_selectors"}, "gang.")
     strategy = gang.get("strategy", "PACK")
-    if strategy not in set(GangStrategy):
+    if strategy not in tuple(GangStrategy):
         raise _Wrong("gang.strategy", f"must be one of {', '.join(GangStrategy)}, is {_shown(strategy)}")
     bundles = _bundles(
         "gang.bundles", gang.get("bundles"), "gang.bundle_label_selectors", gang.get("bundle_label_selectors")
@@ -207,15 +211,19 @@ def _floors(value: object) -> tuple[Demand, ...]:
         raise _Wrong(f"{where}.num_cpus", f"must be a whole number from 0 to {UNITS_MAX}, is {_shown(cpus)}")
     if cpus:
         floors.append(Demand(ResourceSet.from_units({"CPU": 1}), cpus, kind="request"))
-    selectors = value.get("bundle_label_selectors")
-    bundles = _bundles(f"{where}.bundles", value.get("bundles", []), f"{where}.bundle_label_selectors", selectors)
+    selectors, given = value.get("bundle_label_selectors"), value.get("bundles", [])
+    bundles = _bundles(f"{where}.bundles", given, f"{where}.bundle_label_selectors", selectors, most=MAX_UNITS)
+    if len(bundles) > MAX_SHAPES:
+        raise _Wrong(f"{where}.bundles", f"must be at most {MAX_SHAPES} different bundles, are {len(bundles)}")
     return (*floors, *(Demand(bundle.shape, bundle.count, bundle.label_selector, "request") for bundle in bundles))
 
 
-def _bundles(where: str, shapes: object, selectors_where: str, selectors: object) -> tuple[Bundle, ...]:
+def _bundles(
+    where: str, shapes: object, selectors_where: str, selectors: object, most: int = BUNDLES_MAX
+) -> tuple[Bundle, ...]:
     """Ray's lists of bundles and of their selectors; equal ones as one."""
-    if not isinstance(shapes, list) or len(shapes) > BUNDLES_MAX:
-        raise _Wrong(where, f"must be a list of at most {BUNDLES_MAX} bundles, is {_shown(shapes)}")
+    if not isinstance(shapes, list) or len(shapes) > most:
+        raise _Wrong(where, f"must be a list of at most {most} bundles, is {_shown(shapes)}")
     if selectors is not None and (not isinstance(selectors, list) or len(selectors) != len(shapes)):
         raise _Wrong(selectors_where, f"must be a list of {len(shapes)} selectors, one for each bundle")
     counts: dict[tuple[ResourceSet, Labels], int] = {}
