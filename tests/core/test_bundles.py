@@ -47,6 +47,18 @@ def test_leases_take_the_room_of_bundles_and_nothing_else() -> None:
     assert s.available == cpus(0)
 
 
+def test_who_waits_longest_comes_first_whatever_he_asks_for() -> None:
+    s = scheduler(4, x=1)
+    assert ask(s, "holder") == ["+holder"]
+    assert ask(s, "first", now=1.0) == []
+    assert ask(s, "second", index=0, now=2.0) == []
+    assert ask(s, "third", now=3.0) == []
+    order = []
+    for holder in ("holder", "first", "second"):
+        order += words(s.release(holder, 4.0))
+    assert order == ["+first", "+second", "+third"]
+
+
 def test_a_request_that_no_bundle_here_could_hold_is_sent_home() -> None:
     s = scheduler(4, x=2)
     assert ask(s, "a", 3) == ["-a"]
