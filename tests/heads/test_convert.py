@@ -1,3 +1,4 @@
+import gc
 from datetime import UTC, datetime
 
 import pytest
@@ -89,6 +90,21 @@ def test_gangs_floors_labels_and_activity_become_plain_values():
     assert view.gangs_left_out == 2
     assert view.floors == (DemandView(ResourceSet.from_units({"CPU": 8}), 1, recent_count=1),)
     assert view.activity == ActivityView(1, 2, 3, 0.0)
+
+
+def test_absurdly_wordy_resources_are_not_kept_when_the_head_has_gone():
+    def wordy():
+        return [one for one in gc.get_objects() if isinstance(one, ResourceSet) and len(one) > 900]
+
+    snapshot = head_pb2.HeadSnapshot(protocol_version=PROTOCOL_VERSION)
+    for count in (1000, 1001, 1002):
+        shape = head_pb2.Resources(amounts={f"resource-{number}": 1 for number in range(count)})
+        snapshot.demands.append(head_pb2.Demand(shape=shape, count=1))
+    view = head_view(snapshot, NOW)
+    assert [len(demand.shape) for demand in view.demands] == [1000, 1001, 1002]
+    assert len(wordy()) == 3
+    del view
+    assert wordy() == []
 
 
 def test_a_head_that_says_nothing_of_its_use_is_not_taken_for_unused():

@@ -33,9 +33,11 @@ JOBS_MAX: Final = 1_000
 GANGS_MAX: Final = 10_000
 FLOORS_MAX: Final = 10_000
 BUNDLES_MAX: Final = 100_000
-"""Of all gangs together, equal ones of a gang counted once."""
-"""A head that claims more than these is broken; the operator must not fall with it."""
+"""Of all gangs together, equal ones of a gang counted once. A head that claims more than all these is broken; the
+operator must not fall with it."""
 RESOURCE_SETS_KEPT: Final = 20_000
+RESOURCE_SET_BYTES_KEPT: Final = 1024
+"""A larger one is read each time: all heads share what is kept, and any program may say what it needs."""
 OUTPUT_TAIL_BYTES_MAX: Final = 4_096
 OUTPUT_MESSAGE_MAX: Final = 500
 
@@ -127,7 +129,8 @@ def _labels(labels: Mapping[str, str]) -> Labels:
 
 
 def _resources(resources: head_pb2.Resources) -> ResourceSet:
-    return _parsed(resources.SerializeToString())
+    data = resources.SerializeToString()
+    return _parsed(data) if len(data) <= RESOURCE_SET_BYTES_KEPT else _parsed.__wrapped__(data)
 
 
 @lru_cache(maxsize=RESOURCE_SETS_KEPT)
