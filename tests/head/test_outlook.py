@@ -7,6 +7,7 @@ import pytest
 
 from shoal.core.gangs import Gang, GangBundle
 from shoal.head.journal import Journal
+from shoal.head.outlook import Outlook
 from shoal.head.service import HeadService
 from shoal.head.state import HeadState
 from shoal.head.state_file import StateFile
@@ -159,10 +160,10 @@ async def test_a_node_out_of_touch_may_come_back_with_its_driver(channel, FakeAg
     assert users(await wait_for(lambda s: True)) == (1, 0, 0)
 
 
-async def test_gangs_are_told(head, amounts, wait_for, monkeypatch):
+def test_gangs_are_told(amounts):
     gang = Gang("g", "train", "STRICT_SPREAD", (GangBundle(ONE), GangBundle(ONE)), ("n1",))
-    monkeypatch.setattr(head.service.groups, "gangs", lambda now: ([gang] * 1000, now, 3))
-    snapshot = await wait_for(lambda s: s.gangs)
+    snapshot = head_pb2.HeadSnapshot()
+    Outlook(0.0).tell(snapshot, [gang] * 1000, 0.0, more_gangs=3)
     told = snapshot.gangs[0]
     assert (told.gang_id, told.name, told.strategy) == ("g", "train", head_pb2.GANG_STRATEGY_STRICT_SPREAD)
     assert [(b.shape, b.count) for b in told.bundles] == [(amounts(CPU=1), 2)]

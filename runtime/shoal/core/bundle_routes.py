@@ -13,9 +13,6 @@ from shoal.core.bundles import ANY
 from shoal.resources import ResourceSet, describe
 from shoal.wire.address import RawNode
 
-REMOVED = "removed"
-UNSCHEDULABLE = "unschedulable"
-
 
 @dataclass(frozen=True)
 class Seen:

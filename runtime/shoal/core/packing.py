@@ -147,7 +147,8 @@ def _on_one(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping
 def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
     """Again and again the node that takes the most of what is left.
 
-    What a node can take only shrinks, so a node is looked at again only when it seems to be the best one.
+    What a node can take mostly shrinks, so a node is looked at again only when it seems to be the best one. It grows
+    where harder bundles have gone elsewhere: such a node's turn may come late, which costs a node and no place.
     """
     rest = [_Class(each.bundle, list(each.indexes)) for each in classes]
     by_id = {node.node_id: node for node in nodes}

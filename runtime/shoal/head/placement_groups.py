@@ -1,7 +1,7 @@
 """Placement groups at the head: the shell around ``core.placement``.
 
-Invariant: everything here happens under the head's lock, and nothing waits; that a group is there is told when it is
-on disk, where the head has one.
+Invariant: everything here happens under the head's lock, but for the words of a list of all groups, which only reads;
+nothing waits; that a group is there is told when it is on disk, where the head has one.
 """
 
 from __future__ import annotations
@@ -208,10 +208,10 @@ class PlacementGroups:
         self._try_again_at = min(self._tried_at + RETRY_SECONDS, soon if soon is not None else math.inf)
         return min([self._try_again_at, *(since + SETTLE_SECONDS for since in unsettled)])
 
-    def gangs(self, now: float) -> tuple[list[Gang], float, int]:
-        """What waits, the oldest first, and how many more wait than can be told; for ``Outlook.tell``."""
+    def gangs(self) -> tuple[list[Gang], int]:
+        """What waits, in the order in which it is tried, and how many more wait than can be told."""
         waiting = [group for group in self._table.incomplete() if group.spec.group_id in self._gangs]
-        return [group_messages.gang(group) for group in waiting[:MAX_GANGS]], now, len(waiting[MAX_GANGS:])
+        return [group_messages.gang(group) for group in waiting[:MAX_GANGS]], len(waiting[MAX_GANGS:])
 
     def carry_out(self, instructions: Iterable[Instruction]) -> None:
         """Send, write down and tell what the table decided."""

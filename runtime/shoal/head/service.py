@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from shoal.core import actor_ends
 from shoal.core.actor_placement import explain
 from shoal.core.actors import ActorTable, Instruction, Start, Stop
 from shoal.core.cluster_use import Users
@@ -160,7 +161,8 @@ class HeadService:
                 nodes=self._rooms.snapshots(now, recent=True),
                 jobs=jobs,
             )
-            self._outlook.tell(snapshot, *self.groups.gangs(now))
+            gangs, more = self.groups.gangs()
+            self._outlook.tell(snapshot, gangs, now, more)
             return snapshot
 
     def _note_demand(self, now: float) -> None:
@@ -571,7 +573,7 @@ class HeadService:
         with self._lock:
             actor = self._actors.get(request.actor_id)
             found = actor is not None and actor.state != "DEAD"
-            reason = request.reason or "Killed"
+            reason = request.reason or actor_ends.KILLED
             self._carry_out(self._actors.kill(request.actor_id, request.no_restart, reason))
         return node_pb2.KillActorReply(found=found)
 
