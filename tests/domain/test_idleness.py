@@ -25,6 +25,9 @@ def idle_world(cluster_world: MakeWorld, action: str = "Suspend", idle_seconds: 
     )
     world.settle()
     world.start_pods()
+    world.activity = ActivityView()
+    world.settle()
+    world.wait(idle_seconds)
     world.activity = ActivityView(idle_seconds=idle_seconds)
     world.settle()
     return world
@@ -42,7 +45,7 @@ def test_the_countdown_is_on_the_object_and_ends_to_the_second(cluster_world: Ma
     world = idle_world(cluster_world, idle_seconds=10)
     idle = world.condition("Idle")
     assert (idle["status"], idle["reason"]) == ("True", "CountingDown")
-    assert "since 2026-01-02T03:03:55Z; the cluster is suspended at 2026-01-02T03:08:55Z" in idle["message"]
+    assert "counted since 2026-01-02T03:04:05Z; the cluster is suspended at 2026-01-02T03:09:05Z" in idle["message"]
     plan = pass_time(world, TIMEOUT - 11)
     assert plan.is_empty
     assert plan.requeue_after_seconds == pytest.approx(1, abs=0.01)
@@ -191,3 +194,26 @@ def test_a_policy_that_is_taken_away_counts_no_more(cluster_world: MakeWorld) ->
     assert world.condition("Idle")["reason"] == "NoIdlePolicy"
     assert "idleSince" not in world.status
     assert len(world.pods) == 2
+
+
+@pytest.mark.parametrize("edit", ["policy", "timeout"])
+def test_an_edit_of_the_policy_counts_from_the_edit(cluster_world: MakeWorld, edit: str) -> None:
+    world = idle_world(cluster_world, idle_seconds=TIMEOUT - 10)
+    if edit == "policy":
+        del world.spec["idlePolicy"]
+        world.generation += 1
+        pass_time(world, TIMEOUT * 100)
+        world.spec["idlePolicy"] = {"timeoutSeconds": TIMEOUT}
+    else:
+        world.spec["idlePolicy"] = {"timeoutSeconds": 5}
+    world.generation += 1
+    plan = pass_time(world, 0)
+    assert plan.requeue_after_seconds == pytest.approx(world.spec["idlePolicy"]["timeoutSeconds"], abs=1)
+    assert world.condition("Idle")["reason"] == "CountingDown"
+    world.head_answers = False
+    pass_time(world, 1)
+    world.head_answers = True
+    assert pass_time(world, 1).requeue_after_seconds is not None, "a moment of silence brings the end no nearer"
+    assert world.condition("Idle")["reason"] == "CountingDown"
+    pass_time(world, TIMEOUT)
+    assert world.condition("Suspended")["reason"] == "SuspendingIdle"

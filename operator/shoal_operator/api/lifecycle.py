@@ -87,8 +87,8 @@ class IdlePolicy(Model):
     """What becomes of a cluster without driver, job and detached actor, and which no ComputeJob wants."""
 
     timeout_seconds: Annotated[int, Field(ge=1, le=SECONDS_MAX)]
-    """Seconds without use after which the policy acts; a new head counts from its start. The condition Idle says when
-    that is."""
+    """Seconds without use after which the policy acts; a new head counts from its start, an edit of the spec from the
+    edit. The condition Idle says when that is."""
     action: Literal["Suspend", "Delete"] = "Suspend"
     """Suspend deletes the pods and keeps the objects; they come back for a ComputeJob with a clusterRef to the
     cluster, or when its spec is edited. Delete deletes the ComputeCluster."""

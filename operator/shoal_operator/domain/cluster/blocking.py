@@ -61,7 +61,9 @@ WARNINGS: Final = frozenset(
     }
 )
 """Things that somebody may have to act upon. InfeasibleDemand has an Event of its own."""
-NOTES: Final = frozenset({Reason.SCHEDULING_GATED, Reason.INIT_CONTAINER_RUNS, Reason.LIMIT_REACHED})
+NOTES: Final = frozenset(
+    {Reason.SCHEDULING_GATED, Reason.INIT_CONTAINER_RUNS, Reason.LIMIT_REACHED, Reason.SUSPENDING_IDLE}
+)
 """Things that are meant to be so, and are worth a word."""
 
 

@@ -1,8 +1,8 @@
 """Whether a cluster rests, and how long until it does: suspended by its spec, or by its idle policy.
 
-Invariant: only a fresh word of the head counts down; silence, a head that started anew and a ComputeJob that wants the
-cluster never bring the end nearer. The end is told in the status before anything is taken away, and taken back when
-somebody comes in between.
+Invariant: only a fresh word of the head counts down; silence, a head that started anew, an edit of the spec and a
+ComputeJob that wants the cluster never bring the end nearer. The end is told in the status before anything is taken
+away, and taken back when somebody comes in between.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Idleness:
 
     fact: Fact
     since: datetime | None = None
-    """Since when the cluster is not in use, in whole seconds; None while it is, or nobody knows."""
+    """Since when it is counted, in whole seconds; None while the cluster is in use."""
     ends_in_seconds: float | None = None
     """Until the policy acts; 0 when it should; None while it does not count down."""
 
@@ -115,14 +115,14 @@ def judge_idleness(
         return Idleness(Fact(kind, FALSE, Reason.IN_USE, f"ComputeJob `{wanted_by[0]}` wants the cluster"))
     if head is None or not head.reachable or head.activity is None:
         text = "whether the cluster is in use is not known while the head does not say; nothing is counted meanwhile"
-        return Idleness(Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, text))
+        return Idleness(Fact(kind, UNKNOWN, Reason.NO_DEMAND_KNOWN, text), cluster.status.idle_since)
     uses = _uses(head)
     if uses:
         return Idleness(Fact(kind, FALSE, Reason.IN_USE, uses))
-    since = _steady(head.received_at - timedelta(seconds=head.activity.idle_seconds), cluster.status.idle_since)
+    since = _counted_since(cluster, head.received_at - timedelta(seconds=head.activity.idle_seconds), now)
     end = since + timedelta(seconds=policy.timeout_seconds)
     does = "suspended" if policy.action == "Suspend" else "deleted"
-    text = f"no driver, detached actor or job since {_clock(since)}; the cluster is {does} at {_clock(end)}"
+    text = f"no driver, detached actor or job, counted since {_clock(since)}; the cluster is {does} at {_clock(end)}"
     left = max(0.0, (end - now) / timedelta(seconds=1))
     reason = Reason.COUNTING_DOWN if left else Reason.IDLE_TIMEOUT
     return Idleness(Fact(kind, TRUE, reason, f"{text} (spec.idlePolicy)"), since, left)
@@ -183,8 +183,12 @@ def _uses(head: HeadView | None) -> str:
     return ", ".join(parts)
 
 
-def _steady(since: datetime, told: datetime | None) -> datetime:
-    return told if told is not None and abs(told - since) <= SINCE_TOLERANCE else whole_second(since)
+def _counted_since(cluster: ComputeCluster, unused_since: datetime, now: datetime) -> datetime:
+    """The beginning of the countdown: the end of the last use, or the last edit of the spec where that was later."""
+    told, before = cluster.status.idle_since, find(cluster.status.conditions, ConditionType.IDLE)
+    if before is None or before.observed_generation != cluster.metadata.generation:
+        return whole_second(max(unused_since, now))
+    return told if told is not None and told >= unused_since - SINCE_TOLERANCE else whole_second(unused_since)
 
 
 def _clock(moment: datetime) -> str:
