@@ -190,3 +190,12 @@ def test_a_malformed_row_is_an_error_and_no_empty_start(redis_server: RedisServe
     with pytest.raises(StateError, match="cannot be read") as caught:
         opened().rows("kv")
     assert caught.value.kind == "Unreadable"
+
+
+def test_a_large_batch_is_written_in_parts(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_redis, "SCRIPT_BYTES", 1000)
+    store = opened()
+    rows = {("kv", ("n", str(number))): ("n", str(number), b"x" * 400) for number in range(20)}
+    store.write({**rows, ("kv", ("n", "gone")): None})
+    store.close()
+    assert [row[1] for row in opened().rows("kv")] == [str(number) for number in range(20)]

@@ -1,8 +1,9 @@
 """The head's state in Redis: one hash a table, a lock that a head holds while it lives.
 
 Invariants: a write changes something only while this head holds the lock (one script checks both), so a head that was
-cut off cannot write over its successor; a batch is written whole or not at all; keys go by themselves when no head has
-written or renewed them for the retention time, so that clusters that are gone leave nothing behind.
+cut off cannot write over its successor; a row is written whole or not at all, and so is a batch of usual size; keys go
+by themselves when no head has written or renewed them for the retention time, so that clusters that are gone leave
+nothing behind.
 
 What ``write`` has returned from is as durable as the server makes it: ``appendfsync always`` is what a file does.
 """
@@ -15,7 +16,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ RENEW_SECONDS: Final = 1.5
 LOCK_WAIT_SECONDS: Final = 15.0
 """How long a new head waits for the old one's lock; longer than it lives without its head."""
 CALL_SECONDS: Final = 5.0
+SCRIPT_BYTES: Final = 8 * 1024 * 1024
+"""What one script writes: little enough for one call, however far the server was behind."""
 _POLL_SECONDS: Final = 0.1
 
 _WRITE: Final = """
@@ -115,23 +118,35 @@ class StateRedis:
         return [row for _, row in placed]
 
     def write(self, batch: Batch) -> None:
-        """One script, whole or not at all; raises WriteError, StateLostError where another head has taken over."""
-        sets: dict[str, list[str]] = {}
-        drops: dict[str, list[str]] = {}
+        """One script for each ``SCRIPT_BYTES`` of rows; raises WriteError, StateLostError where another head took over.
+
+        What an error leaves out is written by the next try: rows are whole, and writing one twice changes nothing.
+        """
+        part: dict[str, tuple[list[str], list[str]]] = {}
+        size = 0
         for (table, key), row in batch.items():
             field = _field(key)
+            sets, drops = part.setdefault(table, ([], []))
             if row is None:
-                drops.setdefault(table, []).append(field)
+                drops.append(field)
+                size += len(field)
             else:
-                sets.setdefault(table, []).extend((field, _encoded(self._place(table, field), row)))
-        tables = sorted({*sets, *drops})
+                value = _encoded(self._place(table, field), row)
+                sets.extend((field, value))
+                size += len(field) + len(value)
+            if size >= SCRIPT_BYTES:
+                self._write_part(part)
+                part, size = {}, 0
+        self._write_part(part)
+
+    def _write_part(self, part: Mapping[str, tuple[list[str], list[str]]]) -> None:
+        """Sets (field and value in turn) and drops of fields, by table."""
         arguments: list[Any] = []
-        for table in tables:
-            mine, gone = sets.get(table, []), drops.get(table, [])
-            arguments += [len(mine) // 2, len(gone), *mine, *gone]
-        self._run([self._key(table) for table in tables], arguments)
-        for table, fields in drops.items():
-            for field in fields:
+        for sets, drops in part.values():
+            arguments += [len(sets) // 2, len(drops), *sets, *drops]
+        self._run([self._key(table) for table in part], arguments)
+        for table, (_, drops) in part.items():
+            for field in drops:
                 self._places[table].pop(field, None)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """What tables the head's state has, and what keeps them: one contract for every place.
 
-Invariant: a row is text, whole numbers and bytes, its key first; a place writes a batch whole or not at all.
+Invariant: a row is text, whole numbers and bytes, its key first; a place writes a row whole or not at all.
 """
 
 from __future__ import annotations
