@@ -1,8 +1,10 @@
 """The control plane in TLS: both sides show a certificate of the cluster, and an error says which side lacks it."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -183,3 +185,32 @@ def test_a_head_that_is_not_there_is_not_asked_twice():
     assert explain_unavailable("127.0.0.1:1", "Connection refused", with_tls=True) == "Connection refused"
     with JobClient("127.0.0.1:1", TOKEN) as client, pytest.raises(JobClientError, match=r"(?i)refused"):
         client.list()
+
+
+@pytest.fixture
+def hangs_up():
+    """The port of something that takes connections and closes them, as what is left of a killed head does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_a_connection_that_just_ends_is_no_sign_of_tls(hangs_up, with_tls):
+    assert explain_unavailable(hangs_up, "Socket closed", with_tls=with_tls) == "Socket closed"
+
+
+def test_a_head_that_hangs_up_does_not_answer(hangs_up):
+    with JobClient(hangs_up, TOKEN) as client, pytest.raises(JobClientError) as caught:
+        client.list()
+    assert str(caught.value).startswith(f"the head at {hangs_up} does not answer: ")
+    assert "TLS" not in str(caught.value)

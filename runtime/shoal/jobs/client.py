@@ -27,7 +27,7 @@ class JobClientError(Exception):
     """A call to the head failed. ``code`` is gRPC's name of it, such as ``UNAUTHENTICATED``."""
 
     def __init__(self, address: str, code: str, message: str) -> None:
-        super().__init__(f"head {address}: {message} ({code})")
+        super().__init__(f"{message} ({code})" if address in message else f"head {address}: {message} ({code})")
         self.address, self.code, self.message = address, code, message
 
 
@@ -171,6 +171,7 @@ class JobClient:
 
     def _error(self, error: Any) -> JobClientError:
         words = error.details() or "no details"
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            words = explain_unavailable(self._address, words, with_tls=self._with_tls)
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not words.startswith("the head "):  # gRPC's own words
+            explained = explain_unavailable(self._address, words, with_tls=self._with_tls)
+            words = explained if explained != words else f"the head at {self._address} does not answer: {words}"
         return JobClientError(self._address, error.code().name, words)

@@ -132,7 +132,18 @@ def _probe(target: str) -> str:
             try:
                 context.wrap_socket(raw).close()
             except ssl.SSLError as error:
-                return "plain" if error.reason == "WRONG_VERSION_NUMBER" else "tls"
+                return _spoken(error.reason or "")
             return "tls"
     except (OSError, ValueError):
         return "nothing"
+
+
+def _spoken(reason: str) -> str:
+    """What the other side speaks, by the reason for which a handshake with it failed.
+
+    Only an alert is TLS's own word: a connection that just ends is that of a head that is dying, or a proxy's whose
+    head is gone.
+    """
+    if "ALERT" in reason:
+        return "tls"
+    return "plain" if reason == "WRONG_VERSION_NUMBER" else "nothing"
