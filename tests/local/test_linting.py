@@ -147,6 +147,46 @@ def test_names_of_kuberay_are_told_with_the_nearest_here(written, meant):
     assert line.endswith(f"the nearest here is `{meant}`; see docs/kuberay.md")
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            '{workerGroups: [{name: a, maxReplicas: "3"}]}',
+            [('spec.workerGroups[0].maxReplicas: must be a whole number, is the string "3": write it without quotes')],
+        ),
+        (
+            '{suspend: "true"}',
+            ['spec.suspend: must be true or false, is the string "true": write `true` or `false`, without quotes'],
+        ),
+        (
+            '{autoscaling: {enabled: "yes"}}',
+            [
+                (
+                    'spec.autoscaling.enabled: must be true or false, is the string "yes": '
+                    "write `true` or `false`, without quotes"
+                )
+            ],
+        ),
+        (
+            "{workerGroups: [{name: a, priority: 1.5}]}",
+            ["spec.workerGroups[0].priority: must be a whole number, is 1.5"],
+        ),
+        ("{suspend: 1}", ["spec.suspend: must be true or false, is 1"]),
+        ('{workerGroups: [{name: a, maxReplicas: 3.0, resources: {CPU: "2", memory: 4Gi}}]}', []),
+        ('{updateStrategy: {maxSurge: "25%", maxUnavailable: 1}, suspend: yes}', []),
+        (
+            "{workerGroups: [{name: a, maxReplicas: 99999999.0}]}",
+            ["spec.workerGroups[0].maxReplicas: must be less than"],
+        ),
+    ],
+)
+def test_types_are_judged_as_the_api_server_judges_them(spec, said):
+    """A number in quotes is a string, whatever the operator itself would make of it."""
+    found = lines(m=f"{CLUSTER}spec: {spec}\n")
+    assert len(found) == len(said)
+    assert all(line.startswith(f"m.yaml:5: {start}") for line, start in zip(found, said, strict=True))
+
+
 def test_a_wrong_quantity_is_told_with_one_hint():
     [line] = lines(m=f"{CLUSTER}spec: {{head: {{resources: {{CPU: lots}}}}}}\n")
     assert line.count("4Gi") == 1

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
 from shoal_operator.api.meta import API_VERSION
-from shoal_operator.api.problems import InvalidObjectError, Problem
+from shoal_operator.api.problems import InvalidObjectError, Problem, type_problems
 from shoal_operator.api.service import ComputeService
 
 KINDS: dict[str, type[ComputeCluster | ComputeJob | ComputeService]] = {
@@ -85,12 +85,15 @@ def check_types(document: Mapping[str, Any]) -> list[Problem]:
     if version != API_VERSION:
         problems.append(Problem("apiVersion", f"must be {API_VERSION}, is {version!r}"))
     problems += unknown_fields(document)
+    if kind == "ComputeService":
+        return problems
+    model = ComputeCluster if kind == "ComputeCluster" else ComputeJob
+    wrong = type_problems(model, document)
     try:
-        if kind != "ComputeService":
-            (ComputeCluster if kind == "ComputeCluster" else ComputeJob).parse(dict(document))
+        model.parse(dict(document))
     except InvalidObjectError as error:
-        problems += error.problems
-    return problems
+        wrong = wrong or list(error.problems)
+    return [*problems, *wrong]
 
 
 def _walk(model: type[BaseModel], value: Any, path: str, kind: str) -> Iterator[Problem]:
