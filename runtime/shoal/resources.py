@@ -12,7 +12,7 @@ This module is pure and imports only the standard library.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 UNITS: Final = 10_000
@@ -125,9 +125,12 @@ def to_fixed(name: str, quantity: float) -> int:
     """A quantity in ten-thousandths.
 
     Raises:
-        ValueError: negative, not finite, more than ``LARGEST``, or finer than 0.0001 (Ray's rule and words).
+        ValueError: no number, negative, not finite, more than ``LARGEST``, or finer than 0.0001 (Ray's rule and words).
     """
-    exact = Decimal(str(quantity))
+    try:
+        exact = Decimal(str(quantity))
+    except InvalidOperation:
+        raise ValueError(f"resource {name!r} must be a number, got {quantity!r:.200}") from None
     if not exact.is_finite():
         raise ValueError(f"resource {name!r} must be a finite number, got {quantity!r}")
     if exact < 0:

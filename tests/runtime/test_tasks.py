@@ -223,6 +223,7 @@ def test_an_infeasible_task_waits() -> None:
         ({"label_selector": ["zone"]}, "label_selector must be a dict"),
         ({"resources": {"CPU": 1}}, "num_cpus"),
         ({"num_gpus": 1.5}, "whole numbers"),
+        ({"num_gpus": float("inf")}, "whole numbers"),
         ({"max_retries": -2}, "max_retries"),
         ({"num_returns": -1}, "num_returns"),
     ],
@@ -230,6 +231,28 @@ def test_an_infeasible_task_waits() -> None:
 def test_bad_options_are_refused_with_words(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         add.options(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"memory": "1Gi"}, r"^memory must be a number of bytes such as 2 \* 1024\*\*3 \(2 GiB\), got '1Gi'"),
+        ({"num_cpus": "x"}, "^num_cpus must be a number such as 2 or 0.5, got 'x'"),
+        ({"num_cpus": "1"}, "^num_cpus must be a number .* got '1'"),
+        ({"num_gpus": [1]}, r"^num_gpus must be a number .* got \[1\]"),
+        ({"num_cpus": True}, "^num_cpus must be a number .* got True"),
+        ({"resources": [1]}, r"^resources must be a dict of quantities .* got \[1\]"),
+        ({"resources": {"disk": "y"}}, "^resources: the quantity of 'disk' must be a number, got 'y'"),
+        ({"resources": {1: 1}}, "^resources: a resource's name must be a text"),
+        ({"name": 5}, "^name must be a text, got 5"),
+        ({"accelerator_type": 5}, "^accelerator_type must be a text, got 5"),
+    ],
+)
+def test_options_of_a_wrong_type_are_refused_with_words(options: dict[str, object], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        add.options(**options)
+    with pytest.raises(TypeError, match=words):
+        shoal.remote(**options)(len)
 
 
 def test_bad_arguments_are_refused_at_the_call() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from fractions import Fraction
+from numbers import Real
 from typing import Any, Final
 
 from shoal._api import strategies
@@ -48,6 +50,12 @@ _LATER: Final = frozenset({"runtime_env", "concurrency_group", "max_calls", "max
 """Known to Ray, not carried out yet: refused loudly when given a value, never ignored."""
 WHOLE_ABOVE_ONE: Final = ("GPU", "TPU", "NPU", "HPU", "neuron_cores")
 DEFAULT_MAX_RETRIES: Final = 3
+_NUMBERS: Final = {
+    "num_cpus": "a number such as 2 or 0.5",
+    "num_gpus": "a number such as 1 or 0.5",
+    "memory": "a number of bytes such as 2 * 1024**3 (2 GiB)",
+}
+"""Options that are quantities, and what is right for them."""
 
 
 def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> None:
@@ -60,6 +68,7 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
 
     Raises:
         ValueError: naming the option, what is wrong, and the valid ones.
+        TypeError: naming the option whose value is of a wrong type, and what is right.
     """
     for name, value in options.items():
         if name not in allowed:
@@ -68,6 +77,7 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
             raise ValueError(f"Invalid option keyword {name} for {kind}.{hint} Valid ones are {sorted(allowed)}.")
         if name in _LATER and value:
             raise ValueError(f"option {name!r} for {kind} is not supported by this version of Shoal yet")
+    _check_types(options)
     for name in ("max_retries", "max_restarts", "max_task_retries"):
         value = options.get(name)
         if value is not None and (not isinstance(value, int) or value < -1):
@@ -85,6 +95,32 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime must be None or 'detached', got {lifetime!r}")
     strategies.check(options)
+
+
+def _check_types(options: Mapping[str, Any]) -> None:
+    for name, right in _NUMBERS.items():
+        value = options.get(name)
+        if value is not None and not _is_number(value):
+            raise TypeError(f"{name} must be {right}, got {value!r:.200}")
+    for name in ("name", "namespace", "accelerator_type"):
+        value = options.get(name)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a text, got {value!r:.200}")
+    resources = options.get("resources")
+    if resources is None:
+        return
+    if not isinstance(resources, Mapping):
+        raise TypeError(f'resources must be a dict of quantities such as {{"disk": 1}}, got {resources!r:.200}')
+    for resource, quantity in resources.items():
+        if not isinstance(resource, str) or not resource:
+            raise TypeError(f"resources: a resource's name must be a text that is not empty, got {resource!r:.200}")
+        if not _is_number(quantity):
+            raise TypeError(f"resources: the quantity of {resource!r:.200} must be a number, got {quantity!r:.200}")
+
+
+def _is_number(value: Any) -> bool:
+    # Numpy's numbers are among them; a fraction has no exact decimal.
+    return isinstance(value, Real) and not isinstance(value, bool | Fraction)
 
 
 def _is_selector(value: Any) -> bool:
@@ -111,7 +147,7 @@ def resource_need(options: Mapping[str, Any], default_cpus: float) -> ResourceSe
         named[f"accelerator_type:{options['accelerator_type']}"] = 0.001
     for name in WHOLE_ABOVE_ONE:
         quantity = named.get(name, 0)
-        if quantity > 1 and quantity != int(quantity):
+        if quantity > 1 and quantity % 1 != 0:  # what is infinite, too
             raise ValueError(f"{name} resource quantities >1 must be whole numbers, got {quantity}")
     return ResourceSet.from_units(named)
 
