@@ -52,6 +52,16 @@ TASK_THEN_GANG = """
     print("the same worker:", nodes[0] == first, "after", round(time.monotonic() - began, 1), flush=True)
 """
 
+SPREAD = """
+    import shoal
+    from shoal.util import placement_group, placement_group_table
+
+    shoal.init()
+    group = placement_group([{"CPU": 1}] * 2, strategy="SPREAD", name="wide")
+    assert group.wait(60)
+    print("nodes:", len(set(placement_group_table(group)["bundles_to_node_id"].values())), flush=True)
+"""
+
 HOLDS_ON = """
     import time
     import shoal
@@ -102,6 +112,14 @@ def test_a_waiting_group_brings_exactly_its_workers(world: World) -> None:
     assert uids(world, "gpus")
     assert 3 <= len(uids(world, "small") | uids(world, "gpus")) <= 4, "no worker more than the bundles need"
     assert not world.workers(), "the groups have gone with their job, and the workers with them"
+
+
+def test_a_spread_group_waits_for_the_workers_that_it_brings(world: World) -> None:
+    roomy = manifests.group("roomy", maxReplicas=3, resources={"CPU": 4})
+    world.start_job(SPREAD, groups=(roomy,))
+    tail = world.finish(seconds=JOIN_SECONDS)["status"]["outputTail"]
+    assert "nodes: 2" in tail, "the first to join had room for both"
+    assert len(uids(world, "roomy")) == 2
 
 
 def test_an_idle_worker_stays_for_a_group_that_waits_for_another_one(world: World) -> None:

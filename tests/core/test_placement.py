@@ -12,6 +12,7 @@ import pytest
 from shoal.core.actor_placement import Candidate
 from shoal.core.packing import STRATEGIES, Bundle, Strategy
 from shoal.core.placement import (
+    SPREAD_WAIT_SECONDS_MAX,
     GroupSpec,
     Instruction,
     PlacementGroup,
@@ -190,6 +191,75 @@ def test_actors_share_bundles_by_what_they_hold() -> None:
     assert bundle_for(group, 1, cpus(1), [(0, first, cpus(2))], 7) == (1, second)
     assert bundle_for(group, 0, cpus(2), [(0, "elsewhere", cpus(2))], 0) == (0, first), "what a moved bundle left"
     assert bundle_for(group, 2, cpus(1), [], 0) is None
+
+
+# A SPREAD group in a cluster that grows
+
+
+def orders_of(instructions: list[Instruction]) -> dict[str, tuple[int, ...]]:
+    return {order.node_id: order.indexes for order in instructions if isinstance(order, Reserve)}
+
+
+def test_a_spread_group_waits_for_nodes_that_join_together() -> None:
+    table = PlacementTable()
+    table.create(spec(strategy="SPREAD", sizes=(1, 1, 1)))
+    table.node_joined("a", 10.0)
+    assert table.place(nodes(a=4), 10.0) == []
+    assert table.next_deadline(10.0) == 13.0
+    assert "nodes are joining" in table.explain(group_of(table), nodes(a=4))
+    assert table.incomplete() == [group_of(table)], "it goes on to be told, with all of its bundles"
+    assert len(group_of(table).unplaced()) == 3
+    table.node_joined("b", 12.5)
+    assert table.place(nodes(a=4, b=4), 12.5) == []
+    assert table.next_deadline(12.5) == 15.5
+    table.node_joined("c", 15.0)
+    assert orders_of(table.place(nodes(a=4, b=4, c=4), 15.0)) == {"a": (0,), "b": (1,), "c": (2,)}
+    assert table.next_deadline(15.0) is None
+
+
+def test_a_spread_group_takes_what_there_is_when_no_more_nodes_join() -> None:
+    table = PlacementTable()
+    table.create(spec(strategy="SPREAD", sizes=(1, 1, 1)))
+    table.node_joined("a", 10.0)
+    assert table.place(nodes(a=4), 12.9) == []
+    table.node_joined("a", 12.9)  # its session was broken
+    assert table.next_deadline(12.95) == 13.0
+    assert orders_of(table.place(nodes(a=4), 13.0)) == {"a": (0, 1, 2)}
+    table.create(spec("later", strategy="SPREAD"))
+    assert orders_of(table.place(nodes(a=1, b=1), 13.0)) == {"a": (0,), "b": (1,)}
+
+
+def test_a_settled_cluster_and_other_strategies_do_not_wait() -> None:
+    table = PlacementTable()
+    table.node_joined("a", 10.0)
+    table.create(spec("pack", strategy="PACK"))
+    table.create(spec("one", (1,), strategy="SPREAD"))
+    assert {order.group_id for order in table.place(nodes(a=8), 10.0) if isinstance(order, Reserve)} == {"pack", "one"}
+    table.create(spec("spread", strategy="SPREAD"))
+    assert orders_of(table.place(nodes(a=8), 13.0)) == {"a": (0, 1)}
+
+
+def test_nodes_that_go_on_joining_hold_no_spread_group_up_for_ever() -> None:
+    table = PlacementTable()
+    table.create(spec(strategy="SPREAD"))
+    placed_at = None
+    for second in range(100):
+        table.node_joined(f"busy{second}", float(second))
+        due = table.next_deadline(second)
+        assert due is None or due >= second
+        if table.place(nodes(a=4), float(second)):
+            placed_at = second
+            break
+    assert placed_at == SPREAD_WAIT_SECONDS_MAX
+
+
+def test_a_bundle_that_lost_its_node_is_not_put_beside_another_while_nodes_join() -> None:
+    table = PlacementTable()
+    created(table, spec(strategy="SPREAD"), nodes(a=1, b=1))
+    table.node_died("b", 20.0)
+    table.node_joined("c", 20.0)
+    assert table.place(nodes(a=7, c=0), 20.0) == [], "the new one is full of other work"
+    assert orders_of(table.place(nodes(a=7, c=1), 21.0)) == {"c": (1,)}
 
 
 # Random worlds

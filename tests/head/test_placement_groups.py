@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 
 import grpc
 import grpc.aio
 import pytest
 
 from shoal.core.packing import Bundle
-from shoal.core.placement import GroupSpec, Place, PlacementGroup
+from shoal.core.placement import SPREAD_WAIT_SECONDS, GroupSpec, Place, PlacementGroup
 from shoal.head.journal import Journal
 from shoal.head.state import HeadState
 from shoal.head.state_error import StateError
@@ -84,6 +85,22 @@ async def test_nodes_are_asked_and_the_group_is_a_gang_until_all_have_room(agent
             assert [bundle.node.node_id for bundle in lost.bundles] == ["a", ""]
             gang = (await wait_for(lambda s: s.gangs)).gangs[0]
             assert (list(gang.occupied_node_ids), [bundle.count for bundle in gang.bundles]) == (["a"], [1])
+
+
+async def test_a_spread_group_waits_while_nodes_join_and_is_told_with_all_its_bundles(agent, amounts, wait_for):
+    async with agent("a") as a:
+        await a.hear("welcome")
+        a.report()
+        created = await a.cluster.CreatePlacementGroup(wanted(amounts, 1, 1, 1, strategy="SPREAD"))
+        assert "nodes are joining" in created.message
+        [gang] = (await wait_for(lambda s: s.gangs)).gangs
+        assert ([bundle.count for bundle in gang.bundles], list(gang.occupied_node_ids)) == ([3], [])
+        async with agent("b") as b:
+            joined = time.monotonic()
+            b.report()
+            orders = [await node.hear("reserve_bundles") for node in (a, b)]
+            assert time.monotonic() - joined > SPREAD_WAIT_SECONDS - 0.5, "nothing joined for so long: it shares a node"
+            assert sorted(len(order.bundles) for order in orders) == [1, 2]
 
 
 async def test_a_group_that_finds_room_at_once_is_no_demand(agent, stub, amounts):

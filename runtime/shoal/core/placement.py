@@ -7,11 +7,12 @@ asks for anything in a bundle before.
 
 Invariants: a group is CREATED exactly while a node has confirmed every bundle; an attempt places all bundles that have
 no node or none; a group that cannot be placed stays as it is, with a reason; a removed group leaves nothing behind but
-a line in the list of those removed last.
+a line in the list of those removed last. A SPREAD group shares no node while nodes are joining: others may come.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,10 @@ MORE_SECONDS: Final = 0.1
 FIRST_PAUSE_SECONDS: Final = 0.1
 LAST_PAUSE_SECONDS: Final = 1.0
 """Ray's pauses after a node had no room after all: its next report shows why."""
+SPREAD_WAIT_SECONDS: Final = 3.0
+"""After a node has joined, others that were asked for with it may: so long a SPREAD group shares no node."""
+SPREAD_WAIT_SECONDS_MAX: Final = 30.0
+"""A SPREAD group with room waits no longer for nodes to share less, however many go on joining."""
 UNKNOWN: Final = "the head does not know it"
 
 
@@ -68,7 +73,10 @@ Wish = tuple[Strategy, frozenset[tuple[Bundle, int]], frozenset[tuple[str, int]]
 
 @dataclass
 class PlacementGroup:
-    """One group's state. ``version`` grows whenever others are told of it; ``wish`` is what it lacks, if worked out."""
+    """One group's state. ``version`` grows whenever others are told of it; ``wish`` is what it lacks, if worked out.
+
+    ``share_by``: when it shares nodes at the latest, while it has room and waits for more nodes.
+    """
 
     spec: GroupSpec
     state: State = "PENDING"
@@ -79,6 +87,7 @@ class PlacementGroup:
     not_before: float = 0.0
     version: int = 0
     wish: Wish | None = None
+    share_by: float | None = None
     subscribers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -159,6 +168,9 @@ class PlacementTable:
         self._max_groups, self._max_removed = max_groups, max_removed
         self._bundles = self._removed_bundles = 0
         self._more = False
+        self._joined: set[str] = set()
+        self._joined_at = -math.inf
+        self._spread_at: float | None = None  # when a group that waits for more nodes takes what there is
 
     # What there is
 
@@ -208,6 +220,8 @@ class PlacementTable:
         if not rest:
             return "nodes are asked to hold its bundles" if group.trying() else ""
         refused = f"; the last try: {group.message}" if group.message else ""
+        if group.share_by is not None:
+            return f"bundles would share a node, and nodes are joining: it waits for others a few seconds{refused}"
         return explain(rest, group.spec.strategy, candidates, group.occupied()) + refused
 
     # Life
@@ -273,21 +287,23 @@ class PlacementTable:
     def place(self, candidates: Sequence[Candidate], now: float) -> list[Instruction]:
         """Choose nodes for what has none. ``candidates`` have promises taken out."""
         nodes = {node.node_id: node for node in candidates}
-        hopeless: set[Wish] = set()
+        hopeless: dict[Wish, float | None] = {}
         instructions: list[Instruction] = []
-        self._more = False
+        self._more, self._spread_at = False, None
         for group in self.incomplete():
             if now < group.not_before or group.trying():
                 continue
             if group.lacks() in hopeless:
+                group.share_by = hopeless[group.lacks()]
                 continue
             if len(hopeless) >= MAX_TRIES:
                 self._more = True
                 break
             rest = group.unplaced()
             chosen = pack(rest, group.spec.strategy, list(nodes.values()), group.occupied())
-            if chosen is None:
-                hopeless.add(group.lacks())
+            if chosen is None or self._waits_for_nodes(group, chosen, now):
+                group.share_by = group.share_by if chosen is not None else None
+                hopeless[group.lacks()] = group.share_by
                 continue
             instructions += self._assign(group, chosen)
             for index, node_id in chosen.items():
@@ -303,10 +319,25 @@ class PlacementTable:
         """When ``place`` may do something that it cannot do now, if only time has to pass."""
         waiting = (self._groups[group_id] for group_id in self._incomplete)
         pauses = [group.not_before for group in waiting if group.not_before > now]
-        return min([*pauses, *([now + MORE_SECONDS] if self._more else [])], default=None)
+        spread = [] if self._spread_at is None else [self._spread_at]
+        return min([*pauses, *spread, *([now + MORE_SECONDS] if self._more else [])], default=None)
+
+    def _waits_for_nodes(self, group: PlacementGroup, chosen: dict[int, str], now: float) -> bool:
+        """Whether a SPREAD group lets room be, because bundles would share a node while nodes are joining."""
+        is_spread = len(set(chosen.values()) - group.occupied().keys()) == len(chosen)
+        growing_until = self._joined_at + SPREAD_WAIT_SECONDS
+        if group.spec.strategy != "SPREAD" or is_spread or now >= growing_until:
+            return False
+        if group.share_by is None:
+            group.share_by = now + SPREAD_WAIT_SECONDS_MAX
+        if now >= group.share_by:
+            return False
+        until = min(growing_until, group.share_by)
+        self._spread_at = until if self._spread_at is None else min(self._spread_at, until)
+        return True
 
     def _assign(self, group: PlacementGroup, chosen: dict[int, str]) -> list[Instruction]:
-        group.attempt, group.wish = group.attempt + 1, None
+        group.attempt, group.wish, group.share_by = group.attempt + 1, None, None
         by_node: dict[str, list[int]] = {}
         for index, node_id in sorted(chosen.items()):
             group.places[index] = Place(node_id, False, group.attempt)
@@ -356,8 +387,15 @@ class PlacementTable:
 
     # What nodes do
 
+    def node_joined(self, node_id: str, now: float) -> None:
+        """The cluster grows by a node. One that was there before (its session was broken) is none."""
+        if node_id not in self._joined:
+            self._joined.add(node_id)
+            self._joined_at = now
+
     def node_died(self, node_id: str, now: float) -> list[Instruction]:
         """Its bundles have to go elsewhere; an attempt that it was part of is over."""
+        self._joined.discard(node_id)
         return [i for group in self.on_node(node_id) for i in self._lost(group, node_id, "it is gone", now)]
 
     def node_drains(self, node_id: str, now: float) -> list[Instruction]:

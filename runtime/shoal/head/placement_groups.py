@@ -147,6 +147,9 @@ class PlacementGroups:
         """A session begins."""
         keys = [(key.group_id, key.index) for key in held]
         self._room_grew = True
+        member = self._members.get(node_id)
+        if member is not None and not member.info.is_head:  # it is there before all work, and brings no others
+            self._table.node_joined(node_id, now)
         self.carry_out(self._table.node_registered(node_id, keys, now))
 
     def node_died(self, node_id: str, now: float) -> None:
