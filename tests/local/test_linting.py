@@ -139,6 +139,24 @@ def test_names_that_the_api_server_refuses_are_told(name, found):
 
 
 @pytest.mark.parametrize(
+    ("version", "kind", "place"),
+    [
+        ("v1", "RayCluster", "write a ComputeCluster"),
+        ("v1alpha1", "RayJob", "write a ComputeJob"),
+        ("v1", "RayService", "its place is for ComputeService, which nothing runs yet"),
+        ("v1", "RayCronJob", "write a CronJob of Kubernetes that creates ComputeJobs"),
+        ("v1", "RayWhatever", "there is no kind like it here"),
+    ],
+)
+def test_kinds_of_kuberay_are_told_with_what_takes_their_place(version, kind, place):
+    text = f"apiVersion: ray.io/{version}\nkind: {kind}\nmetadata: {{name: x}}\n"
+    assert lines(m=text) == [
+        f"m.yaml:2: kind: is {kind}, a kind of KubeRay that Shoal does not run: {place}; see docs/kuberay.md"
+    ]
+    assert lines(m=text.replace("ray.io", "array.io")) == []
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [("rayClusterSpec: {}", "clusterSpec"), ("shutdownAfterJobFinishes: true", "cleanupPolicy")],
 )

@@ -1,6 +1,7 @@
 """What is allowed and yet hardly meant: hints for people who ask before they apply.
 
-Invariant: the operator works with whatever only this module objects to; nothing of it keeps an object from running.
+Invariant: the operator works with whatever of its own kinds only this module objects to; nothing of it keeps an
+object from running.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ LOGICAL: Final = {
 """What people write in small letters to the names that tasks ask for; devices as ``logical_name`` knows them."""
 MAIN_NAMES: Final = frozenset({"head", "main", "ray-head", "ray-worker", "runtime", "worker"})
 """Names of containers that are probably meant to be the runtime's."""
+KUBERAY_GROUP: Final = "ray.io"
+IN_PLACE_OF: Final = {
+    "RayCluster": "write a ComputeCluster",
+    "RayCronJob": "write a CronJob of Kubernetes that creates ComputeJobs",
+    "RayJob": "write a ComputeJob",
+    "RayService": "its place is for ComputeService, which nothing runs yet",
+}
+"""What takes the place of KubeRay's kinds."""
 
 Json = Mapping[str, Any]
 Name = tuple[str, str]
@@ -46,6 +55,11 @@ def misgivings(document: Json, clusters: Sequence[Name] = ()) -> list[Problem]:
         [('spec.workerGroups[0].resources.cpu', 'did you mean `CPU`?')]
     """
     kind, version = document.get("kind"), document.get("apiVersion")
+    if str(version).startswith(f"{KUBERAY_GROUP}/"):
+        place = IN_PLACE_OF.get(str(kind), "there is no kind like it here")
+        return [
+            Problem("kind", f"is {kind}, a kind of KubeRay that Shoal does not run", f"{place}; see docs/kuberay.md")
+        ]
     if kind not in KINDS:
         return []
     if version != API_VERSION:
