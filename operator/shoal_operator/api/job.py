@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shoal_operator.api.cluster import ComputeClusterSpec, ManagedBy
 from shoal_operator.api.job_rules import CLEANUP_RULES, JOB_RULES
-from shoal_operator.api.lifecycle import Seconds
+from shoal_operator.api.lifecycle import SECONDS_MAX, Seconds
 from shoal_operator.api.meta import (
     API_VERSION,
     MANAGED_BY_SHOAL,
@@ -33,6 +33,7 @@ Url = Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[a-z][a-z0-
 SubmissionId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 CleanupAction = Literal["DeleteWorkers", "DeleteCluster", "DeleteJob", "KeepCluster"]
 TaskCount = Annotated[int, Field(ge=0)]
+Deadline = Annotated[int, Field(ge=1, le=SECONDS_MAX)]
 GracePeriod = Annotated[int, Field(ge=0, le=86_400)]
 
 
@@ -147,9 +148,9 @@ class ComputeJobSpec(Model):
     """True stops the program and deletes the job's own cluster; false runs the program from its beginning."""
     managed_by: ManagedBy = MANAGED_BY_SHOAL
     """The controller that runs this object. Anything but the default makes the operator leave it alone."""
-    start_deadline_seconds: Seconds | None = None
+    start_deadline_seconds: Deadline | None = None
     """Seconds from the job's creation until its program must have started; else the job fails."""
-    active_deadline_seconds: Seconds | None = None
+    active_deadline_seconds: Deadline | None = None
     """Seconds that the program may run, all attempts together; then it is stopped and the job fails."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 0
     """How often the program is started again after it failed or its head was lost.
