@@ -210,6 +210,20 @@ def test_a_wrong_quantity_is_told_with_one_hint():
     assert line.count("4Gi") == 1
 
 
+def test_a_command_of_the_runtime_is_told_to_be_replaced_and_one_of_a_sidecar_is_not():
+    containers = [
+        {"name": "side", "command": ["true"], "args": ["x"]},
+        {"name": "shoal", "command": ["bash", "-c"], "args": ["pip install x && shoal start"]},
+    ]
+    template = json.dumps({"spec": {"initContainers": [{"name": "i", "command": ["true"]}], "containers": containers}})
+    found = lines(m=f"{CLUSTER}spec: {{head: {{template: {template}}}}}\n")
+    assert found == [
+        f"m.yaml:5: spec.head.template.spec.containers[1].{key}: is replaced by the operator's own, and an entrypoint "
+        "of the image is not run: prepare the pod in an init container, the program in the job's `entrypoint`"
+        for key in ("command", "args")
+    ]
+
+
 def test_documents_are_counted_from_the_start_of_the_file():
     [line] = lines(m=f"{GOOD}---\n{BAD}")
     assert line.startswith("m.yaml:13: spec.entrypont: ")

@@ -94,11 +94,21 @@ def _container(where: str, template: Json) -> Iterator[Problem]:
     containers = (template.get("spec") or {}).get("containers") or ()
     names = [str(container.get("name")) for container in containers]
     if RUNTIME_CONTAINER in names:
+        index = names.index(RUNTIME_CONTAINER)
+        yield from _command(f"{where}[{index}]", containers[index])
         return
     for index, name in enumerate(names):
         if name in MAIN_NAMES:
             text = f"is `{name}`, so that it runs beside the runtime, in a container of its own"
             yield Problem(f"{where}[{index}].name", text, f"did you mean `{RUNTIME_CONTAINER}`?")
+
+
+def _command(where: str, runtime: Json) -> Iterator[Problem]:
+    for key in ("command", "args"):
+        if runtime.get(key):
+            text = "is replaced by the operator's own, and an entrypoint of the image is not run"
+            hint = "prepare the pod in an init container, the program in the job's `entrypoint`"
+            yield Problem(f"{where}.{key}", text, hint)
 
 
 def _reference(document: Json, clusters: Sequence[Name]) -> Iterator[Problem]:
