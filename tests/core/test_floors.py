@@ -61,6 +61,7 @@ def test_what_is_asked_for(arguments: tuple[object, object, object], expected: l
         ((None, [{"CPU": 1}], [{}, {}]), "1 bundles and 2 bundle_label_selectors"),
         ((None, None, [{}]), "0 bundles and 1 bundle_label_selectors"),
         ((None, [{"CPU": 1}], ["zone"]), r"bundle_label_selectors\[0\] must be a dict"),
+        ((None, [{"CPU": 1}], [{"zone": "!in(a"}]), r"bundle_label_selectors\[0\]: 'zone' has '!in\(a', which is none"),
         ((None, [{"CPU": 1}], [{"zone": 1}]), r"bundle_label_selectors\[0\] must be a dict"),
     ],
 )

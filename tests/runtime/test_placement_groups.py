@@ -398,7 +398,8 @@ def test_one_machine_says_what_it_can_never_hold(capfd: pytest.CaptureFixture[st
         ({"bundles": [{"CPU": 1}], "lifetime": "long"}, "lifetime"),
         ({"bundles": [{"CPU": 1}], "name": "n" * 256}, "255 characters"),
         ({"bundles": [{"CPU": 1}], "bundle_label_selector": [{}, {}]}, "one dictionary for each of 1 bundles"),
-        ({"bundles": [{"CPU": 1}], "bundle_label_selector": [{"a": 1}]}, "dictionary of texts"),
+        ({"bundles": [{"CPU": 1}], "bundle_label_selector": [{"a": 1}]}, r"bundle_label_selector\[0\] must be a dict"),
+        ({"bundles": [{"CPU": 1}], "bundle_label_selector": [{"a": "in(b"}]}, r"bundle_label_selector\[0\]: 'a' has"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_asked(asked: dict[str, Any], words: str) -> None:

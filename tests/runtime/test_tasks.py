@@ -221,6 +221,7 @@ def test_an_infeasible_task_waits() -> None:
         ({"num_cpus": 0.00001}, "cannot go beyond 0.0001"),
         ({"num_cpus": 1e16}, r"must be at most 1e\+14"),
         ({"label_selector": ["zone"]}, "label_selector must be a dict"),
+        ({"label_selector": {"zone": "in(a,b"}}, r"label_selector: 'zone' has 'in\(a,b', which is none of"),
         ({"resources": {"CPU": 1}}, "num_cpus"),
         ({"num_gpus": 1.5}, "whole numbers"),
         ({"num_gpus": float("inf")}, "whole numbers"),

@@ -83,6 +83,14 @@ def test_every_form_of_a_line():
         ('{"at": 0, "ressources": {"CPU": 1}, "duration_seconds": 1}', "ressources: is not a field here; those are at"),
         ('{"at": 0, "kind": "job", "resources": {"CPU": 1}, "duration_seconds": 1}', 'kind: must be "task" or "actor"'),
         ('{"at": 0, "labels": {"a": 1}, "resources": {"CPU": 1}, "duration_seconds": 1}', "labels: must be such as"),
+        (
+            '{"at": 0, "labels": {"zone": "in(a,b"}, "resources": {"CPU": 1}, "duration_seconds": 1}',
+            "labels: 'zone' has 'in(a,b', which is none of",
+        ),
+        (
+            '{"at": 0, "labels": {"a b": "c"}, "resources": {"CPU": 1}, "duration_seconds": 1}',
+            "labels: 'a b' is no name of a label",
+        ),
         ('{"at": 0, "kind": [], "resources": {"CPU": 1}, "duration_seconds": 1}', 'kind: must be "task" or "actor"'),
         ('{"at": 0, "gang": [], "duration_seconds": 1}', "gang: must be such as"),
         (

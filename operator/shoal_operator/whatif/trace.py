@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from shoal.core.demand import MAX_SHAPES
 from shoal.core.floors import MAX_UNITS
+from shoal.core.labels import problem
 from shoal.core.placement import MAX_BUNDLES
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Bundle, Demand, GangStrategy, Labels
@@ -262,6 +263,8 @@ def _labels(where: str, labels: object) -> Labels:
         return ()
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise _Wrong(where, f'must be such as {{"zone": "a"}}, is {_shown(labels)}')
+    if words := problem(labels):
+        raise _Wrong(where, words)
     return tuple(sorted(labels.items()))
 
 

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any, Final
 
 from shoal._api import strategies
+from shoal.core import labels
 from shoal.resources import ResourceSet
 
 _SHARED: Final = frozenset(
@@ -89,8 +90,8 @@ def check(options: Mapping[str, Any], allowed: frozenset[str], kind: str) -> Non
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise ValueError(f"max_concurrency must be an integer of at least 1, got {concurrency!r}")
     selector = options.get("label_selector")
-    if selector is not None and not _is_selector(selector):
-        raise ValueError(f'label_selector must be a dict of labels such as {{"zone": "a"}}, got {selector!r:.200}')
+    if selector is not None:
+        labels.checked("label_selector", selector)
     lifetime = options.get("lifetime")
     if lifetime not in (None, "detached", "non_detached"):
         raise ValueError(f"lifetime must be None or 'detached', got {lifetime!r}")
@@ -121,10 +122,6 @@ def _check_types(options: Mapping[str, Any]) -> None:
 def _is_number(value: Any) -> bool:
     # Numpy's numbers are among them; a fraction has no exact decimal.
     return isinstance(value, Real) and not isinstance(value, bool | Fraction)
-
-
-def _is_selector(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(text, str) and text for pair in value.items() for text in pair)
 
 
 def resource_need(options: Mapping[str, Any], default_cpus: float) -> ResourceSet:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from shoal._api import session
+from shoal.core.labels import checked
 from shoal.core.packing import STRATEGIES
 from shoal.core.placement import MAX_BUNDLES, MAX_NAME_LENGTH
 from shoal.exceptions import GetTimeoutError
@@ -174,11 +175,7 @@ def _labels(selectors: Any, count: int) -> list[tuple[tuple[str, str], ...]]:
         return [()] * count
     if not isinstance(selectors, list) or len(selectors) != count:
         raise ValueError(f"bundle_label_selector must be a list with one dictionary for each of {count} bundles")
-    for index, selector in enumerate(selectors):
-        texts = isinstance(selector, dict) and all(isinstance(text, str) for pair in selector.items() for text in pair)
-        if not texts:
-            raise ValueError(f"bundle_label_selector {index} must be a dictionary of texts, got {selector!r:.200}")
-    return [tuple(sorted(selector.items())) for selector in selectors]
+    return [checked(f"bundle_label_selector[{index}]", selector) for index, selector in enumerate(selectors)]
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:

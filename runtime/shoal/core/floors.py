@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from shoal.core.demand import MAX_SHAPES, NodeDemand, aggregate, selector
+from shoal.core.demand import MAX_SHAPES, NodeDemand, aggregate
+from shoal.core.labels import checked as checked_selector
 from shoal.resources import ResourceSet
 
 KIND: Final = "request"
@@ -91,7 +92,4 @@ def _shape(index: int, bundle: Any) -> ResourceSet:
 def _labels(index: int, labels: Any) -> tuple[tuple[str, str], ...]:
     if not labels:
         return ()
-    if not isinstance(labels, Mapping) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
-        words = f'must be a dict of labels such as {{"zone": "a"}}, got {labels!r:.200}'
-        raise ValueError(f"bundle_label_selectors[{index}] {words}")
-    return selector(labels)
+    return checked_selector(f"bundle_label_selectors[{index}]", labels)

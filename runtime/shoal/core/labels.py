@@ -1,17 +1,58 @@
 """Label selectors of tasks and actors: which nodes they allow.
 
 Invariant: an expression means the same here and in the head: ``"v"`` equals, ``"!v"`` differs or is absent,
-``"in(a,b)"`` one of, ``"!in(a,b)"`` none of. All keys of a selector must hold.
+``"in(a,b)"`` one of, ``"!in(a,b)"`` none of. All keys of a selector must hold. What users give goes through
+``problem`` or ``checked`` first: an expression that is none of these would match nothing, for ever.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 Selector = tuple[tuple[str, str], ...]
 NODE_ID: Final = "ray.io/node-id"
 """A label that every node has by itself: its id. The key is Ray's."""
+
+_NAME: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_DOMAIN: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SYNTAX: Final = "1 to 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends"
+
+
+def checked(where: str, labels: Any) -> Selector:
+    """The selector that a user gave, in the one order that makes equal ones compare equal.
+
+    Args:
+        where: what it was given as, for the message.
+        labels: ``{"zone": "in(a,b)", "kind": "!spot"}``.
+
+    Raises:
+        ValueError: with the words of ``problem``.
+
+    Example:
+        >>> checked("label_selector", {"zone": "in(a,b"})
+        Traceback (most recent call last):
+        ValueError: label_selector: 'zone' has 'in(a,b', which is none of "v", "!v", "in(a,b)" and "!in(a,b)" ...
+    """
+    words = problem(labels)
+    if words:
+        raise ValueError(f"{where} {words}" if words.startswith("must") else f"{where}: {words}")
+    return tuple(sorted(labels.items()))
+
+
+def problem(labels: Any) -> str:
+    """What is wrong with a selector that a user gave; empty when nothing is. The syntax is that of Kubernetes."""
+    if not isinstance(labels, Mapping) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        return f'must be a dict of labels such as {{"zone": "a"}}, got {labels!r:.200}'
+    for key, expression in labels.items():
+        domain, slash, name = key.rpartition("/")
+        if not _NAME.fullmatch(name) or (slash and not _DOMAIN.fullmatch(domain)):
+            return f"{key!r:.100} is no name of a label: those are {_SYNTAX}, perhaps after a domain and `/`"
+        if not all(_NAME.fullmatch(value) for value in _values(expression)):
+            forms = '"v", "!v", "in(a,b)" and "!in(a,b)"'
+            return f"{key!r:.100} has {expression!r:.100}, which is none of {forms} with values of {_SYNTAX}"
+    return ""
 
 
 def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
@@ -40,10 +81,12 @@ def unpinned(selector: Selector) -> Selector:
 
 
 def _holds(expression: str, value: str | None) -> bool:
-    negated = expression.startswith("!")
-    body = expression[1:] if negated else expression
+    return (value in _values(expression)) is not expression.startswith("!")
+
+
+def _values(expression: str) -> set[str]:
+    """The values that an expression names."""
+    body = expression.strip().removeprefix("!")
     if body.startswith("in(") and body.endswith(")"):
-        allowed = {part.strip() for part in body[3:-1].split(",")}
-    else:
-        allowed = {body}
-    return (value in allowed) is not negated
+        return {part.strip() for part in body[3:-1].split(",")}
+    return {body}
