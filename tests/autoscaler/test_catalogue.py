@@ -290,6 +290,51 @@ def test_placement_groups_take_one_node_or_one_for_each_bundle(strategy: GangStr
     assert plan_workers(carried_out(request, plan)).add == ()
 
 
+def named(name: str, strategy: GangStrategy, *bundles: Bundle, held: tuple[str, ...] = ()) -> Gang:
+    return Gang(f"id-{name}", name, strategy, bundles, held)
+
+
+SPREAD, PACK = GangStrategy.SPREAD, GangStrategy.PACK
+TWO_OF_ONE = (Bundle(CPU), Bundle(CPU))
+
+
+@pytest.mark.parametrize(
+    ("gangs", "texts"),
+    [
+        ([named("sp", SPREAD, Bundle(CPU, (), 3))], ["placement group `sp` (3 bundles of 1 CPU, SPREAD)"]),
+        ([named("pa", PACK, *TWO_OF_ONE)], ["placement group `pa` (2 bundles of 1 CPU, PACK)"]),
+        (
+            [named("a", PACK, *TWO_OF_ONE), named("b", PACK, Bundle(CPU, (), 2)), named("c", SPREAD, Bundle(CPU))],
+            [
+                "2 placement groups like `a` (2 bundles of 1 CPU, PACK)",
+                "placement group `c` (1 bundle of 1 CPU, SPREAD)",
+            ],
+        ),
+        (
+            [named("m", SPREAD, Bundle(CPU, (), 2), Bundle(of({"CPU": 2})))],
+            ["placement group `m` (2 bundles of 1 CPU and 1 bundle of 2 CPU, SPREAD)"],
+        ),
+        (
+            [named("", SPREAD, *(Bundle(of({"CPU": size / 10})) for size in range(1, 6)))],
+            [
+                (
+                    "placement group `id-` (1 bundle of 0.1 CPU and 1 bundle of 0.2 CPU and 1 bundle of 0.3 CPU "
+                    "and 2 other kinds of bundles, SPREAD)"
+                )
+            ],
+        ),
+        (
+            [named("l", GangStrategy.STRICT_SPREAD, Bundle(CPU), held=("elsewhere",))],
+            ["placement group `l` (1 more bundle of 1 CPU, STRICT_SPREAD)"],
+        ),
+    ],
+)
+def test_nodes_for_placement_groups_say_which_and_with_which_bundles(gangs: list[Gang], texts: list[str]) -> None:
+    plan = plan_workers(ScalingRequest((), (SMALL,), gangs=tuple(gangs)))
+    assert [origin.text for addition in plan.add for origin in addition.origins] == texts
+    assert sum(origin.units for origin in plan.add[0].origins) == sum(b.count for g in gangs for b in g.bundles)
+
+
 def test_bundles_that_lost_their_node_are_placed_beside_those_that_have_one() -> None:
     nodes = (node("a", free=CPU), node("b", free=CPU))
     lost = gang(GangStrategy.STRICT_SPREAD, Bundle(CPU), held=("n-a",))

@@ -6,11 +6,12 @@ Invariants: every node that is added has a rule and the work behind it; the pace
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from shoal.resources import describe
-from shoal_operator.autoscaler.model import Addition, Demand, Origin, ScalingRequest, UpscalingMode
+from shoal.resources import ResourceSet, describe
+from shoal_operator.autoscaler.model import Addition, Demand, Gang, Labels, Origin, ScalingRequest, UpscalingMode
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.standing import Room
@@ -19,8 +20,22 @@ MINIMUM: Final = "MinReplicas"
 REQUESTED: Final = "RequestedResources"
 ORIGINS_MAX: Final = 5
 """Shapes that an addition names."""
+BUNDLES_NAMED_MAX: Final = 3
+"""Shapes of bundles that are named of one placement group."""
 PACE_SECONDS: Final = 5.0
 """After which a growth that is held back is looked at again, if nothing has joined meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What new nodes may be for."""
+
+    demand: Demand
+    rule: str
+    gang: Gang | None = None
+    """The one that the units are bundles of."""
+    bundles: int = 1
+    """How many of them one unit is."""
 
 
 def missing_for_minimum(request: ScalingRequest, space: Space, room: Room) -> Counter[int]:
@@ -88,21 +103,61 @@ def additions(
         yield Addition(group.name, added[index, rule], rule, origins)
 
 
-def causes(packings: Iterable[tuple[Packing, Mapping[int, tuple[Demand, str]]]]) -> dict[int, list[Origin]]:
-    """For each group the work that its new nodes take, the most first.
+def causes(packings: Iterable[tuple[Packing, Mapping[int, Cause]]]) -> dict[int, list[Origin]]:
+    """For each group the work that its new nodes take, the most first; gangs alike are told once.
 
     Args:
-        packings: each with its work and the rule of it, by number of item.
+        packings: each with its work, by number of item.
     """
     result: dict[int, list[Origin]] = {}
     for packing, work in packings:
-        for (index, item), units in sorted(packing.caused.items(), key=lambda pair: (-pair[1], pair[0])):
-            demand, rule = work[item]
-            result.setdefault(index, []).append(Origin(rule, in_words(demand, units), units))
+        alike: dict[tuple[int, object], list[tuple[Cause, int]]] = {}
+        for (index, item), units in sorted(packing.caused.items()):
+            cause = work[item]
+            like = _likeness(cause.gang) if cause.gang else item
+            alike.setdefault((index, like), []).append((cause, units * cause.bundles))
+        for (index, _), found in sorted(alike.items(), key=lambda pair: -sum(units for _, units in pair[1])):
+            result.setdefault(index, []).append(_origin(found))
     return result
+
+
+def _origin(found: Sequence[tuple[Cause, int]]) -> Origin:
+    """Of work of one shape, or of gangs alike."""
+    first, units = found[0][0], sum(units for _, units in found)
+    gangs = {cause.gang.gang_id: cause.gang for cause, _ in found if cause.gang}
+    return Origin(first.rule, gangs_in_words(list(gangs.values())) if gangs else in_words(first.demand, units), units)
+
+
+def _likeness(gang: Gang) -> tuple[object, ...]:
+    """What is equal in gangs that need the same words."""
+    return gang.strategy, bool(gang.occupied_nodes), frozenset(_counts(gang).items())
+
+
+def _counts(gang: Gang) -> Counter[tuple[ResourceSet, Labels]]:
+    counts: Counter[tuple[ResourceSet, Labels]] = Counter()
+    for bundle in gang.bundles:
+        counts[bundle.shape, bundle.label_selector] += bundle.count
+    return counts
 
 
 def in_words(demand: Demand, units: int) -> str:
     """For people: ``12 tasks of 1 CPU``."""
     named = f" (`{demand.examples[0]}`)" if demand.examples else ""
     return f"{units} {demand.kind}{'' if units == 1 else 's'} of {describe(demand.shape)}{named}"
+
+
+def gangs_in_words(gangs: Sequence[Gang]) -> str:
+    """For people: ``placement group `sp` (3 bundles of 1 CPU, SPREAD)``; of several alike, how many and one of them."""
+    gang = gangs[0]
+    more = "more " if gang.occupied_nodes else ""
+    shapes: Counter[ResourceSet] = Counter()
+    for (shape, _), count in _counts(gang).items():
+        shapes[shape] += count
+    parts = [
+        f"{count} {more}bundle{'' if count == 1 else 's'} of {describe(shape) or 'nothing'}"
+        for shape, count in list(shapes.items())[:BUNDLES_NAMED_MAX]
+    ]
+    rest = len(shapes) - len(parts)
+    bundles = " and ".join(parts) + (f" and {rest} other kind{'' if rest == 1 else 's'} of bundles" if rest else "")
+    noun = "placement group" if len(gangs) == 1 else f"{len(gangs)} placement groups like"
+    return f"{noun} `{gang.name or gang.gang_id}` ({bundles}, {gang.strategy})"

@@ -20,6 +20,7 @@ from shoal_operator.autoscaler.growth import (
     MINIMUM,
     PACE_SECONDS,
     REQUESTED,
+    Cause,
     additions,
     allowed_now,
     at_pace,
@@ -30,7 +31,6 @@ from shoal_operator.autoscaler.intake import Intake, take_in
 from shoal_operator.autoscaler.model import (
     Addition,
     ComingNode,
-    Demand,
     Removal,
     ScalingPlan,
     ScalingRequest,
@@ -251,10 +251,12 @@ def _waiting(answers: _Answers) -> Iterable[Waiting]:
             yield Waiting(item.demand, main.on_the_way[item.index])
 
 
-def _work(answers: _Answers) -> Iterable[tuple[Packing, Mapping[int, tuple[Demand, str]]]]:
-    work = {item.index: (item.demand, "Demand") for item in answers.question.items}
+def _work(answers: _Answers) -> Iterable[tuple[Packing, Mapping[int, Cause]]]:
+    work = {item.index: Cause(item.demand, "Demand") for item in answers.question.items}
     for band in answers.question.bands:
-        work.update({item.index: (item.demand, "PlacementGroup") for item in (*band.bundles, band.whole)})
+        work.update({item.index: Cause(item.demand, "PlacementGroup", band.gang) for item in band.bundles})
+        bundles = sum(item.count for item in band.bundles)
+        work[band.whole.index] = Cause(band.whole.demand, "PlacementGroup", band.gang, bundles)
     yield answers.main, work
     if answers.floors is not None:
-        yield answers.floors, {item.index: (item.demand, REQUESTED) for item in answers.floors.items}
+        yield answers.floors, {item.index: Cause(item.demand, REQUESTED) for item in answers.floors.items}
