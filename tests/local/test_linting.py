@@ -224,6 +224,53 @@ def test_a_command_of_the_runtime_is_told_to_be_replaced_and_one_of_a_sidecar_is
     ]
 
 
+def test_a_fault_hides_no_other_one():
+    faults = "name: a, minReplicas: -1, resources: {CPU: -1, cpu: 2, nvidia.com/gpu: x}"
+    template = "template: {spec: {tolerationz: [], containers: [{name: shoal, command: [x]}]}}"
+    second = 'name: b, minReplicas: 20, maxReplicas: "30"'
+    found = lines(m=f"{CLUSTER}spec: {{suspendd: true, workerGroups: [{{{faults}, {template}}}, {{{second}}}]}}\n")
+    group = "m.yaml:5: spec.workerGroups[0]"
+    starts = [
+        "m.yaml:5: spec.suspendd: is not a field",
+        f"{group}.minReplicas: must be greater",
+        f"{group}.resources.CPU: is wrong",
+        f"{group}.resources.cpu: is a resource of your own",
+        f"{group}.resources.nvidia.com/gpu: is wrong",
+        f"{group}.template.spec.tolerationz: is not",
+        f"{group}.template.spec.containers[0].command: is replaced",
+        "m.yaml:5: spec.workerGroups[1].maxReplicas: must be a whole number",
+    ]
+    assert [line for line in found if not any(line.startswith(start) for start in starts)] == []
+    assert [start for start in starts if not any(line.startswith(start) for line in found)] == []
+
+
+def test_a_fault_makes_no_others():
+    """What the checks say of several fields together waits until each of them can be read."""
+    groups = '{name: a, minReplicas: 20, maxReplicas: "30"}, 5'
+    assert len(lines(m=f"{CLUSTER}spec: {{workerGroups: [{groups}]}}\n")) == 2
+    state = "{backend: Redisss, redis: {url: 'redis://cache'}}"
+    assert len(lines(m=f"{CLUSTER}spec: {{state: {state}}}\n")) == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"spec": {"containers": ["shoal"]}},
+        {"spec": {"containers": [5, {"name": "shoal"}]}},
+        {"spec": {"containers": [{"image": "x"}]}},
+        {"spec": {"containers": [{"name": "shoal", "resources": ["cpu"]}]}},
+        {"spec": {"containers": {"name": "shoal"}}, "metadata": []},
+        {"spec": {"initContainers": 5, "containers": [{"name": "shoal", "env": {"A": "1"}}]}},
+        {"spec": {"volumes": [1]}},
+        5,
+    ],
+)
+def test_a_broken_template_is_found_and_breaks_nothing(template):
+    text = f"{CLUSTER}spec: {{suspend: 1, workerGroups: [{{name: a, template: {json.dumps(template)}}}]}}\n"
+    assert len(lines(m=text)) >= 2
+    assert len(lines(m=text.replace("suspend: 1, ", ""))) >= 1
+
+
 def test_documents_are_counted_from_the_start_of_the_file():
     [line] = lines(m=f"{GOOD}---\n{BAD}")
     assert line.startswith("m.yaml:13: spec.entrypont: ")

@@ -19,9 +19,12 @@ from shoal_operator.api.unknown import check_types
 from shoal_operator.domain.job.checks import check_job
 from shoal_operator.domain.labels import DOMAIN, HEAD_GROUP
 from shoal_operator.domain.quantities import group_resources, resource_set
+from shoal_operator.domain.sound_part import sound_part
 
 _RESERVED_DOMAINS: Final = frozenset({DOMAIN, "app.kubernetes.io"})
 _LABEL_NAME: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_STANDS_ALONE: Final = re.compile(r"\.(resources|entrypointResources|labels|template)\b")
+"""Paths of faults that are ones whatever the other fields say."""
 _DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -35,11 +38,17 @@ def check_document(document: Mapping[str, Any]) -> list[Problem]:
         All faults; the empty list when the operator will act on it.
     """
     problems = [*_object_name(document), *check_types(document)]
-    if problems:
-        return problems
-    if document["kind"] == "ComputeCluster":
+    if not problems:
+        return _meaning(document)
+    rest = sound_part(document, problems)
+    return [*problems, *(each for each in _meaning(rest or {}) if _STANDS_ALONE.search(each.path))]
+
+
+def _meaning(document: Mapping[str, Any]) -> list[Problem]:
+    kind = document.get("kind")
+    if kind == "ComputeCluster":
         return validate_cluster(ComputeCluster.parse(dict(document)).spec)
-    if document["kind"] == "ComputeJob":
+    if kind == "ComputeJob":
         return validate_job(ComputeJob.parse(dict(document)).spec)
     return []
 

@@ -14,6 +14,7 @@ from typing import Any
 from shoal_operator.api.meta import GROUP
 from shoal_operator.api.problems import Problem
 from shoal_operator.domain.hints import Name, misgivings
+from shoal_operator.domain.sound_part import sound_part
 from shoal_operator.domain.validation import check_document
 from shoal_operator.local.errors import UsageProblem
 from shoal_operator.local.manifest import Document, parse_manifest
@@ -75,7 +76,9 @@ def lint(texts: Mapping[str, str]) -> Report:
         ours = _is_ours(document.body)
         count += ours
         problems = check_document(document.body) if ours else []
-        problems = problems or [*misgivings(document.body, clusters), *(_templates(document.body) if ours else ())]
+        rest = sound_part(document.body, problems) if problems else document.body
+        if rest is not None:
+            problems += [*misgivings(rest, clusters), *(_templates(rest) if ours else ())]
         if ours:
             problems += _again(name, document, first)
         found += [_placed(name, document, problem) for problem in problems]
