@@ -116,8 +116,9 @@ def causes(packings: Iterable[tuple[Packing, Mapping[int, Cause]]]) -> dict[int,
             cause = work[item]
             like = _likeness(cause.gang) if cause.gang else item
             alike.setdefault((index, like), []).append((cause, units * cause.bundles))
-        for (index, _), found in sorted(alike.items(), key=lambda pair: -sum(units for _, units in pair[1])):
-            result.setdefault(index, []).append(_origin(found))
+        origins = [(index, _origin(found)) for (index, _), found in alike.items()]
+        for index, origin in sorted(origins, key=lambda pair: (-pair[1].units, pair[1].text)):
+            result.setdefault(index, []).append(origin)
     return result
 
 
@@ -125,7 +126,13 @@ def _origin(found: Sequence[tuple[Cause, int]]) -> Origin:
     """Of work of one shape, or of gangs alike."""
     first, units = found[0][0], sum(units for _, units in found)
     gangs = {cause.gang.gang_id: cause.gang for cause, _ in found if cause.gang}
-    return Origin(first.rule, gangs_in_words(list(gangs.values())) if gangs else in_words(first.demand, units), units)
+    return Origin(
+        first.rule, gangs_in_words(sorted(gangs.values(), key=_name)) if gangs else in_words(first.demand, units), units
+    )
+
+
+def _name(gang: Gang) -> tuple[str, str]:
+    return gang.name or gang.gang_id, gang.gang_id
 
 
 def _likeness(gang: Gang) -> tuple[object, ...]:
@@ -155,7 +162,7 @@ def gangs_in_words(gangs: Sequence[Gang]) -> str:
         shapes[shape] += count
     parts = [
         f"{count} {more}bundle{'' if count == 1 else 's'} of {describe(shape) or 'nothing'}"
-        for shape, count in list(shapes.items())[:BUNDLES_NAMED_MAX]
+        for shape, count in sorted(shapes.items(), key=lambda pair: (-pair[1], describe(pair[0])))[:BUNDLES_NAMED_MAX]
     ]
     rest = len(shapes) - len(parts)
     bundles = " and ".join(parts) + (f" and {rest} other kind{'' if rest == 1 else 's'} of bundles" if rest else "")
