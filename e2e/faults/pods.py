@@ -8,6 +8,9 @@ from e2e.faults.fault import NO_REGISTRY, REAL, Fault, asks, init, named, runtim
 
 STAYS: Final = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit()); signal.pause()"
 """A program that never ends by itself. As a container's first process it has to ask for SIGTERM, or it is not told."""
+FAILS: Final = STAYS.replace("exit()", "exit(1)")
+"""The same, and a failure when it is told to end: a pod whose containers all end well has not failed, and Kubernetes
+forgets that it was evicted."""
 
 
 def of_images(private_registry: str) -> tuple[Fault, ...]:
@@ -151,7 +154,7 @@ def of_surroundings(image: str, namespace: str) -> tuple[Fault, ...]:
                         "command": [
                             "python",
                             "-c",
-                            f"open('/extra/x', 'wb').write(bytes(9 << 20)); {STAYS}",
+                            f"open('/extra/x', 'wb').write(bytes(9 << 20)); {FAILS}",
                         ],
                         "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
                     },
