@@ -6,12 +6,13 @@ A number in a name is the row of the peer's state machine that the test answers;
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shoal.resources import ResourceSet
-from shoal_operator.domain.cluster.observed import PodReason, PodView
+from shoal_operator.domain.cluster.observed import PodReason, PodView, pod_view
 from shoal_operator.domain.head import DemandView, JobState
 from shoal_operator.domain.job.observed import Rival, read_rival
 
@@ -145,6 +146,49 @@ def test_a_lost_nodes_pod_is_waited_for_a_few_seconds_and_deleted_pods_are_no_ca
     world.settle()
     assert world.cluster is None
     world.pods = (dead_worker(),)
+    world.settle()
+    assert not world.status["failure"].get("pods")
+
+
+def restarted_head(finished: datetime, code: int = 137) -> PodView:
+    last = {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": finished.isoformat()}
+    entry = {"name": "shoal", "ready": True, "state": {"running": {}}, "lastState": {"terminated": last}}
+    metadata = {"name": "census-head", "uid": "1", "labels": {"shoal.dev/role": "head"}}
+    return pod_view({"metadata": metadata, "status": {"phase": "Running", "containerStatuses": [entry]}})
+
+
+def test_a_killed_head_that_was_started_again_in_place_is_among_the_pods(job_world: MakeWorld) -> None:
+    world = started(job_world(backoffLimit=0))
+    world.wait(5)
+    world.pods = (restarted_head(world.now),)
+    world.row(state=JobState.FAILED, reason="HeadLost", message="the head was lost")
+    world.settle()
+    pods = world.status["failure"]["pods"]
+    assert [(pod["name"], pod["reason"], pod["message"]) for pod in pods] == [
+        ("census-head", "Error", "exit code 137"),
+    ]
+    assert world.cluster is None
+
+
+def test_the_end_of_a_killed_head_that_is_heard_of_late_is_added(job_world: MakeWorld) -> None:
+    world = started(job_world(backoffLimit=0))
+    world.row(state=JobState.FAILED, reason="HeadLost", message="the head was lost")
+    world.settle()
+    assert not world.status["failure"].get("pods")
+    world.wait(1)
+    world.pods = (restarted_head(world.now),)
+    world.settle()
+    assert [pod["message"] for pod in world.status["failure"]["pods"]] == ["exit code 137"]
+    assert world.cluster is None
+
+
+@pytest.mark.parametrize(("age_seconds", "code"), [(3600, 137), (0, 0)])
+def test_restarts_before_the_program_started_and_good_ends_are_no_cause(
+    job_world: MakeWorld, age_seconds: float, code: int
+) -> None:
+    world = started(job_world(backoffLimit=0))
+    world.pods = (restarted_head(world.now - timedelta(seconds=age_seconds), code),)
+    world.row(state=JobState.FAILED, exit_code=1)
     world.settle()
     assert not world.status["failure"].get("pods")
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal_operator.domain.head import JobState
+from shoal_operator.domain.job.failure import LATE_SECONDS
 from shoal_operator.domain.job.figures import output_tail
 from shoal_operator.domain.job.observed import SubmissionRefusal
 from shoal_operator.domain.job.plan import plan_job
@@ -473,6 +474,8 @@ def test_every_history_comes_to_rest(
         assert len([row for row in world.jobs.values() if not row.state.is_final]) <= 1
     assert len(set(outcomes)) <= 1
     if outcomes:
+        world.wait(LATE_SECONDS)  # for the end of a lost head's pod
+        world.settle()
         assert world.cluster is None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.certificates import UNENCRYPTED, CertificatesView
-from shoal_operator.domain.cluster.pod_reasons import PodReason, read_reasons
+from shoal_operator.domain.cluster.pod_reasons import PodReason, read_last_end, read_reasons
 from shoal_operator.domain.hashing import spec_hash
 from shoal_operator.domain.head import HeadView
 from shoal_operator.domain.manifests.network import ELSEWHERE, OperatorPlace
@@ -64,6 +64,10 @@ class PodView:
     """When the head was first heard to call the runtime in it dead; None when it does not."""
     head_attempt: int = 1
     """Of a head: how many in a row, it included, were made after one that had soon ended."""
+    last_end: PodReason | None = None
+    """How its runtime ended before it was last started again in place; ``reasons`` forgets that once it is ready."""
+    last_ended: datetime | None = None
+    """When that was."""
 
     @property
     def is_deleting(self) -> bool:
@@ -136,6 +140,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
     pod_labels = metadata.get("labels") or {}
     notes = metadata.get("annotations") or {}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    last_end, last_ended = read_last_end(pod, RUNTIME_CONTAINER)
     return PodView(
         name=metadata.get("name", ""),
         uid=metadata.get("uid", ""),
@@ -150,6 +155,8 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         deleting_since=timestamp(metadata.get("deletionTimestamp")),
         reasons=read_reasons(pod),
         restarts=sum(int(entry.get("restartCount") or 0) for entry in statuses),
+        last_end=last_end,
+        last_ended=last_ended,
         drain=notes.get(labels.DRAIN, ""),
         owner_uid=controller_uid(metadata),
         host=max(0, _index(pod_labels.get(labels.HOST_INDEX, ""))),

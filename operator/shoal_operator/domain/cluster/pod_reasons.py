@@ -52,6 +52,15 @@ def read_reasons(pod: Mapping[str, Any]) -> tuple[PodReason, ...]:
     return tuple(found)
 
 
+def read_last_end(pod: Mapping[str, Any], container: str) -> tuple[PodReason | None, datetime | None]:
+    """How and when the container ended that was last started again in place; nothing where it never was."""
+    for entry in (pod.get("status") or {}).get("containerStatuses") or []:
+        last = (entry.get("lastState") or {}).get("terminated")
+        if last and entry.get("name") == container:
+            return _ended(last, container, "last", is_init=False), _moment(last.get("finishedAt"))
+    return None, None
+
+
 def _of_pod(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[PodReason]:
     if status.get("reason"):
         yield PodReason(status["reason"], status.get("message") or "")
