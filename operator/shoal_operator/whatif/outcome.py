@@ -7,8 +7,10 @@ same span of time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 from shoal.resources import UNITS
 from shoal_operator.whatif.ledger import Decision, GroupPoint, NodeSeconds, WorkPoint
@@ -129,25 +131,31 @@ class Candidate:
     setup: Setup
 
 
-def simulate(trace: Trace, candidates: Sequence[Candidate]) -> list[Outcome]:
+OnTurn: TypeAlias = Callable[[str, float, int], None]
+"""Told the name of the cluster's file, the time that is simulated, and how many plans there were."""
+
+
+def simulate(trace: Trace, candidates: Sequence[Candidate], on_turn: OnTurn | None = None) -> list[Outcome]:
     """Replay a trace on each cluster; several cover the span of the longest.
 
     Args:
         trace: what comes.
         candidates: one cluster, or several to compare.
+        on_turn: called often, to show how far it is.
     """
-    outcomes = [_simulate(trace, each) for each in candidates]
+    outcomes = [_simulate(trace, each, on_turn) for each in candidates]
     longest = max((each.lasted for each in outcomes), default=0.0)
     return [
         outcome
         if outcome.lasted == longest or each.setup.until is not None
-        else _simulate(trace, replace(each, setup=replace(each.setup, until=longest)))
+        else _simulate(trace, replace(each, setup=replace(each.setup, until=longest)), on_turn)
         for outcome, each in zip(outcomes, candidates, strict=True)
     ]
 
 
-def _simulate(trace: Trace, candidate: Candidate) -> Outcome:
-    simulation = Simulation(trace, candidate.setup)
+def _simulate(trace: Trace, candidate: Candidate, on_turn: OnTurn | None) -> Outcome:
+    told = None if on_turn is None else partial(on_turn, candidate.name)
+    simulation = Simulation(trace, candidate.setup, on_turn=told)
     simulation.run()
     return outcome_of(simulation, trace, candidate)
 

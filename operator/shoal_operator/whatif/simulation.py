@@ -62,6 +62,7 @@ class Simulation:
         setup: the cluster.
         on_run: told of every run that begins.
         planner: the operator's, or one to compare it with.
+        on_turn: told after everything that happens: the time, and how many plans there were.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Simulation:
         setup: Setup,
         on_run: Callable[[Run], None] | None = None,
         planner: Planner = plan_workers,
+        on_turn: Callable[[float, int], None] | None = None,
     ) -> None:
         self.setup = setup
         self.ledger = Ledger()
@@ -81,6 +83,7 @@ class Simulation:
         """False when the planner went on changing its mind at one instant."""
         self._asking = Asking(setup.terms, self.world, self.fleet)
         self._planner = planner
+        self._on_turn = on_turn
         self._events: list[tuple[float, int, int, Callable[[], None]]] = []
         self._serial = 0
         self._plan_at: float | None = setup.reaction_seconds
@@ -107,6 +110,8 @@ class Simulation:
             self._at_once = self._at_once if at == self.now else 0
             self.now = at
             self._turn()
+            if self._on_turn is not None:
+                self._on_turn(at, self.plans)
         self.now = self._changed_at if until is None else until
         self.world.close(self.now)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from shoal.cli.main import show_error
+from shoal.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from shoal_operator.whatif.outcome import Outcome
@@ -60,7 +61,8 @@ def simulate(
     that group alone. Exit code: 0 simulated, 2 a file or an option is wrong.
     """
     try:
-        outcomes = _outcomes([cluster, *compare], trace, starting, until)
+        with ProgressLine(sys.stderr, is_shown=_is_watched(as_json=as_json)) as line:
+            outcomes = _outcomes([cluster, *compare], trace, starting, until, line)
     except ImportError as error:
         if os.environ.get("SHOAL_TRACEBACK") == "1":
             raise
@@ -69,9 +71,17 @@ def simulate(
     _show(outcomes, output, as_json=as_json)
 
 
-def _outcomes(files: list[Path], trace: Path, starting: Mapping[str, Any], until: float | None) -> list[Outcome]:
+def _is_watched(*, as_json: bool) -> bool:
+    """Whether somebody sees how far it is: not when a program reads what comes."""
+    return sys.stderr.isatty() and (not as_json or sys.stdout.isatty())
+
+
+def _outcomes(
+    files: list[Path], trace: Path, starting: Mapping[str, Any], until: float | None, line: ProgressLine
+) -> list[Outcome]:
     from shoal_operator.local.errors import UsageProblem
     from shoal_operator.local.whatif import read_candidate
+    from shoal_operator.whatif.figures import clock_text
     from shoal_operator.whatif.outcome import simulate as replay
     from shoal_operator.whatif.trace import LINE_BYTES_MAX, TraceError, parse_trace
 
@@ -89,7 +99,11 @@ def _outcomes(files: list[Path], trace: Path, starting: Mapping[str, Any], until
         sys.exit(2)
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
-    return replay(work, candidates)
+
+    def on_turn(name: str, at: float, plans: int) -> None:
+        line.show(lambda: f"simulated {clock_text(at)}, {plans:,} plans ({name})")
+
+    return replay(work, candidates, on_turn)
 
 
 def _text(file: Path) -> str:
