@@ -133,8 +133,11 @@ def placement_group(
     if (strategy or "PACK") not in STRATEGIES:
         raise ValueError(f"Invalid placement group strategy {strategy!r}: it is one of {', '.join(STRATEGIES)}")
     given: object = name
-    if not isinstance(given, str) or len(given) > MAX_NAME_LENGTH:
-        raise ValueError(f"name must be a text of at most {MAX_NAME_LENGTH} characters, got {given!r:.300}")
+    if not isinstance(given, str):
+        raise ValueError(f"name must be a text of at most {MAX_NAME_LENGTH} characters, got {given!r:.60}")
+    if len(given) > MAX_NAME_LENGTH:
+        words = f"has {len(given)} characters: {given[:40]!r}..."
+        raise ValueError(f"name must be a text of at most {MAX_NAME_LENGTH} characters, and the given one {words}")
     if lifetime not in (None, "detached"):
         raise ValueError(f"placement group `lifetime` must be None or 'detached', got {lifetime!r:.200}")
     group_id = PlacementGroupID(os.urandom(ID_BYTES))
@@ -163,7 +166,10 @@ def _shapes(bundles: Any) -> list[ResourceSet]:
             number = isinstance(quantity, (int, float)) and not isinstance(quantity, bool)
             if not number or not math.isfinite(quantity):
                 raise ValueError(f"bundle {index}: {resource!r} must be a finite number, got {quantity!r:.200}")
-        shape = ResourceSet.from_units(bundle)
+        try:
+            shape = ResourceSet.from_units(bundle)
+        except ValueError as error:
+            raise ValueError(f"bundle {index}: {error}") from error
         if not shape:
             raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values: bundle {index}")
         shapes.append(shape)

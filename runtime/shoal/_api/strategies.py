@@ -165,7 +165,8 @@ def placement(options: Mapping[str, Any], need: ResourceSet, what: str) -> Place
     shapes = [ResourceSet.from_units(bundle) for bundle in group.bundle_specs]
     if index != ANY_BUNDLE and not 0 <= index < len(shapes):
         raise ValueError(
-            f"placement group bundle index {index} is invalid. Valid placement group indexes: 0-{len(shapes) - 1}"
+            f"placement group bundle index {index} is invalid. "
+            f"Valid placement group indexes: 0-{len(shapes) - 1}, and -1 for any bundle"
         )
     asked = shapes if index == ANY_BUNDLE else [shapes[index]]
     if not any(need.fits(shape) for shape in asked):

@@ -219,7 +219,8 @@ class Tasks:
                 call.key = (key[0], labels.unpinned(key[1]), key[2])
                 self._ready(call)
                 continue
-            self._end_error(call, _refusal(key, kind, f"{call.name}() cannot run: {words}"))
+            why = f"its placement group is gone: {words}" if kind == "removed" else words
+            self._end_error(call, _refusal(key, kind, f"{call.name}() cannot run: {why}"))
 
     def _no_worker(self, key: ShapeKey, request: submission.RequestLease, words: str, now: float) -> None:
         """A node has room, but cannot start a worker: try for a while, then say so instead of waiting for ever."""
