@@ -4,7 +4,9 @@ import threading
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from shoal.cli.job import job
 from shoal.cli.status import render
 from shoal.head.control import ControlPlane, ControlPortError
 from shoal.head.service import HeadService
@@ -88,6 +90,27 @@ def test_stop_by_request(client):
     client.submit("sleep 1000", submission_id="s")
     assert client.stop("s")
     assert client.wait("s", 10).state == head_pb2.JOB_STATE_STOPPED
+
+
+def test_the_stop_command_says_of_a_job_that_has_ended_how(client, head, tmp_path):
+    token_file = tmp_path / "token"
+    token_file.write_bytes(TOKEN)
+    token_file.chmod(0o600)
+
+    def stop(name):
+        options = ["stop", name, "--address", head.address, "--token-file", str(token_file)]
+        return CliRunner().invoke(job, options, catch_exceptions=False)
+
+    client.submit("exit 3", submission_id="ended")
+    client.wait("ended", 10)
+    ended = stop("ended")
+    assert ended.output.startswith("job ended has ended already: FAILED, exit code 3")
+    assert ended.exit_code == 0
+    client.submit("sleep 1000", submission_id="runs")
+    assert stop("runs").output == "job runs is being stopped\n"
+    assert client.wait("runs", 10).state == head_pb2.JOB_STATE_STOPPED
+    assert stop("runs").output.startswith("job runs has ended already: STOPPED")
+    assert "there is no job nope" in stop("nope").output
 
 
 def test_wait_gives_up(client):

@@ -154,7 +154,13 @@ def logs(client: JobClient, submission_id: str, follow: bool) -> None:
 @click.argument("submission_id")
 @head_options
 def stop(client: JobClient, submission_id: str) -> None:
-    """End a job: SIGTERM, and SIGKILL three seconds later."""
+    """End a job: SIGTERM, and SIGKILL three seconds later. One that has ended stays as it is."""
+    from shoal.jobs.client import TERMINAL_STATES
+
+    found = _find(client, submission_id)
+    if found.state in TERMINAL_STATES:
+        click.echo(f"job {submission_id} has ended already: {_end(found)}")
+        return
     if not client.stop(submission_id):
         raise click.ClickException(f"there is no job {submission_id}; `shoal job list` shows all")
     click.echo(f"job {submission_id} is being stopped")
@@ -165,6 +171,12 @@ def _find(client: JobClient, submission_id: str) -> head_pb2.JobSnapshot:
     if found is None:
         raise click.ClickException(f"there is no job {submission_id}; `shoal job list` shows all")
     return found
+
+
+def _end(found: head_pb2.JobSnapshot) -> str:
+    """How a job ended: ``FAILED, exit code 3: the program ...``."""
+    code = f", exit code {found.exit_code}" if found.has_exit_code else ""
+    return f"{_state(found)}{code}" + (f": {found.message}" if found.message else "")
 
 
 def _state(found: head_pb2.JobSnapshot) -> str:
