@@ -65,3 +65,18 @@ def test_the_command_ends_with_two_lines_and_2_where_there_is_nobody_to_ask(tmp_
     assert "has no context" in done.stderr
     assert "kubectl get" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_who_asks_for_a_job_is_told_what_explains_it() -> None:
+    command = [sys.executable, "-m", "shoal.cli.main", "explain", "job", "-n", "team", "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: `shoal explain` explains clusters, not jobs")
+    assert "kubectl describe computejob NAME" in done.stderr
+    assert "shoal explain cluster NAME" in done.stderr
+
+
+def test_the_help_names_where_it_looks_in_the_order_it_does() -> None:
+    command = [sys.executable, "-m", "shoal.cli.main", "explain", "cluster", "--help"]
+    said = " ".join(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+    assert "$KUBECONFIG, else the one local session that runs, else ~/.kube/config" in said

@@ -29,7 +29,7 @@ def explain() -> None:
 @click.option(
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Default: the one local session that runs, $KUBECONFIG, ~/.kube/config.",
+    help="Default: $KUBECONFIG, else the one local session that runs, else ~/.kube/config; in a pod its own account.",
 )
 @click.option(
     "--filename", "-f", type=click.File(encoding="utf-8"), help="Read objects from FILE (`-`) and ask nobody."
@@ -52,3 +52,12 @@ def cluster(name: str, namespace: str | None, kubeconfig: Path | None, filename:
     except LocalError as error:
         show_error(error.message, error.hint)
         sys.exit(2 if isinstance(error, UsageProblem) else 1)
+
+
+@explain.command("job", hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def job(words: tuple[str, ...]) -> None:  # noqa: ARG001  # whatever was given, the answer is one
+    """Say where jobs are explained: there is no such command, and many look for it."""
+    hint = "`kubectl describe computejob NAME` says how a job is, `shoal explain cluster NAME` why its cluster is so"
+    show_error("`shoal explain` explains clusters, not jobs", hint)
+    sys.exit(2)
