@@ -20,6 +20,7 @@ from shoal_operator.whatif.asking import Asking
 from shoal_operator.whatif.fleet import Fleet
 from shoal_operator.whatif.ledger import Ledger
 from shoal_operator.whatif.nodes import SimNode
+from shoal_operator.whatif.repeats import Repeats
 from shoal_operator.whatif.startup import StartModels
 from shoal_operator.whatif.work import FloorChange, Need, Trace, Work
 from shoal_operator.whatif.world import Run, World
@@ -61,7 +62,7 @@ class Simulation:
         trace: what comes.
         setup: the cluster.
         on_run: told of every run that begins.
-        planner: the operator's, or one to compare it with.
+        planner: one to compare the operator's with; None: that one, which is not asked the same again.
         on_turn: told after everything that happens: the time, and how many plans there were.
     """
 
@@ -70,7 +71,7 @@ class Simulation:
         trace: Trace,
         setup: Setup,
         on_run: Callable[[Run], None] | None = None,
-        planner: Planner = plan_workers,
+        planner: Planner | None = None,
         on_turn: Callable[[float, int], None] | None = None,
     ) -> None:
         self.setup = setup
@@ -82,7 +83,7 @@ class Simulation:
         self.settled = True
         """False when the planner went on changing its mind at one instant."""
         self._asking = Asking(setup.terms, self.world, self.fleet)
-        self._planner = planner
+        self._planner = planner if planner is not None else Repeats(plan_workers)
         self._on_turn = on_turn
         self._events: list[tuple[float, int, int, Callable[[], None]]] = []
         self._serial = 0
