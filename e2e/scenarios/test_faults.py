@@ -84,7 +84,7 @@ def test_a_lost_head_fails_a_job_that_may_not_be_repeated(world: World) -> None:
     assert failed["reason"] == "HeadLost"
     assert "backoffLimit" in failed["message"]
     world.until(
-        lambda: "exit code 137" in str(world.jobs.last("job")["status"]["failure"].get("pods")),
+        lambda: "exit code 137" in str(world.jobs.now()["job"]["status"]["failure"].get("pods")),
         "the end of the head's container is among the pods",
     )
     assert "HeadLost" in world.kubectl("get", "computejob", "job")
