@@ -47,10 +47,11 @@ def test_nodes_that_are_only_there_are_no_news_and_nothing_to_write(cluster: Loc
         cluster.add_node(num_cpus=1)
     client = JobClient(cluster.address, cluster.token_file.read_bytes().strip())
     with contextlib.closing(client):
-        until(lambda: all(node.idle_seconds > 0.5 for node in workers(client.snapshot())))
+        until(lambda: [node.idle_seconds > 0.5 for node in workers(client.snapshot())] == [True, True])
         before, files = client.snapshot(), written(tmp_path)
         # That they still live after this is the proof that their reports came.
-        until(lambda: all(node.idle_seconds > 2 * SILENCE_SECONDS for node in workers(client.snapshot())))
+        long = 2 * SILENCE_SECONDS
+        until(lambda: [node.idle_seconds > long for node in workers(client.snapshot())] == [True, True])
         after = client.snapshot()
         assert [node.alive for node in workers(after)] == [True, True]
         assert after.version == before.version
