@@ -137,7 +137,8 @@ def test_an_idle_worker_stays_for_a_group_that_waits_for_another_one(world: Worl
 def test_a_deleted_worker_is_replaced_for_the_group_that_it_held(world: World) -> None:
     world.start_job(HOLDS_ON, groups=(manifests.group(maxReplicas=2),))
     world.until(lambda: "all there" in world.output(), "the group has its workers", JOIN_SECONDS)
-    victim = world.workers(ready=True)[0]["metadata"]["name"]
+    ready = world.until(lambda: world.workers(ready=True), "a worker is ready")
+    victim = ready[0]["metadata"]["name"]
     world.kubectl("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
     assert "moved: 1" in world.finish(seconds=JOIN_SECONDS)["status"]["outputTail"]
     assert len(uids(world, "small")) == 3
