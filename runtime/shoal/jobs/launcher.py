@@ -4,14 +4,17 @@ Executed by path (``python -I -S launcher.py``), so it imports only the standard
 entrypoint in its own session and process group and then watches three things: the entrypoint, the control
 socket to the head, and the death of its own parent.
 
-Invariant: when this process ends in any way but SIGKILL, no process that the entrypoint started is left,
+Invariants: when this process ends in any way but SIGKILL, no process that the entrypoint started is left,
 also none that made a session of its own (this process is their subreaper); after SIGKILL the entrypoint
-itself dies with it.
+itself dies with it. The head knows the entrypoint's process group before the entrypoint can do anything, and
+hears how it ended before anything is tidied up, so whenever this process is killed, what was said is true.
 
 When it is told to stop, the whole process group gets SIGTERM and the grace, not only the shell that leads it.
 
-Control socket, head to launcher: ``stop <grace seconds>``; end of file means kill. Launcher to head:
-``started <pid>``, ``failed <words>``, ``exited <code as a shell has it>``.
+Control socket, head to launcher: ``stop <grace seconds>``; end of file means kill. To the head:
+``begins <pid>`` from the entrypoint's process, leader of its group, immediately before it becomes the entrypoint;
+``failed <words>`` from whichever process could not go on; from the launcher ``started <pid>`` and
+``exited <code as a shell has it>``. The end of file comes when both processes have let go of it.
 """
 
 from __future__ import annotations
@@ -36,39 +39,41 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
-def _start(directory: str, entrypoint: str) -> int:
-    """Fork and exec the entrypoint; returns its pid.
+def _start(control_fd: int, directory: str, entrypoint: str) -> int | None:
+    """Fork and exec the entrypoint; returns its pid, or None when it has told itself that it could not begin.
 
     Raises:
-        OSError: the directory or the shell cannot be used.
+        OSError: the directory cannot be used, or there is no room for a process.
     """
     os.chdir(directory)
     own_pid = os.getpid()
-    failure_read, failure_write = os.pipe2(os.O_CLOEXEC)
+    failed_read, failed_write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _become_driver(own_pid, entrypoint, failure_write)
-    os.close(failure_write)
-    with os.fdopen(failure_read, "rb") as pipe:
-        words = pipe.read()
-    if words:
+        _become_driver(own_pid, control_fd, entrypoint, failed_write)
+    os.close(failed_write)
+    with os.fdopen(failed_read, "rb") as pipe:
+        has_failed = bool(pipe.read())
+    if has_failed:
         os.waitpid(pid, 0)
-        raise OSError(words.decode())
+        return None
     return pid
 
 
-def _become_driver(parent_pid: int, entrypoint: str, failure_write: int) -> NoReturn:
+def _become_driver(parent_pid: int, control_fd: int, entrypoint: str, failed_write: int) -> NoReturn:
     try:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             os._exit(1)
         os.setsid()
+        os.write(control_fd, f"begins {os.getpid()}\n".encode())
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.execv(SHELL, [SHELL, "-c", entrypoint])
     except OSError as error:
-        os.write(failure_write, str(error).encode())
+        _tell(control_fd, f"failed {error}\n")  # not by the launcher, which may be killed before it gets to it
+        os.write(failed_write, b"x")
     finally:
         os._exit(126)
 
@@ -88,20 +93,24 @@ def _own_children() -> list[int]:
         return []
 
 
-def _sweep(pid: int) -> int:
-    """Kill whatever is left, reap everything; returns the entrypoint's exit code."""
-    _signal_group(pid, signal.SIGKILL)  # before the reaping: until then the group's number cannot be another's
-    code: int | None = None
+def _exit_code(pid: int) -> int:
+    """How it ended, as a shell has it, once it has; until it is reaped, its group's number cannot be another's."""
+    ending = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ending is not None  # only WNOHANG has that answer
+    return ending.si_status if ending.si_code == os.CLD_EXITED else 128 + ending.si_status
+
+
+def _sweep(pid: int) -> None:
+    """Kill whatever is left and reap everything, the ended entrypoint too."""
+    _signal_group(pid, signal.SIGKILL)
+    is_reaped = False
     while True:
         others = [child for child in _own_children() if child != pid]
         for child in others:
             os.kill(child, signal.SIGKILL)
-        if code is not None and not others:
-            return code
-        ended, status = os.waitpid(-1, 0)
-        if ended == pid:
-            exit_code = os.waitstatus_to_exitcode(status)
-            code = exit_code if exit_code >= 0 else 128 - exit_code
+        if is_reaped and not others:
+            return
+        is_reaped |= os.waitpid(-1, 0)[0] == pid
 
 
 def _let_group_end(pid: int, kill_at: float) -> None:
@@ -136,18 +145,21 @@ class _Watch:
         for fd in (control_fd, wakeup_fd, self._pid_fd):
             self._poll.register(fd, select.POLLIN)
 
-    def until_over(self) -> None:
-        """Returns once the entrypoint ended or everything has to be killed."""
+    def until_over(self) -> float:
+        """Wait until the entrypoint has ended or everything has to be killed.
+
+        Returns:
+            Until when (monotonic) the rest of its group may go on; 0 when there is no such time.
+        """
         while True:
             left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
             ready = {fd for fd, _ in self._poll.poll(None if left is None else left * 1000 + 1)}
-            if self._pid_fd in ready and self._kill_at is not None:
-                _let_group_end(self._pid, self._kill_at)
-                return
-            if self._pid_fd in ready or self._wakeup_fd in ready or (not ready and left is not None):
-                return
+            if self._pid_fd in ready:
+                return self._kill_at or 0.0
+            if self._wakeup_fd in ready or (not ready and left is not None):
+                return 0.0
             if self._control_fd in ready and not self._heard(os.read(self._control_fd, 4096)):
-                return
+                return 0.0
 
     def _heard(self, data: bytes) -> bool:
         if not data:
@@ -172,13 +184,19 @@ def main(control_fd: int, parent_pid: int, directory: str, entrypoint: str) -> i
     if os.getppid() != parent_pid:
         return 1
     try:
-        pid = _start(directory, entrypoint)
+        pid = _start(control_fd, directory, entrypoint)
     except OSError as error:
-        os.write(control_fd, f"failed {error}\n".encode())
+        _tell(control_fd, f"failed {error}\n")
+        return 1
+    if pid is None:
         return 1
     _tell(control_fd, f"started {pid}\n")
-    _Watch(control_fd, wakeup_read, pid).until_over()
-    _tell(control_fd, f"exited {_sweep(pid)}\n")
+    group_may_run_until = _Watch(control_fd, wakeup_read, pid).until_over()
+    if not group_may_run_until:
+        _signal_group(pid, signal.SIGKILL)
+    _tell(control_fd, f"exited {_exit_code(pid)}\n")
+    _let_group_end(pid, group_may_run_until)
+    _sweep(pid)
     return 0
 
 

@@ -4,7 +4,8 @@ Every driver runs under its own ``launcher`` process. The launchers are spawned 
 the kernel ties a parent-death signal to the thread that created the child.
 
 Invariant: every started driver is reported exactly once as started or failed and, once started, exactly
-once as exited, after all it wrote was handed on; closing leaves no driver, no pipe and no thread.
+once as exited, after all it wrote was handed on; one whose program may have run is never reported as failed;
+closing leaves no driver, no pipe and no thread.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class _Driver:
     output_fd: int
     log: DriverLog
     heard: bytes = b""
-    pid: int = 0
+    pid: int = 0  # of the process that is or becomes the program, and leads its group
+    has_started: bool = False
     exit_code: int | None = None
     failure: str = ""
 
@@ -205,13 +207,19 @@ class DriverSupervisor:
 
     def _heard(self, driver: _Driver, line: str) -> None:
         word, _, rest = line.partition(" ")
-        if word == "started":
+        if word == "begins":
             driver.pid = int(rest)
-            self._events.started(driver.launch.submission_id, int(rest))
+        elif word == "started":
+            self._tell_started(driver)
         elif word == "exited":
             driver.exit_code = int(rest)
         else:
             driver.failure = rest
+
+    def _tell_started(self, driver: _Driver) -> None:
+        if not driver.has_started:
+            driver.has_started = True
+            self._events.started(driver.launch.submission_id, driver.pid)
 
     def _read_output(self, driver: _Driver) -> bool:
         """Read once; False when there is nothing more for now or for ever."""
@@ -231,15 +239,17 @@ class DriverSupervisor:
         return True
 
     def _finish(self, driver: _Driver) -> None:
-        """The launcher closed its end: everything of this driver is over."""
+        """The launcher's end is closed, and so is that of the process that was about to become the program."""
         submission_id = driver.launch.submission_id
         self._selector.unregister(driver.control)
         driver.control.close()
         code = driver.launcher.wait()
-        if driver.exit_code is None and driver.pid:
-            driver.exit_code = 137  # the launcher itself was killed, and the entrypoint with it, but not its children
+        if code != 0 and driver.pid and not driver.failure:
+            self._tell_started(driver)  # as far as can be known
+            if driver.exit_code is None:
+                driver.exit_code = 128 + signal.SIGKILL  # the launcher was killed, and the entrypoint with it ...
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(driver.pid, signal.SIGKILL)
+                os.killpg(driver.pid, signal.SIGKILL)  # ... but not what the entrypoint had started
         while driver.output_fd >= 0 and self._read_output(driver):
             pass
         if driver.output_fd >= 0:
