@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.labels import matches
+from shoal.core.pack_search import STEPS_MAX, Equal, PackSearch
 from shoal.core.packing import STRATEGIES, Bundle, Strategy, explain, pack
 from shoal.resources import ResourceSet
 
@@ -131,13 +132,65 @@ def test_a_placement_is_whole_within_the_room_and_found_where_strict_ones_exist(
     assert placed(strategy, bundles, nodes) == found, "the same world, another answer"
 
 
+BIG, MIDDLE, SMALL = bundle(CPU=3), bundle(CPU=2), bundle(CPU=1, memory=1)
+mixed = st.sampled_from([BIG, MIDDLE, SMALL, ONE, bundle(memory=2), bundle(CPU=1, GPU=1), bundle({"zone": "x"}, CPU=1)])
+uneven = st.lists(
+    st.builds(
+        lambda cpus, memory, gpus, zone: ({"CPU": cpus, "memory": memory, "GPU": gpus}, zone),
+        st.integers(0, 6),
+        st.integers(0, 4),
+        st.integers(0, 1),
+        st.sampled_from(["x", "y"]),
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda nodes: [node(f"n{i}", free, zone=zone) for i, (free, zone) in enumerate(nodes)])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(mixed, min_size=1, max_size=5), uneven, st.lists(st.integers(0, 2), min_size=4, max_size=4))
+def test_pack_adds_as_few_nodes_as_a_search_that_tries_everything(
+    bundles: list[Bundle], nodes: list[Candidate], held: list[int]
+) -> None:
+    occupied = {candidate.node_id: count for candidate, count in zip(nodes, held, strict=False) if count}
+    ways = product([candidate.node_id for candidate in nodes], repeat=len(bundles))
+    costs = [len(set(way) - occupied.keys()) for way in ways if fits(bundles, nodes, way)]
+    found = placed("PACK", bundles, nodes, occupied)
+    assert (found is None) == (not costs)
+    if found is not None:
+        assert fits(bundles, nodes, tuple(found))
+        assert len(set(found) - occupied.keys()) == min(costs)
+
+
+def test_what_a_node_takes_may_grow_when_harder_bundles_have_gone_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node a takes the large bundle at first and nothing else; when c has that one, a takes both small ones."""
+    nodes = [node("a", {"CPU": 2, "memory": 1}), node("b", {"CPU": 1}), node("c", {"CPU": 2, "memory": 4})]
+    bundles = [ONE, bundle(CPU=2, memory=1), ONE]
+    assert sorted(placed("PACK", bundles, nodes) or []) in (["a", "a", "c"], ["a", "c", "c"])
+    monkeypatch.setattr("shoal.core.packing.SEARCHED_MAX", 0)
+    assert placed("PACK", bundles, nodes) in (["a", "c", "a"], ["c", "a", "c"]), "greed alone looks again"
+
+
+def test_a_search_stops_at_its_bound_and_keeps_what_greed_found() -> None:
+    """Bundles of 6, 5 and 4 of 16: sums say that five nodes could do, and there are too many ways to try."""
+    sizes = [6.0, 5.0, 4.0, 7.0, 3.0] * 40
+    nodes = [node(f"n{i:03}", {"CPU": 15 + i % 7}) for i in range(120)]
+    wanted = [Equal(bundle(CPU=size).shape, (), 40) for size in sorted(set(sizes), reverse=True)]
+    search = PackSearch(wanted, nodes, {})
+    least = search.least()
+    assert least is not None
+    assert search.find(least - 1) is None
+    assert 0 <= search.steps <= STEPS_MAX
+    assert placed("PACK", [bundle(CPU=size) for size in sizes], nodes) is not None
+
+
 def test_a_thousand_bundles_on_a_thousand_nodes_are_placed_within_a_second() -> None:
     import time
 
     nodes = [node(f"n{i:04}", {"CPU": 4, "memory": 8}) for i in range(1000)]
     for strategy in ("PACK", "SPREAD", "STRICT_SPREAD"):
         began = time.process_time()
-        found = placed(strategy, [bundle(CPU=1, memory=2)] * 999 + [bundle(CPU=3)], nodes)  # type: ignore[arg-type]
+        found = placed(strategy, [bundle(CPU=1, memory=2)] * 999 + [bundle(CPU=3)], nodes)
         assert found is not None
         assert len(set(found)) == (251 if strategy == "PACK" else 1000)
         assert time.process_time() - began < 2.0, strategy

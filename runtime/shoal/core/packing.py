@@ -3,25 +3,34 @@
 Ray's strategies: PACK on few nodes, SPREAD over many, STRICT_PACK on exactly one, STRICT_SPREAD on one node each.
 
 Invariants: every bundle gets a node or none does; no node gets more than it has free; the same world gives the same
-answer. STRICT_PACK and STRICT_SPREAD find a way whenever there is one; PACK and SPREAD are greedy, largest bundles
-first.
+answer. STRICT_PACK and STRICT_SPREAD find a way whenever there is one. PACK and SPREAD are greedy, largest bundles
+first; where greed takes more nodes than seem to be needed, or finds no way, PACK searches for a better one within the
+bound of ``pack_search``. Small groups on small clusters are so placed on the fewest nodes there are.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.labels import Selector, matches
+from shoal.core.pack_search import Equal, PackSearch
 from shoal.resources import ResourceSet, describe
 
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 STRATEGIES: Final[tuple[Strategy, ...]] = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+SEARCHED_MAX: Final = 20_000
+"""Kinds of bundles times nodes: what is larger is left to greed alone."""
+LOOKS_MAX: Final = 4_000
+"""So often greed looks again how many bundles of a kind a node takes, beside the looks that it cannot do without."""
 _COMMON: Final = ("CPU", "memory", "object_store_memory")
+
+
+_Rank = tuple[int, bool, tuple[int, float], str]
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,7 @@ def pack(
     if strategy == "STRICT_PACK":
         return _on_one(classes, nodes, occupied)
     if strategy == "PACK":
-        alone = _on_one(classes, nodes, occupied) or _on_one(classes, nodes, {})
-        return alone or _on_few(classes, nodes, occupied)
+        return _on_fewest(classes, nodes, occupied)
     if strategy == "SPREAD":
         return _on_many(classes, nodes, occupied)
     return _on_own(classes, [node for node in nodes if not occupied.get(node.node_id)])
@@ -144,37 +152,74 @@ def _on_one(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping
 # PACK
 
 
-def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
-    """Again and again the node that takes the most of what is left.
+def _on_fewest(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
+    """On as few nodes as can be that the group is not on yet."""
+    placed = _on_one(classes, nodes, occupied) or _on_one(classes, nodes, {})
+    least = 0 if occupied else 1 if placed else 2
+    if placed is not None and _added(placed, occupied) <= least:
+        return placed
+    if len(classes) * len(nodes) > SEARCHED_MAX:
+        return placed or _on_few(classes, nodes, occupied)
+    wanted = [Equal(each.bundle.shape, each.bundle.selector, len(each.indexes)) for each in classes]
+    search = PackSearch(wanted, sorted(nodes, key=_order(classes, occupied)), occupied)
+    bound = search.least()
+    if bound is None:
+        return None
+    placed = placed or _on_few(classes, nodes, occupied)
+    while placed is None or _added(placed, occupied) > max(least, bound):
+        better = search.find(len(nodes) if placed is None else _added(placed, occupied) - 1)
+        if better is None:
+            break
+        placed = dict(zip((index for each in classes for index in each.indexes), better, strict=True))
+    return placed
 
-    What a node can take mostly shrinks, so a node is looked at again only when it seems to be the best one. It grows
-    where harder bundles have gone elsewhere: such a node's turn may come late, which costs a node and no place.
-    """
-    rest = [_Class(each.bundle, list(each.indexes)) for each in classes]
-    by_id = {node.node_id: node for node in nodes}
 
-    def rank(node: Candidate) -> tuple[int, bool, tuple[int, float], str]:
-        counts = _fill(node, rest)
+def _added(placed: Mapping[int, str], occupied: Mapping[str, int]) -> int:
+    return sum(1 for node_id in set(placed.values()) if not occupied.get(node_id))
+
+
+def _order(classes: list[_Class], occupied: Mapping[str, int]) -> Callable[[Candidate], _Rank]:
+    """Nodes that take more of the bundles first, of these the ones that the group is on, then what suits better."""
+
+    def rank(node: Candidate) -> _Rank:
+        counts = _fill(node, classes)
         taken = ResourceSet()
-        for each, count in zip(rest, counts, strict=True):
+        for each, count in zip(classes, counts, strict=True):
             taken = taken + each.bundle.shape.times(count)
         return -sum(counts), not occupied.get(node.node_id), _waste(node, taken), node.node_id
 
+    return rank
+
+
+def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
+    """Again and again the node that takes the most of what is left.
+
+    What a node can take shrinks, so it is looked at again only when it seems to be the best one; or it grows where
+    harder bundles have gone elsewhere, and then all are looked at again, as often as ``LOOKS_MAX`` allows.
+    """
+    rest = [_Class(each.bundle, list(each.indexes)) for each in classes]
+    by_id = {node.node_id: node for node in nodes}
+    rank = _order(rest, occupied)
     heap = [(rank(node), 0) for node in nodes]
     heapq.heapify(heap)
     placed: dict[int, str] = {}
-    looks = 0
+    rounds, looks = 0, LOOKS_MAX
     while any(each.indexes for each in rest):
         if not heap or heap[0][0][0] == 0:
             return None
         (*_rank, node_id), seen = heapq.heappop(heap)
-        if seen != looks:
-            heapq.heappush(heap, (rank(by_id[node_id]), looks))
+        if seen != rounds:
+            heapq.heappush(heap, (rank(by_id[node_id]), rounds))
             continue
+        may_grow = sum(1 for each in rest if each.indexes) > 1
         for each, count in zip(rest, _fill(by_id[node_id], rest), strict=True):
             taken, each.indexes = each.indexes[:count], each.indexes[count:]
             placed.update(dict.fromkeys(taken, node_id))
-        looks += 1
+        rounds += 1
+        if may_grow and looks >= len(heap) * len(rest):
+            looks -= len(heap) * len(rest)
+            heap = [(rank(by_id[name]), rounds) for (*_rank, name), _seen in heap]
+            heapq.heapify(heap)
     return placed
 
 
