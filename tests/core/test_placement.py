@@ -11,12 +11,11 @@ import pytest
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.packing import STRATEGIES, Bundle, Strategy
-from shoal.core.placement import (
-    SPREAD_WAIT_SECONDS_MAX,
+from shoal.core.placement import MAX_TRIES, MORE_SECONDS, SPREAD_WAIT_SECONDS_MAX, PlacementTable
+from shoal.core.placement_group import (
     GroupSpec,
     Instruction,
     PlacementGroup,
-    PlacementTable,
     Publish,
     Reserve,
     Return,
@@ -158,6 +157,60 @@ def test_many_different_needs_are_tried_in_turns() -> None:
     assert table.place(nodes(a=8), 0.0) == []
     assert table.next_deadline(0.0) is not None
     assert len(table.place(nodes(a=8), 0.1)) == 1
+
+
+def waits(table: PlacementTable, candidates: list[Candidate], group_id: str, most: float = 60.0) -> float:
+    """How long it takes until a group is asked for, in virtual time, while the table is called when it wants to be."""
+    now = 0.0
+    while now <= most:
+        if group_id in {order.group_id for order in table.place(candidates, now) if isinstance(order, Reserve)}:
+            return now
+        due = table.next_deadline(now)
+        now = due if due is not None else now + 1.0
+    raise AssertionError(f"{group_id} was not tried for {most} s")
+
+
+def test_many_groups_of_one_need_do_not_hold_up_others_of_many_needs() -> None:
+    table = PlacementTable()
+    for number in range(2_000):
+        table.create(spec(f"equal{number}", (9,)))
+    for number in range(MAX_TRIES):
+        table.create(spec(f"other{number}", (10 + number,)))
+    table.create(spec("small", (1,)))
+    assert waits(table, nodes(a=8), "small") == pytest.approx(MORE_SECONDS)
+    assert [group.spec.group_id for group in table.incomplete()][:2] == ["equal0", "equal1"], "in their order"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_need_has_its_turn_whichever_it_is(seed: int) -> None:
+    print(f"seed {seed}")
+    chance, needs = random.Random(seed), 4 * MAX_TRIES + 7
+    table = PlacementTable()
+    zones = [f"z{chance.randrange(needs)}" for _ in range(3 * needs)]
+    for number, zone in enumerate(zones):
+        table.create(GroupSpec(f"g{number}", "job", "PACK", (Bundle(cpus(1), (("zone", zone),)),)))
+    for turn in range(chance.randrange(6)):  # wherever the turns have come to
+        assert table.place(nodes(a=8), -100.0 + turn) == []
+    number = chance.randrange(len(zones))
+    room = [*nodes(a=8), Candidate("b", cpus(9_000), cpus(9_000), 0, {"zone": zones[number]})]
+    assert waits(table, room, f"g{number}") <= MORE_SECONDS * (len(set(zones)) // MAX_TRIES + 1)
+
+
+def test_no_group_waits_behind_new_ones_that_cannot_be_placed() -> None:
+    """More needs come with every turn than it tries, and those of before are removed."""
+    table, busy = PlacementTable(), nodes(a=0)
+    for number in range(MAX_TRIES):
+        table.create(spec(f"first{number}", (2 + number / 10,)))
+    table.create(spec("small", (1,)))
+    for turn in range(10):
+        for number in range(2 * MAX_TRIES):
+            table.create(spec(f"{turn}-{number}", (100 + turn * 1_000 + number,)))
+            table.remove(f"{turn - 3}-{number}", "")
+        orders = table.place(nodes(a=1) if turn > 5 else busy, turn * MORE_SECONDS)
+        if orders:
+            break
+    assert [(order.group_id, turn) for order in orders if isinstance(order, Reserve)] == [("small", turn)]
+    assert turn <= 8
 
 
 @pytest.mark.parametrize("held", [(), (0,), (0, 1)])

@@ -12,7 +12,8 @@ import grpc.aio
 import pytest
 
 from shoal.core.packing import Bundle
-from shoal.core.placement import SPREAD_WAIT_SECONDS, GroupSpec, Place, PlacementGroup
+from shoal.core.placement import SPREAD_WAIT_SECONDS
+from shoal.core.placement_group import GroupSpec, Place, PlacementGroup
 from shoal.head.journal import Journal
 from shoal.head.state import HeadState
 from shoal.head.state_error import StateError

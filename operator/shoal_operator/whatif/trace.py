@@ -14,7 +14,7 @@ from typing import Any, Final
 from shoal.core.demand import MAX_SHAPES
 from shoal.core.floors import MAX_UNITS
 from shoal.core.labels import problem
-from shoal.core.placement import MAX_BUNDLES
+from shoal.core.placement_group import MAX_BUNDLES
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Bundle, Demand, GangStrategy, Labels
 from shoal_operator.whatif.work import FloorChange, Kind, Need, Trace, Work

@@ -15,7 +15,7 @@ from typing import Any, Final
 from shoal._api import session
 from shoal.core.labels import checked
 from shoal.core.packing import STRATEGIES
-from shoal.core.placement import MAX_BUNDLES, MAX_NAME_LENGTH
+from shoal.core.placement_group import MAX_BUNDLES, MAX_NAME_LENGTH
 from shoal.exceptions import GetTimeoutError
 from shoal.owner.placement_groups import PlacementGroups
 from shoal.owner.refs import ObjectRef

@@ -7,28 +7,34 @@ asks for anything in a bundle before.
 
 Invariants: a group is CREATED exactly while a node has confirmed every bundle; an attempt places all bundles that have
 no node or none; a group that cannot be placed stays as it is, with a reason; a removed group leaves nothing behind but
-a line in the list of those removed last. A SPREAD group shares no node while nodes are joining: others may come.
+a line in the list of those removed last. A SPREAD group shares no node while nodes are joining: others may come. No
+need waits behind others for ever: that one comes first which was not tried for longest, and new ones come last.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
 from shoal.core.actor_placement import Candidate
-from shoal.core.packing import Bundle, Strategy, explain, pack
+from shoal.core.packing import explain, pack
+from shoal.core.placement_group import (
+    GroupSpec,
+    Instruction,
+    Place,
+    PlacementGroup,
+    Publish,
+    Reserve,
+    Return,
+    Wish,
+)
 from shoal.resources import ResourceSet
 
-State = Literal["PENDING", "CREATED", "RESCHEDULING", "REMOVED"]
-
 MAX_GROUPS: Final = 10_000
-MAX_BUNDLES: Final = 1_000
 MAX_BUNDLES_IN_ALL: Final = 100_000
 """Of all groups: each is looked at whenever a node is lost, and listed when somebody asks."""
-MAX_NAME_LENGTH: Final = 255
 MAX_REMOVED: Final = 1_000
 MAX_REMOVED_BUNDLES: Final = 20_000
 """Removed groups that are still listed, and their bundles."""
@@ -45,117 +51,6 @@ SPREAD_WAIT_SECONDS_MAX: Final = 30.0
 UNKNOWN: Final = "the head does not know it"
 
 
-@dataclass(frozen=True)
-class GroupSpec:
-    """What was asked for."""
-
-    group_id: str
-    job_id: str
-    strategy: Strategy
-    bundles: tuple[Bundle, ...]
-    name: str = ""
-    namespace: str = ""
-    detached: bool = False
-
-
-@dataclass
-class Place:
-    """Where a bundle is. ``attempt``: the one that chose the node; ``held``: the node has confirmed."""
-
-    node_id: str = ""
-    held: bool = False
-    attempt: int = 0
-
-
-Wish = tuple[Strategy, frozenset[tuple[Bundle, int]], frozenset[tuple[str, int]]]
-"""Strategy, bundles that have no node with their counts, and nodes that have others with theirs."""
-
-
-@dataclass
-class PlacementGroup:
-    """One group's state. ``version`` grows whenever others are told of it; ``wish`` is what it lacks, if worked out.
-
-    ``share_by``: when it shares nodes at the latest, while it has room and waits for more nodes.
-    """
-
-    spec: GroupSpec
-    state: State = "PENDING"
-    places: list[Place] = field(default_factory=list)
-    attempt: int = 0
-    message: str = ""
-    pause_seconds: float = 0.0
-    not_before: float = 0.0
-    version: int = 0
-    wish: Wish | None = None
-    share_by: float | None = None
-    subscribers: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.places = self.places or [Place() for _ in self.spec.bundles]
-
-    def lacks(self) -> Wish:
-        """What groups have in common that find room at the same time or do not."""
-        if self.wish is None:
-            bundles = frozenset(Counter(self.unplaced().values()).items())
-            self.wish = (self.spec.strategy, bundles, frozenset(self.occupied().items()))
-        return self.wish
-
-    def unplaced(self) -> dict[int, Bundle]:
-        """The bundles without a node."""
-        return {i: b for i, b in enumerate(self.spec.bundles) if not self.places[i].node_id}
-
-    def occupied(self) -> Counter[str]:
-        """How many bundles each node has."""
-        return Counter(place.node_id for place in self.places if place.node_id)
-
-    def nodes(self) -> list[str]:
-        """Where each bundle can be used; empty while it has no node, or not all of its attempt have confirmed."""
-        prepared = self.attempt if self.trying() else -1
-        return [
-            place.node_id if place.held and self.state != "PENDING" and place.attempt != prepared else ""
-            for place in self.places
-        ]
-
-    def trying(self) -> bool:
-        """Whether nodes are being asked to hold bundles."""
-        return any(place.node_id and not place.held for place in self.places)
-
-    def indexes_on(self, node_id: str) -> list[int]:
-        """The bundles that a node holds or was asked to hold."""
-        return [index for index, place in enumerate(self.places) if place.node_id == node_id]
-
-
-@dataclass(frozen=True)
-class Reserve:
-    """Ask a node to hold bundles."""
-
-    node_id: str
-    group_id: str
-    attempt: int
-    indexes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Return:
-    """Tell a node to let go of bundles; ``kill``: and of what runs in them, at once."""
-
-    node_id: str
-    group_id: str
-    indexes: tuple[int, ...]
-    kill: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Publish:
-    """Tell every subscribed node the group's state, and write it down."""
-
-    group: PlacementGroup
-
-
-Instruction = Reserve | Return | Publish
-
-
 class PlacementTable:
     """All placement groups of the cluster. Times are seconds of any clock that only goes forward."""
 
@@ -168,6 +63,8 @@ class PlacementTable:
         self._max_groups, self._max_removed = max_groups, max_removed
         self._bundles = self._removed_bundles = 0
         self._more = False
+        self._turns = 0
+        self._due: dict[Wish, int] = {}  # from which turn on a need has a claim to be tried
         self._joined: set[str] = set()
         self._joined_at = -math.inf
         self._spread_at: float | None = None  # when a group that waits for more nodes takes what there is
@@ -290,7 +187,7 @@ class PlacementTable:
         hopeless: dict[Wish, float | None] = {}
         instructions: list[Instruction] = []
         self._more, self._spread_at = False, None
-        for group in self.incomplete():
+        for group in self._by_turn():
             if now < group.not_before or group.trying():
                 continue
             if group.lacks() in hopeless:
@@ -304,16 +201,20 @@ class PlacementTable:
             if chosen is None or self._waits_for_nodes(group, chosen, now):
                 group.share_by = group.share_by if chosen is not None else None
                 hopeless[group.lacks()] = group.share_by
+                self._due[group.lacks()] = self._turns + 1
                 continue
             instructions += self._assign(group, chosen)
             for index, node_id in chosen.items():
                 node = nodes[node_id]
                 nodes[node_id] = replace(node, available=node.available - rest[index].shape)
-        if self._more:  # those that were tried wait behind those that were not
-            for group in self.incomplete()[:MAX_TRIES]:
-                del self._incomplete[group.spec.group_id]
-                self._incomplete[group.spec.group_id] = None
         return instructions
+
+    def _by_turn(self) -> list[PlacementGroup]:
+        """Groups with a bundle that has no node: those whose need was not tried for longest, then in their order."""
+        groups = self.incomplete()
+        self._turns += 1
+        self._due = {need: self._due.get(need, self._turns) for need in (group.lacks() for group in groups)}
+        return sorted(groups, key=lambda group: self._due[group.lacks()])
 
     def next_deadline(self, now: float) -> float | None:
         """When ``place`` may do something that it cannot do now, if only time has to pass."""
@@ -470,34 +371,3 @@ class PlacementTable:
             if not unsettled:
                 del self._unsettled[node_id]
         group.places[index], group.wish = Place(), None
-
-
-def bundle_for(
-    group: PlacementGroup,
-    index: int,
-    need: ResourceSet,
-    held: Iterable[tuple[int, str, ResourceSet]],
-    refusals: int,
-) -> tuple[int, str] | None:
-    """A bundle with room for an actor, and its node; None when there is none now.
-
-    Args:
-        group: it is placed in.
-        index: of the bundle; -1: any.
-        need: must be free in it.
-        held: bundle, node and resources of every actor that is in the group already.
-        refusals: how often a node had less room than this says; each time another bundle is tried first.
-    """
-    if group.state == "PENDING":
-        return None
-    nodes, shapes = group.nodes(), group.spec.bundles
-    taken: dict[int, ResourceSet] = {}
-    for i, node_id, resources in held:
-        if i < len(nodes) and nodes[i] == node_id:  # a bundle that moved has left behind what ran in it
-            taken[i] = taken.get(i, ResourceSet()) + resources
-    indexes = range(len(nodes)) if index < 0 else range(index, min(index + 1, len(nodes)))
-    able = [i for i in indexes if nodes[i] and (need + taken.get(i, ResourceSet())).fits(shapes[i].shape)]
-    if not able:
-        return None
-    chosen = able[refusals % len(able)]
-    return chosen, nodes[chosen]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from shoal.core.demand import selector
 from shoal.core.gangs import Gang, GangBundle
 from shoal.core.packing import STRATEGIES, Bundle
-from shoal.core.placement import MAX_BUNDLES, MAX_NAME_LENGTH, GroupSpec, Place, PlacementGroup, Reserve
+from shoal.core.placement_group import MAX_BUNDLES, MAX_NAME_LENGTH, GroupSpec, Place, PlacementGroup, Reserve
 from shoal.protocol import head_pb2, node_pb2
 from shoal.resources import ResourceSet
 

@@ -14,7 +14,7 @@ from shoal.core.actors import Actor
 from shoal.core.demand import NodeDemand
 from shoal.core.jobs import Job
 from shoal.core.membership import Member, NodeInfo
-from shoal.core.placement import PlacementGroup
+from shoal.core.placement_group import PlacementGroup
 from shoal.head import group_messages, state_rows
 from shoal.head.state_error import StateError, unreadable
 

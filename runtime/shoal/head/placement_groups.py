@@ -16,7 +16,8 @@ from shoal.core.actors import ActorSpec, Held
 from shoal.core.gangs import MAX_GANGS, Gang
 from shoal.core.labels import pinned
 from shoal.core.membership import Membership
-from shoal.core.placement import Instruction, PlacementGroup, PlacementTable, Publish, Reserve, Return, Wish, bundle_for
+from shoal.core.placement import PlacementTable
+from shoal.core.placement_group import Instruction, PlacementGroup, Publish, Reserve, Return, Wish, bundle_for
 from shoal.head import group_messages
 from shoal.head.journal import Journal
 from shoal.head.rooms import Rooms
@@ -193,7 +194,7 @@ class PlacementGroups:
             self._changed()
 
     def find_bundle(self, spec: ActorSpec, held: Held, refusals: int) -> tuple[int, str] | None:
-        """A bundle with room for an actor, and its node. See ``core.placement.bundle_for``."""
+        """A bundle with room for an actor, and its node. See ``core.placement_group.bundle_for``."""
         group = self._table.get(spec.group_id)
         return None if group is None else bundle_for(group, spec.bundle_index, spec.need, held, refusals)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from shoal.core.actors import ActorTable, Instruction
 from shoal.core.membership import Membership
-from shoal.core.placement import Instruction as GroupInstruction
 from shoal.core.placement import PlacementTable
+from shoal.core.placement_group import Instruction as GroupInstruction
 from shoal.head.journal import Restored
 from shoal.head.kv import KvStore
 from shoal.head.sessions import SessionBook
