@@ -13,16 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shoal.core import actor_ends as ends
-from shoal.core.scheduler import LeaseScheduler
 from shoal.node.clients import Client
-from shoal.node.leases import Leases
+from shoal.node.context import NodeContext
 from shoal.node.worker_pool import NEW_TITLE, Worker, WorkerPool
 from shoal.resources import ResourceSet, describe
-from shoal.wire.reactor import Reactor
 
 if TYPE_CHECKING:
     from shoal.protocol import node_pb2
-    from shoal.protocol.link import HeadLink
 
 STOP_GRACE_SECONDS: Final = 30.0
 UNKNOWN_TO_HEAD: Final = "the head was started again and does not know it (does it keep its state in a directory?)"
@@ -46,33 +43,16 @@ class Actors:
     """See the module.
 
     Args:
-        reactor: the agent's.
-        scheduler: whose resources actors hold too.
-        leases: carries out what becomes possible when an actor gives its resources back.
+        context: of this node.
         pool: gives workers.
-        link: to the head.
         changed: called when what is held has changed.
-        node_id: of this node.
     """
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        scheduler: LeaseScheduler,
-        leases: Leases,
-        pool: WorkerPool,
-        link: Callable[[], HeadLink],
-        changed: Callable[[], None],
-        node_id: str,
-    ) -> None:
+    def __init__(self, context: NodeContext, pool: WorkerPool, changed: Callable[[], None]) -> None:
         self.actors: dict[str, LocalActor] = {}
-        self._reactor = reactor
-        self._scheduler = scheduler
-        self._leases = leases
-        self._pool = pool
-        self._link = link
+        self._scheduler, self._leases, self._pool = context.scheduler, context.leases, pool
+        self._link, self._inquiries, self._node_id = context.link, context.inquiries, context.node_id
         self._changed = changed
-        self._node_id = node_id
         self._subscribers: dict[str, set[Client]] = {}
 
     def __len__(self) -> int:
@@ -191,11 +171,7 @@ class Actors:
 
         for actor_id in list(self._subscribers):
             request = node_pb2.GetActorRequest(actor_id=actor_id, subscriber_node_id=self._node_id)
-            future = self._link().call("GetActor", request)
-            future.add_done_callback(partial(self._on_reactor, actor_id))
-
-    def _on_reactor(self, actor_id: str, future: Future[node_pb2.GetActorReply]) -> None:
-        self._reactor.call_soon(lambda: self._heard_again(actor_id, future))
+            self._inquiries.ask("GetActor", actor_id, request, partial(self._heard_again, actor_id))
 
     def _heard_again(self, actor_id: str, future: Future[node_pb2.GetActorReply]) -> None:
         from shoal.protocol import node_pb2

@@ -24,7 +24,9 @@ from shoal.node.actors import Actors
 from shoal.node.clients import LOCAL_KINDS, Client
 from shoal.node.cluster_watch import ClusterWatch
 from shoal.node.config import NodeConfig
+from shoal.node.context import NodeContext
 from shoal.node.drivers import Drivers
+from shoal.node.inquiries import Inquiries
 from shoal.node.leases import Leases
 from shoal.node.obituaries import Obituaries
 from shoal.node.packages import PackageCache
@@ -89,9 +91,9 @@ class NodeAgent:
         self.pool = WorkerPool(reactor, config, self.packages, self._worker_ended, self._worker_printed)
         self.obituaries = Obituaries(lambda worker_id: worker_id in self.pool.workers)
         self.leases = Leases(reactor, self.scheduler, self.pool, self.changed)
-        self.actors = Actors(
-            reactor, self.scheduler, self.leases, self.pool, lambda: self.link, self.changed, config.node_id
-        )
+        inquiries = Inquiries(reactor, lambda: self.link)
+        context = NodeContext(config.node_id, reactor, self.scheduler, self.leases, lambda: self.link, inquiries)
+        self.actors = Actors(context, self.pool, self.changed)
         held = (self.scheduler, self.leases, self.packages)
         self.drivers = Drivers(reactor, config.session_dir, self.socket_path, *held, lambda: self.link, self.changed)
         self.network = Network(config.token, config.tls_directory) if config.token else None
@@ -101,9 +103,7 @@ class NodeAgent:
         self._cluster = ClusterWatch(reactor, self.leases.update_view, self._node_lost)
         self.counts = TaskCounts(self._send_counts)
         self.reporter = Reporter(reactor, lambda: self.link, self._state)
-        self.groups = PlacementGroups(
-            reactor, self.scheduler, self.leases, lambda: self.link, self.reporter.forget, config.node_id
-        )
+        self.groups = PlacementGroups(context, self.reporter.forget)
         self._services = Services(self)
         self.link = make_link(
             LinkEvents(self._registration, self._on_head_message, self._on_connected, self._on_refused)

@@ -14,16 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shoal.core.bundle_routes import Elsewhere, Here, Later, Never, Seen, route
-from shoal.core.scheduler import LeaseRequest, LeaseScheduler, Refuse, Spill
+from shoal.core.scheduler import LeaseRequest, Refuse, Spill
 from shoal.node.clients import Client
-from shoal.node.leases import Leases
+from shoal.node.context import NodeContext
 from shoal.resources import ResourceSet, describe
-from shoal.wire.reactor import Reactor
 from shoal.wire.rpc import reply
 
 if TYPE_CHECKING:
     from shoal.protocol import node_pb2
-    from shoal.protocol.link import HeadLink
 
 ASK_AGAIN_SECONDS = 0.5
 UNKNOWN_TO_HEAD = "the head does not know it: it was removed, or the head was started again without its state"
@@ -33,31 +31,20 @@ class PlacementGroups:
     """See the module; all methods run in the reactor's thread.
 
     Args:
-        reactor: the agent's.
-        scheduler: whose room bundles take.
-        leases: of this node.
-        link: to the head.
+        context: of this node.
         reported: called when the next report has to be sent in any case.
-        node_id: of this node.
     """
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        scheduler: LeaseScheduler,
-        leases: Leases,
-        link: Callable[[], HeadLink],
-        reported: Callable[[], None],
-        node_id: str,
-    ) -> None:
-        self._reactor, self._scheduler, self._leases = reactor, scheduler, leases
-        self._link, self._reported, self._node_id = link, reported, node_id
+    def __init__(self, context: NodeContext, reported: Callable[[], None]) -> None:
+        self._reactor, self._scheduler, self._leases = context.reactor, context.scheduler, context.leases
+        self._link, self._inquiries, self._node_id = context.link, context.inquiries, context.node_id
+        self._reported = reported
         self._known: dict[str, Seen | None] = {}  # None: the head has been asked
         self._versions: dict[str, int] = {}
         self._requests: dict[str, dict[str, LeaseRequest]] = {}
         self._waiters: dict[str, list[tuple[Client, int]]] = {}
         self._turns = itertools.count()
-        leases.route, leases.unroute = self.route, self._withdraw
+        self._leases.route, self._leases.unroute = self.route, self._withdraw
 
     # The head's orders
 
@@ -135,17 +122,12 @@ class PlacementGroups:
             del self._known[group_id]
             self._versions.pop(group_id, None)
 
-    def _ask(self, group_id: str) -> None:
+    def _ask(self, group_id: str, *, urgent: bool = True) -> None:
         from shoal.protocol import node_pb2
 
         self._known.setdefault(group_id, None)
         request = node_pb2.ListPlacementGroupsRequest(group_id=group_id, subscriber_node_id=self._node_id)
-        future = self._link().call("ListPlacementGroups", request)
-        heard = partial(self._heard, group_id)
-        if future.done():
-            heard(future)
-        else:
-            future.add_done_callback(lambda done: self._reactor.call_soon(lambda: heard(done)))
+        self._inquiries.ask("ListPlacementGroups", group_id, request, partial(self._heard, group_id), urgent=urgent)
 
     def _heard(self, group_id: str, future: Future[node_pb2.ListPlacementGroupsReply]) -> None:
         from shoal.protocol.link import HeadCallError
@@ -162,14 +144,14 @@ class PlacementGroups:
 
     def _ask_again(self, group_id: str) -> None:
         if group_id in self._known:
-            self._ask(group_id)
+            self._ask(group_id, urgent=False)
 
     def subscribe_again(self, *, is_new_head: bool) -> None:
         """A session began: news may have been lost. A new head does not know what is wanted here, and counts anew."""
         if is_new_head:
             self._versions.clear()
         for group_id in list(self._known):
-            self._ask(group_id)
+            self._ask(group_id, urgent=group_id in self._requests or group_id in self._waiters)
 
     # Requests for room
 
