@@ -67,14 +67,9 @@ e2e: setup ## Run the scenarios on a real Kubernetes (PROVIDER=bare|kind, E2E="-
 bench-operator: setup ## Measure the operator on a control plane with fake nodes (BENCH="--size small --only restart")
 	@PYTHONPATH=. $(BIN)/python -m e2e.bench $(BENCH)
 
-# OR-tools wants an older protobuf than the runtime does: it has an environment of its own.
-EXACT := .cache/exact
-
 .PHONY: bench-autoscaler
 bench-autoscaler: setup ## Measure the autoscaler's decisions, beside OR-tools and Ray (BENCH="--ray-path FOLDER --instances 100")
-	@[ -x $(EXACT)/bin/python ] || { $(PYTHON) -m venv $(EXACT) && \
-		$(EXACT)/bin/python -m pip install --quiet ortools click filelock jsonschema msgpack packaging pyyaml requests; }
-	@PYTHONPATH=operator:runtime:. $(EXACT)/bin/python -m e2e.packing $(BENCH)
+	@PYTHONPATH=. $(BIN)/python -m e2e.packing $(BENCH)
 
 .PHONY: e2e-long
 e2e-long: setup ## Run the long form of the scenarios of truth: 50 jobs per fault (PROVIDER=, E2E=)

@@ -1,7 +1,7 @@
 """The command behind `make bench-autoscaler`: how long decisions take, and how good they are.
 
 Invariant: figures are printed with the machine's load beside them, and with what other packers say on the same
-questions in the same run, where those are there: OR-tools (any environment that has it), Ray (`--ray-path`).
+questions in the same run: OR-tools, and Ray where its wheel is there (`--ray-path`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from e2e.packing.exact import best_score, gap, score_of
@@ -23,32 +22,19 @@ from shoal_operator.autoscaler.model import ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 
 ROUNDS = 5
-GOLDEN = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="make bench-autoscaler", description=__doc__.splitlines()[0])
-    parser.add_argument("--ray-path", type=Path, help="a folder with Ray's unpacked wheel, to compare with")
+    parser.add_argument("--ray-path", type=Path, help="where Ray is (pip install --target FOLDER ray)")
     parser.add_argument("--instances", type=int, default=1_000, help="small questions for the exact solver")
-    parser.add_argument(
-        "--write", type=Path, help="write the best answers of 60 small questions, for the tests, and end"
-    )
     options = parser.parse_args(arguments)
-    if options.write:
-        best = {str(seed): best_score(small(seed)) for seed in range(GOLDEN)}
-        options.write.write_text(
-            "{\n" + ",\n".join(f'"{seed}": {list(score)}' for seed, score in best.items()) + "\n}\n"
-        )
-        return 0
     print(f"load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     ray = RaysScheduler(options.ray_path) if options.ray_path else None
     for name, request in _questions().items():
         compare(name, request, ray)
-    if find_spec("ortools") is None:
-        print("no OR-tools in this environment: quality is not measured")
-    else:
-        measure_quality(options.instances)
+    measure_quality(options.instances)
     print(f"load {os.getloadavg()[0]:.1f}")
     return 0
 

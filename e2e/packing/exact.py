@@ -6,10 +6,11 @@ from is the solver's alone.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from ortools.sat.python import cp_model
 
 from shoal_operator.autoscaler.model import ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.objective import cost
@@ -86,8 +87,7 @@ class _Model:
     """Integers: units of each shape in each node, and whether each new node is there."""
 
     def __init__(self, request: ScalingRequest) -> None:
-        self._cp: Any = importlib.import_module("ortools.sat.python.cp_model")
-        self._model = self._cp.CpModel()
+        self._model = cp_model.CpModel()
         self._space, items = _numbers(request)
         self._items = [item for item in items if item.is_possible]
         self._never = sum((item.value + 1) * item.count for item in items if not item.is_possible)
@@ -122,10 +122,10 @@ class _Model:
         if isinstance(level, int):
             return level
         self._model.minimize(level)
-        solver = self._cp.CpSolver()
+        solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.max_time_in_seconds = SOLVE_SECONDS_MAX
-        if solver.solve(self._model) != self._cp.OPTIMAL:
+        if solver.solve(self._model) != cp_model.OPTIMAL:
             raise TimeoutError(f"no optimum within {SOLVE_SECONDS_MAX:g} s")
         best: int = round(solver.objective_value)
         self._model.add(level <= best)

@@ -1,36 +1,32 @@
-"""How far plans are from the best there are, on small random questions whose best answers OR-tools has found."""
+"""How far plans are from the best there are, on small random questions that OR-tools answers beside the planner."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import replace
-from pathlib import Path
 
 from tests.autoscaler.worlds import of
 
-from e2e.packing.exact import gap, score_of
+from e2e.packing.exact import best_score, gap, score_of
 from e2e.packing.instances import crowded, hundred_shapes, small
 from shoal_operator.autoscaler.model import Bundle, Demand, Gang, GangStrategy, Group, Node, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 
-OPTIMA = Path(__file__).parent / "optima.json"
-"""Made by `make bench-autoscaler BENCH="--write tests/autoscaler/optima.json"`; to be made again when the objective
-or the questions change."""
-GAP_MAX = 0.05
+QUESTIONS = 1_000
+GAP_MAX = 0.02
+"""The mean; 0.1 is asked, 0.006 was seen."""
 RAYS_NODES = 613
 """What Ray 2.60 takes for the same 5,000 tasks."""
 
 
 def test_plans_are_close_to_the_best_there_are() -> None:
     gaps = []
-    for seed, best in json.loads(OPTIMA.read_text()).items():
-        request = small(int(seed))
-        score = score_of(request, plan_workers(request))
-        assert score >= tuple(best), f"seed {seed} is better than the best: {OPTIMA.name} is out of date"
-        gaps.append(gap(request, score, tuple(best)))
+    for seed in range(QUESTIONS):
+        request = small(seed)
+        score, best = score_of(request, plan_workers(request)), best_score(request)
+        assert score >= best, f"seed {seed}: better than the best there is, so the two do not answer the same question"
+        gaps.append(gap(request, score, best))
     print(f"mean gap {statistics.mean(gaps):.2%}, {gaps.count(0)} of {len(gaps)} the best")
-    assert len(gaps) == 60
     assert statistics.mean(gaps) < GAP_MAX
 
 

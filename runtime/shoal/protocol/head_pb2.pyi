@@ -158,7 +158,7 @@ class NodeSnapshot(_message.Message):
     activity: str
     recently_available: Resources
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: _Optional[bool] = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ..., recently_available: _Optional[_Union[Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, node_id: _Optional[str] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., address: _Optional[str] = ..., total: _Optional[_Union[Resources, _Mapping]] = ..., available: _Optional[_Union[Resources, _Mapping]] = ..., alive: bool = ..., idle_seconds: _Optional[float] = ..., drain_state: _Optional[_Union[DrainState, str]] = ..., activity: _Optional[str] = ..., recently_available: _Optional[_Union[Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class JobSnapshot(_message.Message):
     __slots__ = ("submission_id", "state", "reason", "message", "exit_code", "has_exit_code", "start_time_seconds", "end_time_seconds", "output_tail", "tasks_finished", "tasks_failed", "tasks_submitted", "output_state", "output_message", "node_id")
@@ -192,7 +192,7 @@ class JobSnapshot(_message.Message):
     output_state: str
     output_message: str
     node_id: str
-    def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., has_exit_code: _Optional[bool] = ..., start_time_seconds: _Optional[float] = ..., end_time_seconds: _Optional[float] = ..., output_tail: _Optional[str] = ..., tasks_finished: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tasks_submitted: _Optional[int] = ..., output_state: _Optional[str] = ..., output_message: _Optional[str] = ..., node_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, submission_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., exit_code: _Optional[int] = ..., has_exit_code: bool = ..., start_time_seconds: _Optional[float] = ..., end_time_seconds: _Optional[float] = ..., output_tail: _Optional[str] = ..., tasks_finished: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tasks_submitted: _Optional[int] = ..., output_state: _Optional[str] = ..., output_message: _Optional[str] = ..., node_id: _Optional[str] = ...) -> None: ...
 
 class HeadSnapshot(_message.Message):
     __slots__ = ("protocol_version", "incarnation", "version", "nodes", "demands", "jobs", "cluster_id", "gangs", "floors", "activity", "gangs_left_out")
@@ -260,7 +260,7 @@ class SubmitJobRequest(_message.Message):
     resources: Resources
     output_url: str
     output_secret_directory: str
-    def __init__(self, submission_id: _Optional[str] = ..., entrypoint: _Optional[str] = ..., working_directory: _Optional[str] = ..., run_in_place: _Optional[bool] = ..., environment: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., output_url: _Optional[str] = ..., output_secret_directory: _Optional[str] = ...) -> None: ...
+    def __init__(self, submission_id: _Optional[str] = ..., entrypoint: _Optional[str] = ..., working_directory: _Optional[str] = ..., run_in_place: bool = ..., environment: _Optional[_Mapping[str, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., output_url: _Optional[str] = ..., output_secret_directory: _Optional[str] = ...) -> None: ...
 
 class SubmitJobReply(_message.Message):
     __slots__ = ("job", "created")
@@ -268,7 +268,7 @@ class SubmitJobReply(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     job: JobSnapshot
     created: bool
-    def __init__(self, job: _Optional[_Union[JobSnapshot, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+    def __init__(self, job: _Optional[_Union[JobSnapshot, _Mapping]] = ..., created: bool = ...) -> None: ...
 
 class StopJobRequest(_message.Message):
     __slots__ = ("submission_id", "reason", "grace_seconds")
@@ -284,7 +284,7 @@ class StopJobReply(_message.Message):
     __slots__ = ("found",)
     FOUND_FIELD_NUMBER: _ClassVar[int]
     found: bool
-    def __init__(self, found: _Optional[bool] = ...) -> None: ...
+    def __init__(self, found: bool = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ()
@@ -304,7 +304,7 @@ class ReadJobOutputRequest(_message.Message):
     submission_id: str
     offset: int
     follow: bool
-    def __init__(self, submission_id: _Optional[str] = ..., offset: _Optional[int] = ..., follow: _Optional[bool] = ...) -> None: ...
+    def __init__(self, submission_id: _Optional[str] = ..., offset: _Optional[int] = ..., follow: bool = ...) -> None: ...
 
 class JobOutput(_message.Message):
     __slots__ = ("offset", "data")
@@ -324,7 +324,7 @@ class DrainNodeRequest(_message.Message):
     reason: str
     deadline_seconds: float
     only_if_idle: bool
-    def __init__(self, node_id: _Optional[str] = ..., reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: _Optional[bool] = ...) -> None: ...
+    def __init__(self, node_id: _Optional[str] = ..., reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: bool = ...) -> None: ...
 
 class DrainNodeReply(_message.Message):
     __slots__ = ("accepted", "message")
@@ -332,7 +332,7 @@ class DrainNodeReply(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     accepted: bool
     message: str
-    def __init__(self, accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, accepted: bool = ..., message: _Optional[str] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("decision_id", "time_seconds", "what", "why")

@@ -5,7 +5,7 @@ import warnings
 
 from shoal.protocol import head_pb2 as shoal_dot_protocol_dot_head__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in shoal/protocol/head_pb2_grpc.py depends on'
+        + f' but the generated code in shoal/protocol/head_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class HeadStub:
+class HeadStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -76,7 +76,7 @@ class HeadStub:
                 _registered_method=True)
 
 
-class HeadServicer:
+class HeadServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Watch(self, request, context):
@@ -182,7 +182,7 @@ def add_HeadServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Head:
+class Head(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

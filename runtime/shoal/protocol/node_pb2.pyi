@@ -47,7 +47,7 @@ class RegisterNode(_message.Message):
     live_actor_ids: _containers.RepeatedScalarFieldContainer[str]
     failed_actors: _containers.RepeatedCompositeFieldContainer[ActorFailed]
     held_bundles: _containers.RepeatedCompositeFieldContainer[BundleKey]
-    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: _Optional[bool] = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ..., held_bundles: _Optional[_Iterable[_Union[BundleKey, _Mapping]]] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: bool = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ..., held_bundles: _Optional[_Iterable[_Union[BundleKey, _Mapping]]] = ...) -> None: ...
 
 class BundleKey(_message.Message):
     __slots__ = ("group_id", "index")
@@ -131,7 +131,7 @@ class DrainAnswer(_message.Message):
     drain_id: str
     accepted: bool
     message: str
-    def __init__(self, drain_id: _Optional[str] = ..., accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, drain_id: _Optional[str] = ..., accepted: bool = ..., message: _Optional[str] = ...) -> None: ...
 
 class LogLines(_message.Message):
     __slots__ = ("job_id", "source", "lines", "is_err")
@@ -143,7 +143,7 @@ class LogLines(_message.Message):
     source: str
     lines: _containers.RepeatedScalarFieldContainer[str]
     is_err: bool
-    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., is_err: _Optional[bool] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., is_err: bool = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ("reason",)
@@ -195,7 +195,7 @@ class BundlesAnswer(_message.Message):
     attempt: int
     accepted: bool
     message: str
-    def __init__(self, group_id: _Optional[str] = ..., attempt: _Optional[int] = ..., accepted: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, group_id: _Optional[str] = ..., attempt: _Optional[int] = ..., accepted: bool = ..., message: _Optional[str] = ...) -> None: ...
 
 class NodeMessage(_message.Message):
     __slots__ = ("register", "report", "task_counts", "actor_started", "actor_failed", "driver_started", "driver_exited", "actor_scope_ended", "log_lines", "drain_answer", "goodbye", "driver_report", "driver_output", "bundles_answer")
@@ -262,7 +262,7 @@ class ClusterNode(_message.Message):
     labels: _containers.ScalarMap[str, str]
     alive: bool
     draining: bool
-    def __init__(self, address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., available: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., alive: _Optional[bool] = ..., draining: _Optional[bool] = ...) -> None: ...
+    def __init__(self, address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., available: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., alive: bool = ..., draining: bool = ...) -> None: ...
 
 class ClusterView(_message.Message):
     __slots__ = ("nodes",)
@@ -292,7 +292,7 @@ class StopActor(_message.Message):
     actor_id: str
     reason: str
     force: bool
-    def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    def __init__(self, actor_id: _Optional[str] = ..., reason: _Optional[str] = ..., force: bool = ...) -> None: ...
 
 class Drain(_message.Message):
     __slots__ = ("reason", "deadline_seconds", "only_if_idle", "drain_id")
@@ -304,7 +304,7 @@ class Drain(_message.Message):
     deadline_seconds: float
     only_if_idle: bool
     drain_id: str
-    def __init__(self, reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: _Optional[bool] = ..., drain_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, reason: _Optional[str] = ..., deadline_seconds: _Optional[float] = ..., only_if_idle: bool = ..., drain_id: _Optional[str] = ...) -> None: ...
 
 class ActorUpdate(_message.Message):
     __slots__ = ("actor_id", "state", "worker", "reason", "message", "error", "restarts")
@@ -403,7 +403,7 @@ class ReturnBundles(_message.Message):
     indexes: _containers.RepeatedScalarFieldContainer[int]
     kill: bool
     reason: str
-    def __init__(self, group_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, group_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class PlacementGroup(_message.Message):
     __slots__ = ("group_id", "name", "namespace", "job_id", "strategy", "state", "message", "detached", "bundles", "version")
@@ -427,7 +427,7 @@ class PlacementGroup(_message.Message):
     detached: bool
     bundles: _containers.RepeatedCompositeFieldContainer[PlacedBundle]
     version: int
-    def __init__(self, group_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., job_id: _Optional[str] = ..., strategy: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., detached: _Optional[bool] = ..., bundles: _Optional[_Iterable[_Union[PlacedBundle, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
+    def __init__(self, group_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., job_id: _Optional[str] = ..., strategy: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., detached: bool = ..., bundles: _Optional[_Iterable[_Union[PlacedBundle, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class PlacedBundle(_message.Message):
     __slots__ = ("shape", "label_selector", "node")
@@ -519,7 +519,7 @@ class CreateActorRequest(_message.Message):
     label_selector: _containers.ScalarMap[str, str]
     soft_node: bool
     bundle: BundleKey
-    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: _Optional[bool] = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., soft_node: _Optional[bool] = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
+    def __init__(self, actor_id: _Optional[str] = ..., job_id: _Optional[str] = ..., owner_node_id: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., class_name: _Optional[str] = ..., resources: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., placement: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., max_restarts: _Optional[int] = ..., detached: bool = ..., creation: _Optional[bytes] = ..., handle: _Optional[bytes] = ..., label_selector: _Optional[_Mapping[str, str]] = ..., soft_node: bool = ..., bundle: _Optional[_Union[BundleKey, _Mapping]] = ...) -> None: ...
 
 class CreateActorReply(_message.Message):
     __slots__ = ("created", "message")
@@ -527,7 +527,7 @@ class CreateActorReply(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     created: bool
     message: str
-    def __init__(self, created: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, created: bool = ..., message: _Optional[str] = ...) -> None: ...
 
 class GetActorRequest(_message.Message):
     __slots__ = ("actor_id", "name", "namespace", "subscriber_node_id")
@@ -549,7 +549,7 @@ class GetActorReply(_message.Message):
     found: bool
     actor: ActorUpdate
     handle: bytes
-    def __init__(self, found: _Optional[bool] = ..., actor: _Optional[_Union[ActorUpdate, _Mapping]] = ..., handle: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, found: bool = ..., actor: _Optional[_Union[ActorUpdate, _Mapping]] = ..., handle: _Optional[bytes] = ...) -> None: ...
 
 class KillActorRequest(_message.Message):
     __slots__ = ("actor_id", "no_restart", "reason")
@@ -559,13 +559,13 @@ class KillActorRequest(_message.Message):
     actor_id: str
     no_restart: bool
     reason: str
-    def __init__(self, actor_id: _Optional[str] = ..., no_restart: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, actor_id: _Optional[str] = ..., no_restart: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class KillActorReply(_message.Message):
     __slots__ = ("found",)
     FOUND_FIELD_NUMBER: _ClassVar[int]
     found: bool
-    def __init__(self, found: _Optional[bool] = ...) -> None: ...
+    def __init__(self, found: bool = ...) -> None: ...
 
 class FetchPackageRequest(_message.Message):
     __slots__ = ("hash",)
@@ -603,7 +603,7 @@ class KvRequest(_message.Message):
     value: bytes
     overwrite: bool
     operation: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., overwrite: _Optional[bool] = ..., operation: _Optional[str] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., overwrite: bool = ..., operation: _Optional[str] = ...) -> None: ...
 
 class KvReply(_message.Message):
     __slots__ = ("found", "value", "keys")
@@ -613,7 +613,7 @@ class KvReply(_message.Message):
     found: bool
     value: bytes
     keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, found: _Optional[bool] = ..., value: _Optional[bytes] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, found: bool = ..., value: _Optional[bytes] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RequestResourcesRequest(_message.Message):
     __slots__ = ("floors",)
@@ -647,7 +647,7 @@ class CreatePlacementGroupReply(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     created: bool
     message: str
-    def __init__(self, created: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, created: bool = ..., message: _Optional[str] = ...) -> None: ...
 
 class RemovePlacementGroupRequest(_message.Message):
     __slots__ = ("group_id",)
@@ -659,7 +659,7 @@ class RemovePlacementGroupReply(_message.Message):
     __slots__ = ("found",)
     FOUND_FIELD_NUMBER: _ClassVar[int]
     found: bool
-    def __init__(self, found: _Optional[bool] = ...) -> None: ...
+    def __init__(self, found: bool = ...) -> None: ...
 
 class ListPlacementGroupsRequest(_message.Message):
     __slots__ = ("group_id", "name", "namespace", "subscriber_node_id")
