@@ -30,6 +30,8 @@ from shoal_operator.settings import Settings
 
 CRDS = Path(__file__).parents[2] / "crds"
 DRY_RUN = "DRY-RUN"
+SOON_SECONDS = 1.0
+"""An operator that plans to look again within this time is not at rest."""
 READS = {"GET", "WATCH", DRY_RUN}
 """Requests that write no object. A POST with dryRun is one of them, under a method name of its own."""
 
@@ -41,6 +43,7 @@ class Recorder:
         self.upstream = upstream
         self.token = token
         self.requests = []
+        self.under_way = 0
         self.spoil = lambda method, path: None
         self.spoil_body = lambda method, path, body: None
         self.lag_seconds = lambda path: 0.0
@@ -68,6 +71,14 @@ class Recorder:
                 await runner.cleanup()
 
     async def _handle(self, request):
+        is_short = "watch" not in request.query
+        self.under_way += is_short
+        try:
+            return await self._answer(request)
+        finally:
+            self.under_way -= is_short
+
+    async def _answer(self, request):
         method = "WATCH" if "watch" in request.query else DRY_RUN if "dryRun" in request.query else request.method
         spoiled = self.spoil(method, request.path)
         if spoiled is None:
@@ -134,6 +145,12 @@ class Api:
 
     async def pod_names(self):
         return sorted(pod["metadata"]["name"] for pod in await self.pods())
+
+    async def versions(self, resource, selector=""):
+        """The objects of a resource by name, with their versions."""
+        found = await self.call("GET", f"{resource.path(None)}?labelSelector={selector}")
+        metas = [item["metadata"] for item in found["items"]]
+        return {(meta["namespace"], meta["name"]): meta["resourceVersion"] for meta in metas}
 
     async def service(self, name):
         return await self.call("GET", f"/api/v1/namespaces/default/services/{name}")
@@ -360,6 +377,46 @@ async def until(read, check=bool, *, seconds=10.0):
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true in {seconds} s; last: {json.dumps(value, indent=1, default=str)}")
         await asyncio.sleep(0.02)
+
+
+async def at_rest(world, *operators, seconds=10.0):
+    """Wait until the operators know all that the server has, have looked at it and written what they want to."""
+
+    async def done():
+        asked = len(world.recorder.requests)
+        for resource, _, selector in operators[0].world.feeds():
+            has = await world.api.versions(resource, selector)
+            if not all(_known(operator, resource) == has for operator in operators):
+                return False
+        return asked == len(world.recorder.requests) and not world.recorder.under_way and all(map(_is_idle, operators))
+
+    await until(done, seconds=seconds)
+
+
+def _known(operator, resource):
+    store = next(store for one, store, _ in operator.world.feeds() if one == resource)
+    return {name: store.get(*name)["metadata"]["resourceVersion"] for name in store.names()}
+
+
+def _is_idle(operator):
+    soon = asyncio.get_running_loop().time() + SOON_SECONDS
+    timers = [controller.queue._state.next_timer() for controller in operator._controllers]
+    queues_rest = all(controller.queue.is_idle for controller in operator._controllers)
+    return (
+        queues_rest
+        and min((due for due in timers if due is not None), default=soon) >= soon
+        and not (operator._events._queue or not operator._events._idle.is_set())
+    )
+
+
+async def heard(operator, since=None, cluster="demo"):
+    """Wait for a snapshot of the cluster's head (that came after ``since``); returns when it came."""
+
+    async def received_at():
+        view = operator._heads.view(("default", cluster))
+        return None if view is None or not view.reachable else view.received_at
+
+    return await until(received_at, lambda at: at is not None and (since is None or at > since))
 
 
 def condition(document, kind):

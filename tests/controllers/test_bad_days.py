@@ -9,17 +9,19 @@ from shoal_operator.control.expectations import Expectations
 from shoal_operator.controllers.executor import Executor
 from shoal_operator.domain.plan import Plan, PodAnnotation, PodDeletion
 
-from .conftest import a_cluster, a_job, is_true, until
+from .conftest import a_cluster, a_job, at_rest, heard, is_true, until
 
 CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
 
 
 async def test_two_operators_at_once_make_one_cluster(world):
-    async with world.operator(), world.operator(seed=1):
+    async with world.operator() as first, world.operator(seed=1) as second:
         await world.api.create("computeclusters", a_cluster())
         head = await world.serve_head()
         await until(world.api.pod_names, lambda names: len(names) == 4)
-        await asyncio.sleep(0.5)
+        for operator in (first, second):
+            await heard(operator)
+        await at_rest(world, first, second)
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
         assert head.streams == 2
 
@@ -88,14 +90,14 @@ async def test_killed_at_any_moment_its_successor_goes_on(world, seed):
 
 
 async def test_a_lost_watch_of_pods_does_not_double_them(world):
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster())
         await world.serve_head()
         await until(world.api.pod_names, lambda names: len(names) == 4)
         world.recorder.spoil = lambda method, path: 410 if method == "WATCH" and path.endswith("/pods") else None
         await world.api.delete("/api/v1/namespaces/default/pods/demo-small-0")
         await until(world.api.pod_names, lambda names: len(names) == 4)
-        await asyncio.sleep(0.3)
+        await at_rest(world, operator)
         assert await world.api.pod_names() == ["demo-head", "demo-small-0", "demo-small-1", "demo-small-2"]
 
 
@@ -120,7 +122,7 @@ async def test_a_pod_that_hangs_in_its_end_freezes_no_group(world):
 
 async def test_a_late_watch_repeats_no_write(world):
     world.recorder.lag_seconds = lambda path: 0.7 if path.endswith("/pods") else 0.0
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster())
         head = await world.serve_head()
         await until(world.api.pod_names, lambda names: len(names) == 4)
@@ -130,7 +132,7 @@ async def test_a_late_watch_repeats_no_write(world):
             await asyncio.sleep(0.1)
         await world.api.patch(CLUSTER, {"spec": {"suspend": True}})
         await until(world.api.pods, lambda pods: pods == [])
-        await asyncio.sleep(1)
+        await at_rest(world, operator)
         on_pods = [request[::2] for request in world.recorder.requests if "/pods" in request[1]]
         assert on_pods.count(("POST", 201)) == 4
         assert on_pods.count(("POST", 409)) == 0
@@ -138,11 +140,11 @@ async def test_a_late_watch_repeats_no_write(world):
 
 
 async def test_many_clusters_at_once_come_up_whole(world):
-    async with world.operator():
+    async with world.operator() as operator:
         for number in range(20):
             await world.api.create("computeclusters", a_cluster(f"c{number:02}"))
         await until(world.api.pod_names, lambda names: len(names) == 80, seconds=30)
-        await asyncio.sleep(0.5)
+        await at_rest(world, operator)
         assert len(await world.api.pod_names()) == 80
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from shoal.protocol import head_pb2
 
-from .conftest import a_cluster, condition, is_true, until
+from .conftest import a_cluster, at_rest, condition, heard, is_true, until
 
 CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
 
@@ -50,28 +50,29 @@ async def test_a_cluster_becomes_ready(world):
 
 
 async def test_at_rest_and_after_a_restart_nothing_is_written(world):
-    async with world.operator():
+    async with world.operator() as operator:
         head = await make_ready(world)
-        await asyncio.sleep(0.5)
-        before = len(world.recorder.writes())
+        await at_rest(world, operator)
+        before, heard_at = len(world.recorder.writes()), await heard(operator)
         head.change()  # a heartbeat
-        await asyncio.sleep(0.5)
+        await heard(operator, heard_at)
+        await at_rest(world, operator)
         assert world.recorder.writes()[before:] == []
     pods = {pod["metadata"]["uid"] for pod in await world.api.pods()}
     version = (await world.api.cluster())["metadata"]["resourceVersion"]
-    before, streams = len(world.recorder.writes()), head.streams
-    async with world.operator(seed=1):
-        await until(lambda: asyncio.sleep(0, head.streams > streams))
-        await asyncio.sleep(0.5)
+    before = len(world.recorder.writes())
+    async with world.operator(seed=1) as operator:
+        await heard(operator)
+        await at_rest(world, operator)
         assert world.recorder.writes()[before:] == []
     assert {pod["metadata"]["uid"] for pod in await world.api.pods()} == pods
     assert (await world.api.cluster())["metadata"]["resourceVersion"] == version
 
 
 async def test_few_writes_make_a_cluster_of_four_pods(world):
-    async with world.operator():
+    async with world.operator() as operator:
         await make_ready(world)
-        await asyncio.sleep(0.3)
+        await at_rest(world, operator)
         writes = world.recorder.writes(without=("/events",))
         assert sum(method == "POST" for method, _ in writes) == 5  # the Secret and four pods
         assert sum("services" in path for _, path in writes) == 1
@@ -132,10 +133,20 @@ async def test_many_workers_are_one_decision_and_few_writes_beyond_their_pods(wo
         assert pod["metadata"]["annotations"]["shoal.dev/created-for"].startswith("Demand: 30 tasks of 1 CPU")
 
 
+async def looked_at(operator, nodes):
+    """The operator has heard of so many nodes, and nothing waits for a look."""
+
+    async def done():
+        view = operator._heads.view(("default", "demo"))
+        return len(view.nodes) == nodes and all(controller.queue.is_idle for controller in operator._controllers)
+
+    await until(done)
+
+
 async def test_counts_of_workers_that_join_one_by_one_are_told_together(world):
     count = 10
     groups = [{"name": "small", "minReplicas": count, "resources": {"CPU": 1}}]
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster(workerGroups=groups))
         head = await world.serve_head()
         await until(world.api.pod_names, lambda names: len(names) == count + 1)
@@ -145,7 +156,7 @@ async def test_counts_of_workers_that_join_one_by_one_are_told_together(world):
         for index in range(count):
             nodes.append(node(f"demo-small-{index}"))
             head.change(nodes=nodes)
-            await asyncio.sleep(0.12)  # each is a snapshot of its own
+            await looked_at(operator, len(nodes))  # each is a snapshot of its own, and a pass
         await until(world.api.cluster, lambda found: found["status"]["workers"]["ready"] == count)
         told = [path for _, path in world.recorder.writes()[before:] if path.endswith("/status")]
         assert len(told) <= 5, "not one for each worker"
@@ -164,12 +175,12 @@ async def test_a_shape_that_no_group_can_hold_is_said(world):
 
 
 async def test_a_head_that_does_not_answer_is_a_condition_and_pods_stay(world):
-    async with world.operator():
+    async with world.operator() as operator:
         head = await make_ready(world)
         uids = {pod["metadata"]["uid"] for pod in await world.api.pods()}
         await head.server.stop(0)
         await until(world.api.cluster, lambda found: (condition(found, "HeadReachable") or "")[0] == "False")
-        await asyncio.sleep(0.5)
+        await at_rest(world, operator)
         assert {pod["metadata"]["uid"] for pod in await world.api.pods()} == uids
 
 
@@ -237,16 +248,14 @@ async def test_what_another_controller_manages_is_left_alone(world):
 
 async def test_a_refused_pod_is_said_and_not_tried_in_a_hot_loop(world):
     world.recorder.spoil = lambda method, path: 422 if method == "POST" and path.endswith("/pods") else None
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster())
         await until(world.api.events, lambda events: ("InvalidTemplate", "demo") in events)
         await until(world.api.cluster, lambda found: (found.get("status") or {}).get("reason") == "InvalidTemplate")
         assert "spoiled by the test" in (await world.api.cluster())["status"]["message"]
-        await asyncio.sleep(0.5)
-        first = [path for method, path in world.recorder.writes() if path.endswith("/pods")]
-        await asyncio.sleep(1)
-        assert [path for method, path in world.recorder.writes() if path.endswith("/pods")] == first
-        assert len(first) <= 4
+        await at_rest(world, operator)  # so the next try is not soon
+        tries = [path for method, path in world.recorder.writes() if path.endswith("/pods")]
+        assert len(tries) <= 4
         world.recorder.spoil = lambda method, path: None
         await world.api.patch(CLUSTER, {"spec": {"image": "another:1"}})
         await until(world.api.pod_names, lambda names: len(names) == 4)

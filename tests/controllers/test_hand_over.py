@@ -12,7 +12,7 @@ import time
 
 import yaml
 
-from .conftest import Recorder, a_cluster, until
+from .conftest import Recorder, a_cluster, at_rest, until
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/shoal-operator"
 CLUSTER = "/apis/shoal.dev/v1alpha1/namespaces/default/computeclusters/demo"
@@ -153,7 +153,7 @@ async def test_a_leader_that_was_stopped_writes_nothing_after_its_lease(world, t
 
 async def test_two_that_both_think_they_lead_make_no_pod_twice(world):
     """Without a lease at all, both work on everything at the same time."""
-    async with world.operator(seed=1), world.operator(seed=2):
+    async with world.operator(seed=1) as first, world.operator(seed=2) as second:
         for name in ("a", "b", "c"):
             await world.api.create("computeclusters", a_cluster(name))
         wanted = sorted(f"{name}-{pod}" for name in "abc" for pod in ("head", "small-0", "small-1", "small-2"))
@@ -161,7 +161,7 @@ async def test_two_that_both_think_they_lead_make_no_pod_twice(world):
         uids = {pod["metadata"]["uid"] for pod in await world.api.pods()}
         for name in ("a", "b", "c"):
             await world.api.patch(CLUSTER.replace("demo", name), {"metadata": {"annotations": {"look": "again"}}})
-        await asyncio.sleep(0.5)
+        await at_rest(world, first, second)
         assert {pod["metadata"]["uid"] for pod in await world.api.pods()} == uids
         made = [path for method, path, status in world.recorder.requests if (method, status) == ("POST", 201)]
         assert sum(path.endswith("/pods") for path in made) == len(wanted)

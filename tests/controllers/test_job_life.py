@@ -5,7 +5,7 @@ import asyncio
 from shoal.protocol import head_pb2
 from shoal_operator.domain.labels import STOP_PROGRAM
 
-from .conftest import a_cluster, a_job, condition, is_true, until
+from .conftest import a_cluster, a_job, at_rest, condition, heard, is_true, until
 
 JOBS = "/apis/shoal.dev/v1alpha1/namespaces/default/computejobs"
 JOB = f"{JOBS}/demo"
@@ -152,9 +152,13 @@ async def test_a_head_that_is_cut_off_is_a_condition(world):
 
 
 async def test_a_running_job_that_nothing_happens_to_is_not_written(world):
-    async with world.operator():
-        await running(world)
-        await asyncio.sleep(0.5)
+    async with world.operator() as operator:
+        head = await running(world)
+        await at_rest(world, operator)
         before = len(world.recorder.writes(without=["/events"]))
-        await asyncio.sleep(2.5)
+        for _ in range(2):
+            heard_at = await heard(operator)
+            head.change()  # a heartbeat
+            await heard(operator, heard_at)
+            await at_rest(world, operator)
         assert len(world.recorder.writes(without=["/events"])) == before

@@ -6,7 +6,7 @@ import grpc
 
 from shoal.protocol import head_pb2
 
-from .conftest import a_cluster, a_job, condition, is_true, until
+from .conftest import a_cluster, a_job, at_rest, condition, heard, is_true, until
 
 JOB = "/apis/shoal.dev/v1alpha1/namespaces/default/computejobs/demo"
 
@@ -53,14 +53,14 @@ async def test_a_finished_job_goes_after_its_time_to_live(world):
 
 
 async def test_a_restart_in_the_middle_submits_nothing_and_loses_nothing(world):
-    async with world.operator():
+    async with world.operator() as operator:
         head = await submitted(world)
-        await asyncio.sleep(0.3)
+        await at_rest(world, operator)
     pods = {pod["metadata"]["uid"] for pod in await world.api.pods()}
-    before, streams = len(world.recorder.writes()), head.streams
-    async with world.operator(seed=1):
-        await until(lambda: asyncio.sleep(0, head.streams > streams))
-        await asyncio.sleep(0.5)
+    before = len(world.recorder.writes())
+    async with world.operator(seed=1) as operator:
+        await heard(operator)
+        await at_rest(world, operator)
         assert world.recorder.writes()[before:] == []
         assert len(head.commands) == 1
         head.finish_jobs()
@@ -99,14 +99,14 @@ async def test_a_program_that_the_head_refuses_fails_with_its_words(world):
 
 
 async def test_a_job_on_an_existing_cluster_leaves_it_there(world):
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster("shared"))
         head = await world.serve_head("shared")
         await world.api.create("computejobs", a_job(clusterRef={"name": "shared"}))
         await until(world.api.job, is_true("Running"))
         head.finish_jobs()
         await until(world.api.job, is_true("Complete"))
-        await asyncio.sleep(0.3)
+        await at_rest(world, operator)
         assert await world.api.cluster("shared") is not None
 
 

@@ -11,7 +11,7 @@ import re
 from shoal_operator.control import passes
 from shoal_operator.telemetry.logging import LINE_MAX, JsonFormatter
 
-from .conftest import a_cluster, a_job, is_true, until
+from .conftest import a_cluster, a_job, at_rest, is_true, until
 from .test_clusters import CLUSTER, node
 from .test_metrics import a_whole_run
 
@@ -120,7 +120,7 @@ async def test_what_a_pass_started_does_not_speak_for_it_afterwards():
 
 async def test_a_run_without_news_tells_nothing_twice(world):
     """Events are for transitions: looking again at a world that stands still records none."""
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster())
         head = await world.serve_head()
         names = ("demo-small-0", "demo-small-1", "demo-small-2")
@@ -131,14 +131,14 @@ async def test_a_run_without_news_tells_nothing_twice(world):
         job_head.finish_jobs()
         await until(lambda: world.api.job("done"), is_true("Complete"))
         await until(world.api.cluster, is_true("Ready"))
-        await asyncio.sleep(0.5)
+        await at_rest(world, operator)
         events = sorted(await world.api.events())
         before = len(world.recorder.writes())
         for turn in range(3):
             await world.api.patch(CLUSTER, {"metadata": {"annotations": {"turn": str(turn)}}})
             path = CLUSTER.replace("computeclusters/demo", "computejobs/done")
             await world.api.patch(path, {"metadata": {"annotations": {"turn": str(turn)}}})
-            await asyncio.sleep(0.1)
+            await at_rest(world, operator)
         assert sorted(await world.api.events()) == events
         assert len(set(events)) == len(events)
         assert world.recorder.writes()[before:] == []

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from .conftest import DRY_RUN, a_cluster, a_job, condition, is_true, until
+from .conftest import DRY_RUN, a_cluster, a_job, at_rest, condition, is_true, until
 from .test_clusters import CLUSTER, demand, node
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -82,7 +82,7 @@ async def test_the_next_group_steps_in_for_one_that_is_refused(world):
 async def test_an_unknown_field_in_a_template_is_said_before_any_pod_is_made(world):
     bad = {"spec": {"tolerationz": [], "containers": [{"name": "shoal", "imagePullPolicie": "Never"}]}}
     groups = [{"name": "small", "minReplicas": 1, "template": bad}, {"name": "large", "minReplicas": 1}]
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster(workerGroups=groups))
         cluster = await until(world.api.cluster, lambda found: reason(found) == "InvalidTemplate")
         assert condition(cluster, "InvalidSpec") == ("True", "InvalidTemplate")
@@ -90,7 +90,7 @@ async def test_an_unknown_field_in_a_template_is_said_before_any_pod_is_made(wor
         assert 'unknown field "spec.tolerationz"' in cluster["status"]["message"]
         assert "group `small`" in cluster["status"]["message"]
         await until(world.api.pod_names, lambda found: found == ["demo-head", "demo-large-0"])
-        await asyncio.sleep(0.3)
+        await at_rest(world, operator)
         made = [path for method, path in world.recorder.writes() if path == PODS]
         assert len(made) == 2
         groups[0].pop("template")
@@ -112,14 +112,14 @@ async def test_templates_are_tried_once_and_not_again_after_a_restart(world):
         await world.api.create("computeclusters", a_cluster("four"))
         await until(world.api.pod_names, lambda found: len(found) == 16)
         assert len(tries()) == before
-    async with world.operator(seed=1):
-        await asyncio.sleep(1)
+    async with world.operator(seed=1) as operator:
+        await at_rest(world, operator)
         assert len(tries()) == before
 
 
 async def test_events_of_a_silent_pod_are_looked_up_and_told(world):
     world.kubelet.paused = True
-    async with world.operator():
+    async with world.operator() as operator:
         await world.api.create("computeclusters", a_cluster(workerGroups=[]))
         (pod,) = await until(world.api.pods)
         about = {"kind": "Pod", "namespace": "default", "name": "demo-head", "uid": pod["metadata"]["uid"]}
@@ -140,8 +140,10 @@ async def test_events_of_a_silent_pod_are_looked_up_and_told(world):
         await until(events_of(world, "VolumeNotMounted"))
         world.kubelet.paused = False
         await until(world.api.cluster, is_true("HeadReady"))
+        await until(lambda: asyncio.sleep(0, operator._obstacles._notices._clusters), lambda silent: not silent)
         looks = len(lookups(world))
-        await asyncio.sleep(3)
+        await world.api.patch(CLUSTER, {"metadata": {"annotations": {"look": "again"}}})
+        await at_rest(world, operator)
         assert len(lookups(world)) == looks
 
 

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 import pytest
 
+from shoal.core.actors import SETTLE_SECONDS
 from shoal.protocol import head_pb2, node_pb2, node_pb2_grpc
 
 
@@ -77,7 +78,9 @@ async def test_a_full_node_gets_no_second_actor_before_its_report(create, channe
         await agent.hear("start_actor", lambda s: s.actor_id == "a")
         agent.report(available=0)
         agent.send(actor_started=node_pb2.ActorStarted(actor_id="a"))
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(SETTLE_SECONDS)  # the head's clock: from then on only reports count
+        await create("c", cpus=0)
+        await agent.hear("start_actor", lambda s: s.actor_id == "c")  # whoever can be placed has been by now
         assert agent.last("start_actor") is None
         agent.send(actor_failed=node_pb2.ActorFailed(actor_id="a", reason="Exited"))
         agent.report(available=1)

@@ -14,6 +14,7 @@ from shoal_operator.heads.pool import News
 from .conftest import TOKEN, Head, address, wait_until
 
 KEY = ("ml", "demo")
+OTHER = ("ml", "other")
 SUBMIT = SubmitJob("demo", "uid-1", "true", "", False, {}, {})
 
 
@@ -135,7 +136,8 @@ async def test_a_command_that_is_under_way_or_done_is_not_repeated(pool, head):
     before = len(pool.news)
     await wait_until(lambda: len(pool.news) > before)
     heads.submit(KEY, SUBMIT)
-    await asyncio.sleep(0.1)
+    heads.submit(KEY, replace(SUBMIT, submission_id="uid-2"))
+    await wait_until(lambda: "uid-2" in head.calls)
     assert head.calls.count("uid-1") == 1
 
 
@@ -189,8 +191,11 @@ async def test_a_dropped_head_gets_no_command_and_its_link_ends(pool, head):
     heads = await connected(pool, head)
     heads.drop(KEY)
     heads.submit(KEY, SUBMIT)
-    await asyncio.sleep(0.1)
-    assert head.calls == ["watch"]
+    heads.ensure(OTHER, address(head, "another"), is_ready=True)
+    await wait_until(lambda: heads.view(OTHER) is not None)
+    heads.submit(OTHER, replace(SUBMIT, submission_id="uid-2"))
+    await wait_until(lambda: "uid-2" in head.calls)
+    assert head.calls == ["watch", "watch", "uid-2"]
     assert heads.view(KEY) is None
 
 
@@ -251,8 +256,8 @@ async def test_why_a_head_was_never_reached_is_known_and_told_once(pool, head, s
     pool.pool.ensure(KEY, address(head), is_ready=True)
     await wait_until(lambda: words in pool.pool.problem(KEY))
     assert pool.pool.view(KEY) is None
-    told = len(pool.news)
-    await asyncio.sleep(0.5)  # some more attempts
+    told, attempts = len(pool.news), len(pool.asked_fresh)
+    await wait_until(lambda: len(pool.asked_fresh) >= attempts + 3)
     assert len(pool.news) == told
 
 

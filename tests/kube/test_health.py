@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import threading
-import time
 
 import aiohttp
 import pytest
@@ -129,7 +128,7 @@ def test_a_leader_that_stays_after_its_lease_fails_the_probe():
 def test_a_loop_that_hangs_answers_no_probe(unused_tcp_port):
     import urllib.request
 
-    started, hang, stop = threading.Event(), threading.Event(), threading.Event()
+    started, hang, hangs, stop = (threading.Event() for _ in range(4))
 
     async def run():
         pages = {"/healthz": lambda: Page("200 OK", b"ok\n")}
@@ -138,6 +137,7 @@ def test_a_loop_that_hangs_answers_no_probe(unused_tcp_port):
             while not stop.is_set():
                 await asyncio.sleep(0.005)
                 if hang.is_set():
+                    hangs.set()
                     stop.wait(5)
 
     def probe(seconds):
@@ -150,7 +150,7 @@ def test_a_loop_that_hangs_answers_no_probe(unused_tcp_port):
         assert started.wait(5)
         assert probe(5) == 200
         hang.set()
-        time.sleep(0.05)
+        assert hangs.wait(5)
         with pytest.raises(OSError, match="timed out"):
             probe(0.3)
     finally:
