@@ -120,6 +120,13 @@ async def test_a_pod_that_hangs_in_its_end_freezes_no_group(world):
         await world.api.patch(pod, {"metadata": {"finalizers": None}})
 
 
+def has_looked(operator, version):
+    """The operator knows of the version, from the head and from the cluster's label, and has made its pass."""
+    view, cluster = operator._heads.view(("default", "demo")), operator.world.clusters.get("default", "demo")
+    told = {view and view.incarnation, (cluster["metadata"].get("labels") or {}).get("touched")}
+    return told == {version} and all(controller.queue.is_idle for controller in operator._controllers)
+
+
 async def test_a_late_watch_repeats_no_write(world):
     world.recorder.lag_seconds = lambda path: 0.7 if path.endswith("/pods") else 0.0
     async with world.operator() as operator:
@@ -127,9 +134,10 @@ async def test_a_late_watch_repeats_no_write(world):
         head = await world.serve_head()
         await until(world.api.pod_names, lambda names: len(names) == 4)
         for _ in range(5):
-            head.change(incarnation=f"{head.snapshot.version}")  # something to look at, again and again
-            await world.api.patch(CLUSTER, {"metadata": {"labels": {"touched": str(head.snapshot.version)}}})
-            await asyncio.sleep(0.1)
+            version = str(head.snapshot.version)
+            head.change(incarnation=version)  # something to look at, again and again
+            await world.api.patch(CLUSTER, {"metadata": {"labels": {"touched": version}}})
+            await until(lambda version=version: asyncio.sleep(0, has_looked(operator, version)))
         await world.api.patch(CLUSTER, {"spec": {"suspend": True}})
         await until(world.api.pods, lambda pods: pods == [])
         await at_rest(world, operator)

@@ -75,7 +75,8 @@ async def test_one_leads_and_the_other_waits_until_it_is_released(real):
     await first.acquire()
     async with holding(first):
         waiting = asyncio.create_task(second.acquire())
-        await asyncio.sleep(1.6)
+        until_first = time.monotonic() + QUICK.duration_seconds
+        await wait_until(lambda: first.leader_until > until_first + QUICK.duration_seconds)
         assert not waiting.done()
         assert first.is_leader
         await first.release()
