@@ -361,7 +361,7 @@ def test_a_gang_that_does_not_fit_into_the_limits_takes_nothing() -> None:
     assert (plan.add, unmet.verdict, unmet.count) == ((), Verdict.LIMIT_REACHED, 5)
     assert unmet.message == (
         "placement group `train` needs 5 bundles each on a node of its own, of them 1 CPU, "
-        "group `small` has no room for all of it"
+        "group `small` may have no more than 4 replicas (maxReplicas)"
     )
     plan = plan_workers(ScalingRequest((), (SMALL,), gangs=(gang(GangStrategy.STRICT_PACK, Bundle(CPU, (), 3)),)))
     assert plan.unmet[0].verdict is Verdict.INFEASIBLE

@@ -111,6 +111,13 @@ def test_full_group_is_a_limit_and_not_infeasible() -> None:
     assert "group `small` is at its maxReplicas (4)" in plan.unmet[0].message
 
 
+def test_every_group_is_named_those_behind_the_verdict_first() -> None:
+    tiny = Group("tiny", res(CPU=0.5), priority=1)
+    plan = plan_workers(ScalingRequest((Demand(res(CPU=2), 9),), (tiny, SMALL), limits=Limits(max_nodes=10)))
+    told = "a task needs 2 CPU, group `small` is at its maxReplicas (4), group `tiny` offers at most 0.5"
+    assert (plan.unmet[0].verdict, plan.unmet[0].message) == (Verdict.LIMIT_REACHED, told)
+
+
 def test_limit_over_all_groups_is_named() -> None:
     plan = plan_workers(ScalingRequest((Demand(res(CPU=2), 3),), (SMALL,), limits=Limits(max_nodes=2)))
     assert [(item.group, item.count, item.reason) for item in plan.add] == [("small", 2, "Demand")]

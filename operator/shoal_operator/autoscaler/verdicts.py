@@ -105,7 +105,7 @@ class Explainer:
         for name, left in self._room.resources.items():
             if group.resources[name] and left < group.resources[name] * hosts:
                 return f"the cluster may have no more than {describe({name: most[name]})}"
-        return f"group `{group.name}` has no room for all of it"
+        return f"group `{group.name}` may have no more than {group.max_nodes // hosts} replicas (maxReplicas)"
 
     def _verdict(self, demand: Demand, tried: tuple[GroupRefusal, ...]) -> Verdict:
         verdicts = {refusal.verdict for refusal in tried}
@@ -141,7 +141,8 @@ def _blocked(closure: Closure) -> str:
 
 
 def _reasons(tried: tuple[GroupRefusal, ...], verdict: Verdict) -> str:
-    parts = [refusal for refusal in tried if refusal.verdict == verdict] or list(tried)
+    """Of all groups, those whose reason is the verdict's first."""
+    parts = sorted(tried, key=lambda refusal: refusal.verdict != verdict)
     named = ", ".join(dict.fromkeys(part.message for part in parts[:GROUPS_NAMED_MAX]))
     more = f" and {len(parts) - GROUPS_NAMED_MAX} more groups" if len(parts) > GROUPS_NAMED_MAX else ""
     return named + more or "there is no worker group"
