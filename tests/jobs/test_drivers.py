@@ -12,7 +12,8 @@ from tests.polling import until
 
 from shoal.core.jobs import JobTable
 from shoal.jobs.package_store import PackageStore
-from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
+from shoal.jobs.runner import JobHooks, JobRunner
+from shoal.jobs.submission import SubmitError
 from shoal.protocol import head_pb2
 
 SUCCEEDED, FAILED = head_pb2.JOB_STATE_SUCCEEDED, head_pb2.JOB_STATE_FAILED

@@ -15,7 +15,8 @@ from tests.polling import until
 from shoal.core.jobs import Job, JobSpec
 from shoal.jobs import transfer
 from shoal.jobs.package_store import PackageStore
-from shoal.jobs.runner import JobHooks, JobRunner, SubmitError
+from shoal.jobs.runner import JobHooks, JobRunner
+from shoal.jobs.submission import SubmitError
 from shoal.jobs.transfers import FETCH_SECONDS, PARALLEL_MAX, Transfers
 from shoal.protocol import head_pb2
 

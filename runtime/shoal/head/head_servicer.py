@@ -17,7 +17,7 @@ import grpc.aio
 
 from shoal.head.decisions import DecisionLog
 from shoal.head.service import HeadService
-from shoal.jobs.runner import SubmitError
+from shoal.jobs.submission import SubmitError
 from shoal.protocol import head_pb2, head_pb2_grpc
 
 COALESCE_SECONDS: Final = 0.1

@@ -1,4 +1,4 @@
-"""The head's jobs: takes submissions, prepares their directories, runs their drivers, tells their state.
+"""The head's jobs: takes submissions, runs their drivers, tells their state.
 
 Invariant: a submission id is run at most once by one head process; every job that was taken ends in a
 terminal state, at the latest when the head closes; what a job left on the disk goes when the table forgets it.
@@ -6,10 +6,7 @@ terminal state, at the latest when the head closes; what a job left on the disk 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import re
 import secrets
 import shutil
 import signal
@@ -21,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from shoal.core.jobs import Job, JobSpec, JobTable
-from shoal.jobs import packages
+from shoal.jobs.directories import JobDirectories
 from shoal.jobs.driver_log import DriverLog
 from shoal.jobs.environment import driver_environment
 from shoal.jobs.journal import HEAD_LOST_WORDS, JobJournal, NoJournal, fate
-from shoal.jobs.package_store import PackageError, PackageStore
+from shoal.jobs.package_store import PackageStore
+from shoal.jobs.submission import SubmitError, as_seen_here, check, specification
 from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
-from shoal.jobs.transfer import shown
 from shoal.jobs.transfers import Transfers
 from shoal.protocol import reasons
 from shoal.resources import ResourceSet
@@ -35,11 +32,7 @@ from shoal.resources import ResourceSet
 if TYPE_CHECKING:
     from shoal.protocol import head_pb2
 
-SUBMISSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 OUTPUT_LOST_WORDS: Final = "the output was on the disk of a head that was lost"
-FORGOTTEN_PREFIX: Final = ".forgotten-"
-"""No submission id begins with a dot."""
-MAX_ENTRYPOINT_LENGTH: Final = 100_000
 CLOSE_SECONDS: Final = 3.0
 WRITE_SECONDS: Final = 30.0
 """How long a submission waits until it is on disk."""
@@ -47,22 +40,6 @@ TAIL_WRITE_SECONDS: Final = 1.0
 """How often the end of a running job's output is written down, for the case that the head is lost."""
 TAILS_KEPT: Final = 100
 """Older jobs that have ended are listed without their output's end, so that a snapshot stays small."""
-MOUNTS: Final = {
-    "/var/run/shoal/source": "SHOAL_SOURCE_DIRECTORY",
-    "/var/run/shoal/output-secret": "SHOAL_OUTPUT_SECRET_DIRECTORY",
-}
-"""Where the operator mounts a job's ConfigMap and Secret in the head pod, and the variables that say where that is."""
-
-
-class SubmitError(ValueError):
-    """A submission was refused.
-
-    ``kind``: Invalid, Unreadable, TooLarge, NoSource, NotFetched, Full, Closing, Unwritten.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -121,7 +98,7 @@ class JobRunner:
         placer: DriverPlacer | None = None,
     ) -> None:
         self._session_directory, self._node_socket = session_directory, node_socket
-        self._packages, self._hooks = package_store, hooks
+        self._hooks = hooks
         self._lock = threading.Lock()
         self._table = JobTable()
         self._unsettled: dict[str, head_pb2.JobSnapshot] = {}  # ended, but that is not on disk yet: shown as before
@@ -130,6 +107,7 @@ class JobRunner:
         self._placer, self._echo = placer, echo
         self._remote_logs: dict[str, DriverLog] = {}
         self._transfers = Transfers()
+        self._directories = JobDirectories(session_directory, package_store, self._transfers.fetch)
         self._supervisor = DriverSupervisor(
             DriverEvents(self._started, self._wrote, self._exited, self._could_not_start), echo
         )
@@ -141,28 +119,15 @@ class JobRunner:
             SubmitError: nothing was started.
         """
         submission_id = request.submission_id or f"job-{secrets.token_hex(6)}"
-        _check(submission_id, request.entrypoint)
+        check(submission_id, request.entrypoint)
         known = self.snapshot(submission_id)
         if known is not None:
             return known, False
-        resources = ResourceSet(request.resources.amounts)
-        if resources and self._placer is None:
+        if ResourceSet(request.resources.amounts) and self._placer is None:
             raise SubmitError("Invalid", "this head runs drivers itself only: submit without resources")
-        directory = self._fetched(submission_id, _as_seen_here(request.working_directory))
-        package, archive = self._pack(directory)
-        spec = JobSpec(
-            submission_id=submission_id,
-            job_id=secrets.token_hex(4),
-            entrypoint=request.entrypoint,
-            working_directory=directory,
-            run_in_place=request.run_in_place,
-            environment=dict(request.environment),
-            metadata=dict(request.metadata),
-            package=package,
-            resources=resources,
-            output_url=request.output_url,
-            output_secret_directory=_as_seen_here(request.output_secret_directory),
-        )
+        directory = self._directories.fetched(submission_id, as_seen_here(request.working_directory))
+        package, archive = self._directories.pack(directory)
+        spec = specification(request, submission_id, secrets.token_hex(4), directory, package)
         with self._lock:
             if self._closed:
                 raise SubmitError("Closing", "the head is shutting down: submit again to the next one")
@@ -205,7 +170,7 @@ class JobRunner:
                 self._open_remote_log(spec)
                 self._placer.restore(spec, job.node_id)
             case "start":
-                archive = self._packages.get(spec.package) if spec.package else b""
+                archive = self._directories.archive_of(spec.package)
                 if archive is None:
                     self._could_not_start(spec.submission_id, "its program was lost with the head that took it")
                 else:
@@ -273,7 +238,7 @@ class JobRunner:
 
     def log_path(self, submission_id: str) -> Path:
         """Where a job's output is."""
-        return self._directory(submission_id) / "driver.log"
+        return self._directories.log_path(submission_id)
 
     def close(self) -> None:
         """Stop all jobs and wait for them. Idempotent."""
@@ -347,7 +312,7 @@ class JobRunner:
         self._ended(submission_id, lambda now: self._table.lost(submission_id, reason, words, now))
 
     def _open_remote_log(self, spec: JobSpec) -> None:
-        self._directory(spec.submission_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directories.make(spec.submission_id)
         self._remote_logs[spec.submission_id] = DriverLog(self.log_path(spec.submission_id), self._echo)
 
     def _close_remote_log(self, submission_id: str) -> None:
@@ -355,50 +320,13 @@ class JobRunner:
         if log is not None:
             log.close()
 
-    def _directory(self, submission_id: str) -> Path:
-        return self._session_directory / "jobs" / submission_id
-
-    def _set_aside(self, submission_id: str) -> Path:
-        """The directory of a forgotten job under a name that no job has: it is removed without the lock."""
-        directory = self._directory(submission_id)
-        aside = directory.with_name(f"{FORGOTTEN_PREFIX}{submission_id}")
-        with contextlib.suppress(OSError):
-            directory.rename(aside)
-        return aside
-
-    def _fetched(self, submission_id: str, directory: str) -> str:
-        """A URI becomes a directory with what was in its archive."""
-        if "://" not in directory:
-            return directory
-        own = self._directory(submission_id)
-        target = own / "source"
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(mode=0o700, parents=True)
-        fault = self._transfers.fetch(directory, target)
-        if fault is not None and fault.is_final:
-            words = f"the program at {shown(directory)} cannot be fetched: {fault.words}"
-            raise SubmitError("NoSource", f"{words}; correct the URI, or put an archive there that the head may read")
-        if fault is not None:
-            raise SubmitError("NotFetched", f"the program at {shown(directory)} could not be fetched: {fault.words}")
-        return str(target)
-
-    def _pack(self, directory: str) -> tuple[str, bytes]:
-        if not directory:
-            return "", b""
-        try:
-            package, archive = packages.pack(directory)
-            self._packages.put(package, archive)
-        except PackageError as error:
-            raise SubmitError(error.kind, str(error)) from error
-        return package, archive
-
     def _launch(self, spec: JobSpec, archive: bytes) -> None:
         if spec.resources and self._placer is not None:
             self._open_remote_log(spec)
             self._placer.place(spec)
             return
         try:
-            directory = self._prepare(spec, archive)
+            directory = self._directories.prepare(spec, archive)
         except (OSError, ValueError) as error:
             self._could_not_start(spec.submission_id, f"could not prepare the job's directory: {error}")
             return
@@ -412,17 +340,6 @@ class JobRunner:
                 self._hooks.journal.job(job)
         # On disk first: a job that a later head finds not launched has certainly never run.
         self._hooks.journal.when_durable(lambda: self._supervisor.start(launch))
-
-    def _prepare(self, spec: JobSpec, archive: bytes) -> str:
-        own = self._directory(spec.submission_id)
-        own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if spec.working_directory and spec.run_in_place:
-            return spec.working_directory
-        work = own / "work"
-        work.mkdir(mode=0o700, exist_ok=True)
-        if archive:
-            packages.unpack(archive, work)
-        return str(work)
 
     def _environment(self, spec: JobSpec) -> dict[str, str]:
         return driver_environment(
@@ -476,7 +393,7 @@ class JobRunner:
             self._hooks.journal.job(job)
             forgotten = self._table.take_forgotten()
             self._hooks.journal.jobs_forgotten(forgotten)
-            aside = [self._set_aside(each) for each in forgotten]
+            aside = [self._directories.set_aside(each) for each in forgotten]
         for directory in aside:
             shutil.rmtree(directory, ignore_errors=True)
         self._hooks.journal.when_durable(lambda: self._settled(job, saves=saves))
@@ -503,24 +420,6 @@ class JobRunner:
             job.output_message = words or job.spec.output_url
             self._hooks.journal.job(job)
         self._hooks.changed(True)
-
-
-def _as_seen_here(directory: str) -> str:
-    """Processes without a mount namespace (``shoal local``) learn by environment where the mount really is."""
-    return os.environ.get(MOUNTS[directory], directory) if directory in MOUNTS else directory
-
-
-def _check(submission_id: str, entrypoint: str) -> None:
-    if not SUBMISSION_ID.fullmatch(submission_id):
-        raise SubmitError(
-            "Invalid",
-            f"submission id {submission_id[:200]!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
-            "and begin with a letter or digit",
-        )
-    if not entrypoint.strip():
-        raise SubmitError("Invalid", "the job has no entrypoint: give a shell command, such as `python main.py`")
-    if len(entrypoint) > MAX_ENTRYPOINT_LENGTH or "\0" in entrypoint:
-        raise SubmitError("Invalid", f"the entrypoint must be at most {MAX_ENTRYPOINT_LENGTH} characters, without NUL")
 
 
 def _snapshot(job: Job, *, tail: bool = True) -> head_pb2.JobSnapshot:
