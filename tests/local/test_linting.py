@@ -88,6 +88,12 @@ def test_the_examples_are_well(path):
                 )
             ],
         ),
+        (f"{CLUSTER}spec:\n  workerGroups: [{{name: a, maxReplicas: null}}]\n", []),
+        (f"{CLUSTER}spec:\n  workerGroups: [{{name: null}}]\n", ["m.yaml:5: spec.workerGroups[0].name: is required"]),
+        (
+            CLUSTER.replace("ComputeCluster", "ComputeService"),
+            ["m.yaml:2: kind: is kept, and nothing runs it yet: this release runs ComputeCluster and ComputeJob"],
+        ),
         (
             f"{CLUSTER}spec:\n  workerGroups:\n    - name: a\n      minReplicas: 5\n      maxReplicas: 2\n",
             [
@@ -116,7 +122,10 @@ def test_the_examples_are_well(path):
             ],
         ),
     ],
-    ids=["field", "resource", "limited resource", "limit", "accelerator", "TPU", "meaning", "container", "group"],
+    ids=[
+        *("field", "resource", "limited resource", "limit", "accelerator", "TPU"),
+        *("null", "null where something has to be", "service", "meaning", "container", "group"),
+    ],
 )
 def test_a_problem_is_one_line_at_its_place(text, found):
     assert lines(m=text) == found

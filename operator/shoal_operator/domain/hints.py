@@ -65,9 +65,11 @@ def misgivings(document: Json, clusters: Sequence[Name] = ()) -> list[Problem]:
     if version != API_VERSION:
         text = f"is {version!r}, so that this is no {kind} of Shoal"
         return [Problem("apiVersion", text, f"did you mean `{API_VERSION}`?")]
+    if kind == "ComputeService":
+        return [Problem("kind", "is kept, and nothing runs it yet", "this release runs ComputeCluster and ComputeJob")]
     spec = document.get("spec") or {}
     found = list(_cluster(spec, "spec")) if kind == "ComputeCluster" else []
-    if kind != "ComputeCluster" and isinstance(spec.get("clusterSpec"), Mapping):
+    if kind == "ComputeJob" and isinstance(spec.get("clusterSpec"), Mapping):
         found += _cluster(spec["clusterSpec"], "spec.clusterSpec")
     return [*found, *_reference(document, clusters)]
 

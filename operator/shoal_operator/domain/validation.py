@@ -37,11 +37,19 @@ def check_document(document: Mapping[str, Any]) -> list[Problem]:
     Returns:
         All faults; the empty list when the operator will act on it.
     """
+    document = without_nulls(document)
     problems = [*_object_name(document), *check_types(document)]
     if not problems:
         return _meaning(document)
     rest = sound_part(document, problems)
     return [*problems, *(each for each in _meaning(rest or {}) if _STANDS_ALONE.search(each.path))]
+
+
+def without_nulls(value: Any) -> Any:
+    """``null`` as the API server takes it in a field that may not be null: as not written."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _meaning(document: Mapping[str, Any]) -> list[Problem]:
