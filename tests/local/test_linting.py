@@ -89,7 +89,7 @@ def test_the_examples_are_well(path):
             ],
         ),
         (f"{CLUSTER}spec:\n  workerGroups: [{{name: a, maxReplicas: null}}]\n", []),
-        (f"{CLUSTER}spec:\n  workerGroups: [{{name: null}}]\n", ["m.yaml:5: spec.workerGroups[0].name: is required"]),
+        (f"{CLUSTER}spec:\n  workerGroups: [{{name: null}}]\n", ["m.yaml:6: spec.workerGroups[0].name: is required"]),
         (
             CLUSTER.replace("ComputeCluster", "ComputeService"),
             ["m.yaml:2: kind: is kept, and nothing runs it yet: this release runs ComputeCluster and ComputeJob"],
