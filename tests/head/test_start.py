@@ -17,6 +17,8 @@ from shoal.jobs.client import JobClient
 from shoal.protocol import head_pb2
 
 TOKEN = "0123456789abcdef0123456789abcdef"
+NET = f"127.{2 + os.getpid() % 100}"
+"""Loopback addresses for this process, so that another run on the machine is not in the way; ports are fixed."""
 
 
 class Processes:
@@ -80,53 +82,53 @@ def alive(ip):
 
 
 def test_a_worker_waits_for_its_head_and_leaves_with_a_goodbye(processes):
-    worker = processes.worker("127.9.1.1", "127.9.1.2", "--pod-name", "w", "--group", "small")
+    worker = processes.worker(f"{NET}.1.1", f"{NET}.1.2", "--pod-name", "w", "--group", "small")
     assert "joining" in worker.stdout.readline()
-    processes.head("127.9.1.1")
-    nodes = until(lambda: [n for n in alive("127.9.1.1") if n.group == "small"])
+    processes.head(f"{NET}.1.1")
+    nodes = until(lambda: [n for n in alive(f"{NET}.1.1") if n.group == "small"])
     assert (nodes[0].pod_name, dict(nodes[0].total.amounts)) == ("w", {"CPU": 10000})
     worker.terminate()
     assert worker.wait(10) == 0
-    assert until(lambda: len(alive("127.9.1.1")) == 1, seconds=3)
+    assert until(lambda: len(alive(f"{NET}.1.1")) == 1, seconds=3)
 
 
 def test_two_clusters_with_the_same_ports_on_one_machine(processes):
     for network in (2, 3):
-        processes.head(f"127.9.{network}.1")
-        processes.worker(f"127.9.{network}.1", f"127.9.{network}.2")
+        processes.head(f"{NET}.{network}.1")
+        processes.worker(f"{NET}.{network}.1", f"{NET}.{network}.2")
     for network in (2, 3):
-        until(lambda network=network: len(alive(f"127.9.{network}.1")) == 2)
+        until(lambda network=network: len(alive(f"{NET}.{network}.1")) == 2)
 
 
 def test_a_wrong_token_ends_the_worker_with_words(processes):
     wrong = processes.directory / "wrong"
     wrong.write_text("fedcba9876543210")
-    processes.head("127.9.4.1")
-    worker = processes.worker("127.9.4.1", "127.9.4.2", token_file=wrong)
+    processes.head(f"{NET}.4.1")
+    worker = processes.worker(f"{NET}.4.1", f"{NET}.4.2", token_file=wrong)
     assert worker.wait(30) == 3
-    assert "error: head 127.9.4.1:7380 refuses this node's token" in worker.stdout.read()
+    assert f"error: head {NET}.4.1:7380 refuses this node's token" in worker.stdout.read()
 
 
 def test_a_lost_head_ends_the_worker_after_its_timeout(processes):
-    head = processes.head("127.9.5.1")
-    worker = processes.worker("127.9.5.1", "127.9.5.2", "--head-timeout-seconds", "1")
-    until(lambda: len(alive("127.9.5.1")) == 2)
+    head = processes.head(f"{NET}.5.1")
+    worker = processes.worker(f"{NET}.5.1", f"{NET}.5.2", "--head-timeout-seconds", "1")
+    until(lambda: len(alive(f"{NET}.5.1")) == 2)
     head.kill()
     assert worker.wait(15) == 4
     assert "lost the head" in worker.stdout.read()
 
 
 def test_kill_9_of_a_worker_is_noticed_before_the_grace_ends(processes):
-    processes.head("127.9.6.1")
-    worker = processes.worker("127.9.6.1", "127.9.6.2")
-    until(lambda: len(alive("127.9.6.1")) == 2)
+    processes.head(f"{NET}.6.1")
+    worker = processes.worker(f"{NET}.6.1", f"{NET}.6.2")
+    until(lambda: len(alive(f"{NET}.6.1")) == 2)
     worker.kill()
-    until(lambda: len(alive("127.9.6.1")) == 1, seconds=5)
+    until(lambda: len(alive(f"{NET}.6.1")) == 1, seconds=5)
 
 
 def test_sigterm_stops_jobs_first_and_says_so(processes):
-    head = processes.head("127.9.7.1")
-    with client("127.9.7.1") as c:
+    head = processes.head(f"{NET}.7.1")
+    with client(f"{NET}.7.1") as c:
         c.submit("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done", submission_id="s")
         until(lambda: c.get("s").output_tail == "up\n")
         states, seen = [], threading.Event()
@@ -147,14 +149,14 @@ def test_sigterm_stops_jobs_first_and_says_so(processes):
 
 
 def test_kill_9_of_the_head_ends_its_driver(processes):
-    head = processes.head("127.9.8.1")
-    with client("127.9.8.1") as c:
+    head = processes.head(f"{NET}.8.1")
+    with client(f"{NET}.8.1") as c:
         c.submit("echo $$; exec sleep 1000", submission_id="s")
         pid = int(until(lambda: c.get("s").output_tail))
     assert os.path.exists(f"/proc/{pid}")
     head.kill()
     until(lambda: not os.path.exists(f"/proc/{pid}"), seconds=10)
-    successor = processes.head("127.9.8.1")
+    successor = processes.head(f"{NET}.8.1")
     until(lambda: len(list(processes.home.iterdir())) == 1)
     successor.terminate()
     assert successor.wait(15) == 0
@@ -162,10 +164,10 @@ def test_kill_9_of_the_head_ends_its_driver(processes):
 
 
 def test_a_port_in_use(processes):
-    processes.head("127.9.9.1")
-    second = processes.start("--head", "--node-ip", "127.9.9.1", "--frames-port", "0", "--num-cpus", "0")
+    processes.head(f"{NET}.9.1")
+    second = processes.start("--head", "--node-ip", f"{NET}.9.1", "--frames-port", "0", "--num-cpus", "0")
     assert second.wait(15) == 1
-    assert "cannot listen on 127.9.9.1:7380" in second.stdout.read()
+    assert f"cannot listen on {NET}.9.1:7380" in second.stdout.read()
 
 
 @pytest.mark.parametrize(
