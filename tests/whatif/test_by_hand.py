@@ -7,8 +7,8 @@ import pytest
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Limits
 from shoal_operator.whatif.ledger import NodeSeconds
-from shoal_operator.whatif.outcome import waits_of
 from shoal_operator.whatif.startup import StartModel, parse_duration
+from shoal_operator.whatif.waits import waits_of
 
 
 def task(at: float, count: int, cpus: float, seconds: float, **fields: object) -> dict[str, object]:

@@ -16,7 +16,7 @@ from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Group, ScalingRequest
 from shoal_operator.whatif.gangs import place_gang
 from shoal_operator.whatif.nodes import SimNode, rank
-from shoal_operator.whatif.outcome import Candidate, outcome_of
+from shoal_operator.whatif.outcome import Candidate, Outcome, outcome_of
 from shoal_operator.whatif.simulation import Setup, Simulation
 from shoal_operator.whatif.startup import Duration, StartModel, StartModels
 from shoal_operator.whatif.work import Need, Trace, Work
@@ -51,7 +51,9 @@ def test_every_unit_runs_once_and_no_node_holds_more_than_it_has(first):
         assert sum(started.values()) + world.waiting.total() == world.arrived == record.trace.units, f"seed {seed}"
         check_capacity(seed, record)
         check_waiting(seed, simulation)
-        check_node_seconds(seed, record, simulation)
+        outcome = outcome_of(simulation, record.trace, Candidate("c", "c", record.setup))
+        check_node_seconds(seed, record, outcome)
+        check_timeline(seed, record, outcome)
         assert simulation.settled, f"seed {seed}: the planner changes its mind for ever"
 
 
@@ -106,9 +108,8 @@ def test_the_same_seed_gives_the_same_outcome_and_another_one_does_not():
     assert [times(seed, 1) for seed in range(8)] != [times(seed, 2) for seed in range(8)]
 
 
-def check_node_seconds(seed: int, record: loads.Watched, simulation: Simulation) -> None:
+def check_node_seconds(seed: int, record: loads.Watched, outcome: Outcome) -> None:
     """Nodes there, summed over time, are the node-seconds that are paid."""
-    outcome = outcome_of(simulation, record.trace, Candidate("c", "c", record.setup))
     for group, terms in zip(outcome.groups, record.setup.terms.groups, strict=True):
         ends = [point.at for point in group.curve[1:]] + [outcome.lasted]
         there = sum(
@@ -116,6 +117,25 @@ def check_node_seconds(seed: int, record: loads.Watched, simulation: Simulation)
         )
         assert there == pytest.approx(group.seconds.paid), f"seed {seed}: {terms.name}"
         assert group.most <= terms.max_nodes, f"seed {seed}: {terms.name}"
+
+
+def check_timeline(seed: int, record: loads.Watched, outcome: Outcome) -> None:
+    """Columns add up to the totals, and what is largest in any of them is what was largest."""
+    columns, width = outcome.timeline.columns, outcome.timeline.width_seconds
+    assert [column.at for column in columns] == pytest.approx([index * width for index in range(len(columns))])
+    for kind in ("used", "unfilled", "idle", "starting", "draining", "paid"):
+        parts = sum(getattr(column.seconds, kind) for column in columns)
+        assert parts == pytest.approx(getattr(outcome.seconds, kind), abs=1e-6), f"seed {seed}: {kind}"
+    started: Counter[int] = Counter()
+    for run in record.runs:
+        started[next(i for i, column in enumerate(columns) if run.started < column.at + width + 1e-9)] += run.units
+    assert [column.waits.units for column in columns] == [started[index] for index in range(len(columns))]
+    assert max(column.waits.longest for column in columns) == outcome.waits.longest
+    left = [outcome.lasted - p.oldest_since for n in outcome.needs if (p := n.curve[-1]).oldest_since is not None]
+    assert max(column.oldest for column in columns) == pytest.approx(max([*left, outcome.waits.longest])), (
+        f"seed {seed}"
+    )
+    assert max(column.nodes for column in columns) <= sum(group.max_nodes for group in record.setup.terms.groups)
 
 
 def steady(seed: int) -> tuple[Trace, Setup, float]:

@@ -1,4 +1,4 @@
-"""Curves and bars as SVG, without a library: stacked steps over time, and bars of shares.
+"""Curves and bars as SVG, without a library: over time stacked steps, stacked slopes and lines; bars of shares.
 
 Invariants: every text is escaped; colours are classes of the page's style, so that they follow its light or dark; a
 chart has a bounded number of points, and a peak is never lost for it.
@@ -6,13 +6,12 @@ chart has a bounded number of points, and a peak is never lost for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import floor, log10
 from typing import Final
 
-from shoal_operator.whatif.figures import clock_text
+from shoal_operator.whatif.scales import Scale, ticks
 
 WIDTH: Final = 640
 LEFT: Final = 48
@@ -22,10 +21,6 @@ BOTTOM: Final = 26
 COLUMNS: Final = 400
 """Columns of time into which longer curves are gathered; each shows the largest value in it."""
 COLOURS: Final = 8
-_STEPS_OF_TIME: Final = (
-    *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400),
-    *(172_800, 604_800, 1_209_600, 2_592_000),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +33,58 @@ class Series:
     """A class of the page's style: c0 to c7, or a word such as `idle`."""
 
 
-def stacked(title: str, series: Sequence[Series], end: float, top: float, *, height: int = 170) -> str:
+def stacked(title: str, series: Sequence[Series], end: float, scale: Scale, *, height: int = 170) -> str:
     """Curves on top of each other, as areas of steps.
 
     Args:
         title: for people who hear the page.
         series: the lowest first.
         end: the last second that is shown; 0 shows one.
-        top: the largest sum that has to fit.
+        scale: in which the largest sum fits.
         height: of the chart, in pixels.
     """
-    plot = _Plot(end or 1.0, _round_up(top), height)
-    edges, values = _columns(series, end)
-    parts = [_head(title, height), *plot.grid()]
-    below = [0.0] * len(edges)
-    for each, column in zip(series, values, strict=True):
+    plot = _Plot(end or 1.0, scale, height)
+    edges, columns = _columns(series, end)
+    stops = [*edges[1:], plot.end]
+    return _layers(title, plot, series, columns, lambda values: plot.steps(edges, stops, values))
+
+
+def slopes(title: str, series: Sequence[Series], end: float, scale: Scale, *, height: int = 170) -> str:
+    """Curves on top of each other, as areas between points; all of them have points at the same times."""
+    plot = _Plot(end or 1.0, scale, height)
+    times = [at for at, _ in series[0].points]
+    columns = [[value for _, value in each.points] for each in series]
+    return _layers(title, plot, series, columns, lambda values: plot.along(times, values))
+
+
+def lines(title: str, series: Sequence[Series], end: float, scale: Scale, *, height: int = 170) -> str:
+    """Curves over each other, as lines of steps; the first one is drawn last."""
+    plot = _Plot(end or 1.0, scale, height)
+    parts = plot.grid()
+    for each in reversed(series):
+        edges, values = [at for at, _ in each.points], [value for _, value in each.points]
+        if any(values):
+            path = "M" + "L".join(plot.steps(edges, [*edges[1:], plot.end], values))
+            parts.append(f'<path class="line {each.colour}" d="{path}"><title>{escape(each.name)}</title></path>')
+    return _chart(title, height, parts)
+
+
+def _layers(
+    title: str,
+    plot: _Plot,
+    series: Sequence[Series],
+    columns: Sequence[Sequence[float]],
+    edge: Callable[[Sequence[float]], list[str]],
+) -> str:
+    parts = plot.grid()
+    below = [0.0] * max(map(len, columns), default=0)
+    for each, column in zip(series, columns, strict=True):
         above = [low + value for low, value in zip(below, column, strict=True)]
         if any(column):
-            path = plot.area(edges, below, above)
+            path = "M" + "L".join([*edge(above), *reversed(edge(below))]) + "Z"
             parts.append(f'<path class="{each.colour}" d="{path}"><title>{escape(each.name)}</title></path>')
         below = above
-    parts.append("</svg>")
-    return "".join(parts)
+    return _chart(title, plot.height, parts)
 
 
 def peak(series: Sequence[Series], end: float) -> float:
@@ -77,7 +102,7 @@ def bar(title: str, parts: Sequence[tuple[str, float, str]], whole: float, *, he
         whole: the length that fills the width.
         height: in pixels.
     """
-    drawn = [_head(title, height)]
+    drawn = []
     left = 0.0
     for words, length, colour in parts:
         width = WIDTH * length / whole if whole else 0.0
@@ -87,7 +112,7 @@ def bar(title: str, parts: Sequence[tuple[str, float, str]], whole: float, *, he
                 f"<title>{escape(words)}</title></rect>"
             )
         left += width
-    return "".join([*drawn, "</svg>"])
+    return _svg(title, height, drawn)
 
 
 def legend(names: Sequence[tuple[str, str]]) -> str:
@@ -96,51 +121,51 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<p class="legend">{"".join(items)}</p>'
 
 
-def _head(title: str, height: int) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+def _svg(title: str, height: int, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+
+
+def _chart(title: str, height: int, parts: Sequence[str]) -> str:
+    """It has words in it, so that it does not shrink beyond what can be read."""
+    return f'<div class="chart">{_svg(title, height, parts)}</div>'
 
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
     end: float
-    top: float
+    scale: Scale
     height: int
 
     def x(self, at: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * min(at, self.end) / self.end
 
     def y(self, value: float) -> float:
-        return self.height - BOTTOM - (self.height - BOTTOM - TOP) * value / self.top
+        return self.height - BOTTOM - (self.height - BOTTOM - TOP) * value / self.scale.top
 
     def grid(self) -> list[str]:
         """Lines and words of both axes."""
         parts = []
-        for share in (0.0, 0.5, 1.0):
-            y, value = self.y(self.top * share), self.top * share
+        for value in (0.0, self.scale.top / 2, self.scale.top):
+            y, words = self.y(value), self.scale.words(value)
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="axis" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_count(value)}</text>')
-        step = next((s for s in _STEPS_OF_TIME if self.end / s <= 8), self.end / 4)
-        for index in range(int(self.end / step) + 1):
-            x, words = self.x(index * step), clock_text(index * step)
-            base, anchor = self.height - BOTTOM, "middle" if self.x(index * step) < WIDTH - 30 else "end"
+            parts.append(f'<text class="axis" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{words}</text>')
+        base = self.height - BOTTOM
+        for at, words in ticks(self.end):
+            x = self.x(at)
+            is_last = x > WIDTH - 30
+            place = f'x="{WIDTH}" text-anchor="end"' if is_last else f'x="{x:.1f}" text-anchor="middle"'
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>')
-            parts.append(f'<text class="axis" x="{x:.1f}" y="{base + 18}" text-anchor="{anchor}">{words}</text>')
+            parts.append(f'<text class="axis" {place} y="{base + 18}">{words}</text>')
         return parts
 
-    def area(self, edges: Sequence[float], below: Sequence[float], above: Sequence[float]) -> str:
-        """A path along the steps above, and back along those below."""
-        ends = [*edges[1:], self.end]
-        there = [
-            f"{self.x(x):.1f} {self.y(value):.1f}"
-            for start, stop, value in zip(edges, ends, above, strict=True)
-            for x in (start, stop)
-        ]
-        back = [
-            f"{self.x(x):.1f} {self.y(value):.1f}"
-            for start, stop, value in zip(reversed(edges), reversed(ends), reversed(below), strict=True)
-            for x in (stop, start)
-        ]
-        return "M" + "L".join([*there, *back]) + "Z"
+    def along(self, times: Sequence[float], values: Sequence[float]) -> list[str]:
+        """Points of a path."""
+        return [f"{self.x(at):.1f} {self.y(value):.1f}" for at, value in zip(times, values, strict=True)]
+
+    def steps(self, starts: Sequence[float], stops: Sequence[float], values: Sequence[float]) -> list[str]:
+        """Points of a path along steps."""
+        times = [at for both in zip(starts, stops, strict=True) for at in both]
+        return self.along(times, [value for value in values for _ in range(2)])
 
 
 def _columns(series: Sequence[Series], end: float) -> tuple[list[float], list[list[float]]]:
@@ -171,20 +196,3 @@ def _columns(series: Sequence[Series], end: float) -> tuple[list[float], list[li
             position += 1
         largest.append(best or last)
     return edges, [[values[index] for values in largest] for index in range(len(series))]
-
-
-def _round_up(value: float) -> float:
-    """The next value of which the half reads well, too.
-
-    Example:
-        >>> [_round_up(value) for value in (0, 3, 7, 41, 900)]
-        [2.0, 4.0, 8.0, 50.0, 1000.0]
-    """
-    if value <= 10:
-        return next(even for even in (2.0, 4.0, 6.0, 8.0, 10.0) if value <= even)
-    unit = 10.0 ** floor(log10(value))
-    return next(unit * step for step in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10) if value <= unit * step)
-
-
-def _count(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"

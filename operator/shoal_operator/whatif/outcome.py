@@ -7,7 +7,7 @@ same span of time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
@@ -15,43 +15,9 @@ from typing import TypeAlias
 from shoal.resources import UNITS
 from shoal_operator.whatif.ledger import Decision, GroupPoint, NodeSeconds, WorkPoint
 from shoal_operator.whatif.simulation import Setup, Simulation
+from shoal_operator.whatif.timeline import Timeline, timeline_of
+from shoal_operator.whatif.waits import Waits, waits_of
 from shoal_operator.whatif.work import Need, Trace
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """How long units waited for a place, in seconds."""
-
-    units: int = 0
-    mean: float = 0.0
-    p50: float = 0.0
-    p90: float = 0.0
-    p99: float = 0.0
-    longest: float = 0.0
-
-
-def waits_of(counts: Mapping[float, int]) -> Waits:
-    """Sum up units by how long they waited. A percentile is the wait of a unit, not something between two.
-
-    Example:
-        >>> waits_of({0.0: 9, 10.0: 1}).p90, waits_of({0.0: 9, 10.0: 1}).p99
-        (0.0, 10.0)
-    """
-    units = sum(counts.values())
-    if not units:
-        return Waits()
-    ordered = sorted(counts.items())
-
-    def percentile(percent: int) -> float:
-        rank, seen = -(-units * percent // 100), 0
-        for wait, count in ordered:
-            seen += count
-            if seen >= rank:
-                return wait
-        return ordered[-1][0]
-
-    mean = sum(wait * count for wait, count in ordered) / units
-    return Waits(units, mean, percentile(50), percentile(90), percentile(99), ordered[-1][0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +77,7 @@ class Outcome:
     resources: tuple[ResourceOutcome, ...]
     decisions: tuple[Decision, ...]
     decisions_left_out: int
+    timeline: Timeline
     plans: int
     settled: bool
     start_models: tuple[tuple[str, str], ...] = ()
@@ -199,6 +166,13 @@ def outcome_of(simulation: Simulation, trace: Trace, candidate: Candidate) -> Ou
         resources=tuple(_resources(simulation)),
         decisions=tuple(ledger.decisions),
         decisions_left_out=ledger.decisions_left_out,
+        timeline=timeline_of(
+            simulation.now,
+            [each.curve for each in needs],
+            [[(point.at, point.wanted) for point in group.curve] for group in groups],
+            ledger.starts,
+            ledger.spans,
+        ),
         plans=simulation.plans,
         settled=simulation.settled,
         start_models=tuple(

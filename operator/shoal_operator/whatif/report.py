@@ -11,24 +11,17 @@ from html import escape
 from typing import Final
 
 from shoal_operator.whatif.charts import bar, legend
-from shoal_operator.whatif.drawing import Drawing
+from shoal_operator.whatif.drawing import MEANINGS, WAIT_COLOURS, Drawing
 from shoal_operator.whatif.figures import clock_text, seconds_text, share_text
 from shoal_operator.whatif.ledger import Decision, NodeSeconds
-from shoal_operator.whatif.outcome import Outcome, Waits
+from shoal_operator.whatif.outcome import Outcome
 from shoal_operator.whatif.style import STYLE
 from shoal_operator.whatif.summary import cut, figures
+from shoal_operator.whatif.waits import Waits
 
 DECISIONS_SHOWN: Final = 300
 NEEDS_SHOWN: Final = 50
-MEANINGS: Final = {
-    "used": "the share of a node's scarcest resource that was taken",
-    "unfilled": "the rest of nodes that ran something",
-    "idle": "nothing ran",
-    "starting": "asked for and not joined yet",
-    "draining": "on the way out",
-}
 WAITS_DRAWN: Final = 8
-WAIT_COLOURS: Final = {"half of the units": "used", "to 90 %": "c0", "to 99 %": "c1", "to the longest": "c4"}
 MERGED_SECONDS: Final = 10.0
 """Alike decisions that follow each other so soon are one line."""
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
@@ -42,17 +35,13 @@ def page(outcomes: Sequence[Outcome]) -> str:
     """
     title = f"{outcomes[0].trace} on {' and '.join(each.name for each in outcomes)}"
     drawing = Drawing(outcomes)
-    most = max(each.seconds.paid for each in outcomes)
-    seconds = drawing.side_by_side([_node_seconds(each, most) for each in outcomes])
-    longest = max(each.waits.longest for each in outcomes)
-    waits = drawing.side_by_side([_waits(each, longest) for each in outcomes])
     sections = [
         _section("Figures", _figures(outcomes)),
         _section("Work that waits", drawing.work("waiting"), "Units without a place, by what they need."),
         _section("Work that runs", drawing.work("running"), "Units that hold resources."),
         _section("Workers", drawing.workers(), "Ready and starting ones are those that the autoscaler wants."),
-        _section("Waiting times", waits + legend([(name, colour) for name, colour in WAIT_COLOURS.items()])),
-        _section("Node-seconds", seconds + legend([(f"{name}: {text}", name) for name, text in MEANINGS.items()])),
+        _section("Waiting times", _waiting(drawing, outcomes)),
+        _section("Node-seconds", _spending(drawing, outcomes)),
         _section("Decisions", drawing.side_by_side([_decisions(each) for each in outcomes])),
     ]
     return (
@@ -62,6 +51,33 @@ def page(outcomes: Sequence[Outcome]) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1>{_inputs(outcomes)}{''.join(sections)}</body></html>\n"
     )
+
+
+def _waiting(drawing: Drawing, outcomes: Sequence[Outcome]) -> str:
+    longest = max(each.waits.longest for each in outcomes)
+    started = f"Waits of the units that started, within each {drawing.starts_within()}"
+    parts = [
+        _part("How long the oldest unit has waited", drawing.ages(), "What rises to the end never started."),
+        _part(started, drawing.starts() + legend(list(WAIT_COLOURS.items()))),
+        _part("In all", drawing.side_by_side([_waits(each, longest) for each in outcomes])),
+    ]
+    return "".join(parts)
+
+
+def _spending(drawing: Drawing, outcomes: Sequence[Outcome]) -> str:
+    most = max(each.seconds.paid for each in outcomes)
+    parts = [
+        legend([(f"{name}: {text}", name) for name, text in MEANINGS.items()]),
+        _part("Nodes by what they did", drawing.spending()),
+        _part("Spent so far", drawing.spent()),
+        _part("In all", drawing.side_by_side([_node_seconds(each, most) for each in outcomes])),
+    ]
+    return "".join(parts)
+
+
+def _part(title: str, body: str, words: str = "") -> str:
+    note = f'<p class="note">{escape(words)}</p>' if words else ""
+    return f"<h3>{escape(title)}</h3>{note}{body}"
 
 
 def _section(title: str, body: str, words: str = "") -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-STYLE: Final = """
+STYLE: Final = (
+    """
 :root { color-scheme: light dark; --back: #ffffff; --text: #1c2430; --soft: #5b6675; --line: #dde2e8;
   --c0: #2f6fd6; --c1: #e08a1e; --c2: #2c9a68; --c3: #b653b0; --c4: #c9462c; --c5: #1597a5; --c6: #8a7a1d;
   --c7: #8b94a1; --used: #2c9a68; --unfilled: #9fd3b8; --idle: #f0bf57; --starting: #6aa0ee; --draining: #a7afba; }
@@ -32,15 +33,21 @@ th, td { padding: 3px 14px 3px 0; border-bottom: 1px solid var(--line); text-ali
 th { color: var(--soft); font-weight: 600; position: sticky; top: 0; background: var(--back); }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 svg { display: block; width: 100%; max-width: 860px; height: auto; }
+.chart { overflow-x: auto; }
+.chart svg { min-width: 440px; }
 .grid { stroke: var(--line); }
-.axis { fill: var(--soft); font: 10px system-ui, sans-serif; }
-.key { margin-right: 16px; white-space: nowrap; }
+.line { stroke-width: 1.6; stroke-linejoin: round; }
+.axis { fill: var(--soft); font: 11px system-ui, sans-serif; }
+.key { display: inline-block; margin-right: 16px; }
 .key i { display: inline-block; width: 10px; height: 10px; margin-right: 5px; }
-""" + "\n".join(
-    f".{name} {{ fill: var(--{colour}); background: var(--{colour}); }}"
-    for name, colour in (
-        *((f"c{index}", f"c{index}") for index in range(8)),
-        *((name, name) for name in ("used", "unfilled", "idle", "starting", "draining")),
-        ("ready", "used"),
+"""
+    + "\n".join(
+        f".{name} {{ fill: var(--{colour}); background: var(--{colour}); }}"
+        for name, colour in (
+            *((f"c{index}", f"c{index}") for index in range(8)),
+            *((name, name) for name in ("used", "unfilled", "idle", "starting", "draining")),
+            ("ready", "used"),
+        )
     )
+    + "".join(f"\n.line.c{index} {{ fill: none; stroke: var(--c{index}); }}" for index in range(8))
 )

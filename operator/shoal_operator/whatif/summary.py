@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from shoal_operator.whatif.figures import seconds_text, share_text, table
 from shoal_operator.whatif.ledger import Decision, NodeSeconds
-from shoal_operator.whatif.outcome import NeedOutcome, Outcome, Waits
+from shoal_operator.whatif.outcome import NeedOutcome, Outcome
+from shoal_operator.whatif.timeline import Column
+from shoal_operator.whatif.waits import Waits
 
 NEEDS_SHOWN: Final = 12
 VERDICTS_SHOWN: Final = 5
@@ -156,7 +158,7 @@ def _comparison(outcomes: Sequence[Outcome]) -> str:
 
 
 def as_data(outcome: Outcome) -> dict[str, Any]:
-    """The outcome for programs; times in seconds, resources in units. Curves are left out."""
+    """The outcome for programs; times in seconds, resources in units. Over time by columns, not by every change."""
     return {
         "file": outcome.name,
         "cluster": outcome.cluster,
@@ -186,10 +188,28 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
             for each in outcome.groups
         ],
         "resourceSeconds": {each.name: {"paid": each.paid, "used": each.used} for each in outcome.resources},
+        "overTime": {
+            "columnSeconds": outcome.timeline.width_seconds,
+            "columns": [_column_data(each) for each in outcome.timeline.columns],
+        },
         "decisions": [asdict(each) for each in outcome.decisions],
         "decisionsLeftOut": outcome.decisions_left_out,
         "plans": outcome.plans,
         "settled": outcome.settled,
+    }
+
+
+def _column_data(column: Column) -> dict[str, Any]:
+    return {
+        "at": column.at,
+        "mostWaiting": column.waiting,
+        "oldestWaitSeconds": column.oldest,
+        "started": column.waits.units,
+        "medianWaitSeconds": column.waits.p50,
+        "longestWaitSeconds": column.waits.longest,
+        "mostRunning": column.running,
+        "mostNodes": column.nodes,
+        "nodeSeconds": _seconds_data(column.seconds),
     }
 
 

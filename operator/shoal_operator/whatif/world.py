@@ -13,7 +13,7 @@ from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.whatif.gangs import place_gang
-from shoal_operator.whatif.ledger import Ledger
+from shoal_operator.whatif.ledger import Ledger, WorkPoint
 from shoal_operator.whatif.nodes import Ranking, SimNode
 from shoal_operator.whatif.work import Need, Work
 
@@ -79,7 +79,7 @@ class World:
         self.queues.setdefault(work.need, deque()).append(Waiting(work, now, count, self._serial))
         self.waiting[work.need] += count
         self.arrived += count
-        self.ledger.draw_work(now, work.need, self.waiting[work.need], self.running[work.need])
+        self._draw(work.need, now)
 
     @property
     def gangs_wait(self) -> bool:
@@ -128,6 +128,11 @@ class World:
             counts[_class(node)] += 1
             self.ledger.draw_group(now, node.group, counts["starting"], counts["ready"], counts["draining"])
 
+    def _draw(self, need: Need, now: float) -> None:
+        queue = self.queues.get(need)
+        oldest_since = queue[0].since if queue else None
+        self.ledger.draw_work(need, WorkPoint(now, self.waiting[need], self.running[need], oldest_since))
+
     def end(self, run: Run, now: float) -> None:
         """What ran has ended."""
         for node, shape, units in run.parts:
@@ -143,7 +148,7 @@ class World:
         self.ledger.ran(need, run.units, now - run.started)
         self.running[need] -= run.units
         self.ended += run.units
-        self.ledger.draw_work(now, need, self.waiting[need], self.running[need])
+        self._draw(need, now)
 
     def close(self, now: float) -> None:
         """The simulation is over: what runs and what is there is counted up to now."""
@@ -169,7 +174,7 @@ class World:
                 del self.queues[need]
                 self._tried.discard(need)
             if runs:
-                self.ledger.draw_work(now, need, self.waiting[need], self.running[need])
+                self._draw(need, now)
         if len(self._log) > LOG_MAX:
             self._log.clear()
             self._rankings.clear()
@@ -238,7 +243,7 @@ class World:
         self.waiting[work.need] -= units
         self.running[work.need] += units
         self.started += units
-        self.ledger.started(work, units, now - waiting.since)
+        self.ledger.started(work, units, waiting.since, now)
         self.runs[run.serial] = run
         if self.on_run is not None:
             self.on_run(run)
