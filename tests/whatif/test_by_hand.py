@@ -66,6 +66,13 @@ def test_a_gang_starts_with_all_of_its_bundles_or_not_at_all(replay, group):
     assert gang.waits == waits_of({56.0: 1}), "one more node makes no gang before the first is free at 63"
 
 
+def test_a_spread_gang_that_cannot_spread_takes_what_there_is_after_three_seconds(replay, group):
+    line = {"at": 0, "gang": {"strategy": "SPREAD", "bundles": [{"CPU": 1}] * 3}, "duration_seconds": 10}
+    outcome = replay([line], group(most=1))
+    assert outcome.waits == waits_of({16.0: 1})
+    assert replay([{**line, "at": 30}], group(min_nodes=1, most=1), until=90).waits == waits_of({0.0: 1})
+
+
 def test_a_floor_holds_nodes_until_it_is_taken_back(replay, group):
     lines = [{"at": 0, "request_resources": {"num_cpus": 16}}, {"at": 100, "request_resources": {}}]
     outcome = replay(lines, group())

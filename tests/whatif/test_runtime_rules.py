@@ -6,13 +6,18 @@ import random
 from collections import Counter
 
 from shoal.core import actor_placement, packing
+from shoal.core.placement import PlacementTable
+from shoal.core.placement_group import GroupSpec, Reserve
 from shoal.core.scheduler import LeaseRequest, LeaseScheduler, NodeView, Spill
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Bundle, GangStrategy
-from shoal_operator.whatif.gangs import place_gang
+from shoal_operator.whatif.gangs import Spreading, place_gang
+from shoal_operator.whatif.ledger import Ledger
 from shoal_operator.whatif.nodes import DRIVERS_NODE, SimNode, rank
-from shoal_operator.whatif.work import Need
+from shoal_operator.whatif.work import Need, Work
+from shoal_operator.whatif.world import World
 
+CPU = ResourceSet.from_units({"CPU": 1})
 SHAPES = ({"CPU": 1}, {"CPU": 2}, {"GPU": 1}, {"CPU": 1, "GPU": 0.5}, {"memory": 1000}, {"CPU": 1, "special": 1})
 
 
@@ -84,3 +89,64 @@ def test_gangs_go_where_the_head_would_place_them():
         for _, node, count in ours:
             held[node.node_id] += count
         assert held == Counter(theirs.values()), f"seed {seed}: {strategy}"
+
+
+def spread_in_the_runtime(bundles: int, joins: list[float], came: float, cpus: int) -> float | None:
+    """When the head's table places a SPREAD group of bundles of 1 CPU."""
+    table, nodes, total = PlacementTable(), [], ResourceSet.from_units({"CPU": cpus})
+    now, events = 0.0, sorted({came, *joins})
+    while now < 1000:
+        if now in joins:
+            table.node_joined(f"n{now}", now)
+            nodes.append(actor_placement.Candidate(f"n{now}", total, total, 0, {}))
+        if now == came:
+            bundle = packing.Bundle(CPU)
+            assert table.create(GroupSpec("g", "job", "SPREAD", (bundle,) * bundles)) == ""
+        if any(isinstance(each, Reserve) for each in table.place(nodes, now)):
+            return now
+        now = min((t for t in (*events, table.next_deadline(now)) if t is not None and t > now), default=1000)
+    return None
+
+
+def spread_in_the_simulator(bundles: int, joins: list[float], came: float, cpus: int) -> float | None:
+    world = World(Ledger())
+    need = Need("gang", CPU.times(bundles), (), GangStrategy.SPREAD, (Bundle(CPU, (), bundles),))
+    now, events = 0.0, sorted({came, *joins})
+    while now < 1000:
+        if now in joins:
+            node = SimNode(f"n{now}", f"n{now}", "g", ResourceSet.from_units({"CPU": cpus}), {}, now)
+            world.add(node)
+            world.join(node, now)
+        if now == came:
+            world.arrive(Work(1, now, 1, need, 1.0), 1, now)
+        if world.place(now):
+            return now
+        now = min((t for t in (*events, world.spreading.ends_at) if t is not None and t > now), default=1000)
+    return None
+
+
+def test_spread_groups_wait_for_nodes_as_long_as_in_a_cluster():
+    seen: Counter[str] = Counter()
+    for seed in range(400):
+        chance = random.Random(seed)
+        pace = chance.choice((1, 2, 4))
+        joins = sorted({float(chance.randint(0, 40)) * pace for _ in range(chance.randint(1, 90))})
+        load = (chance.choice((1, 4, 8, 40)), joins, float(chance.randint(0, 60)), chance.choice((1, 2, 8, 40)))
+        theirs, ours = spread_in_the_runtime(*load), spread_in_the_simulator(*load)
+        assert ours == theirs, f"seed {seed}: {load}"
+        waited = -1.0 if theirs is None else theirs - max(load[2], joins[0])
+        seen["never" if waited < 0 else "at once" if not waited else "longest" if waited >= 30 else "a while"] += 1
+    assert min(seen[word] for word in ("never", "at once", "a while", "longest")) > 10, seen
+
+
+def test_a_spread_group_without_room_begins_to_wait_anew_when_it_has_some():
+    node = SimNode("n", "n", "g", CPU, {}, 0.0)
+    need = Need("gang", CPU.times(2), (), GangStrategy.SPREAD, (Bundle(CPU, (), 2),))
+    shared, spreading = [(need.bundles[0], node, 2)], Spreading()
+    for now in range(29):
+        spreading.joined(float(now))
+        assert spreading.wait(need, shared, float(now))
+    assert not spreading.wait(need, None, 29.0)
+    spreading.joined(31.0)
+    assert spreading.wait(need, shared, 31.0)
+    assert spreading.ends_at == 34.0

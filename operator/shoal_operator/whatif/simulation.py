@@ -118,6 +118,8 @@ class Simulation:
 
     def _next(self) -> float | None:
         times = [self._events[0][0]] if self._events else []
+        if (spread := self.world.spreading.ends_at) is not None:
+            times.append(spread)
         if self._plan_at is not None and (self._events or self._quiet < QUIET_CHECKS_MAX):
             times.append(self._plan_at)
         return min(times, default=None)
@@ -140,6 +142,7 @@ class Simulation:
     def _place(self) -> None:
         waited = self.world.waiting.total()
         for run in self.world.place(self.now):
+            self._changed_at = self.now
             if run.ends is not None:
                 self._at(run.ends, _ENDS, partial(self._end, run))
         waits = self.world.waiting.total()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shoal.resources import ResourceSet
-from shoal_operator.whatif.gangs import place_gang
+from shoal_operator.whatif.gangs import Spreading, place_gang
 from shoal_operator.whatif.ledger import Ledger, WorkPoint
 from shoal_operator.whatif.nodes import Ranking, SimNode
 from shoal_operator.whatif.work import Need, Work
@@ -61,6 +61,7 @@ class World:
     """Since somebody last looked."""
     runs: dict[int, Run] = field(default_factory=dict)
     """What runs now, by serial number."""
+    spreading: Spreading = field(default_factory=Spreading)
     coming: int = 0
     """How many pods have not joined."""
     _counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class World:
         self.nodes[node.node_id] = node
         if node.joined:
             self._log.append(node)
+            self.spreading.joined(node.asked_at)
         self.coming += not node.joined
         self._count(node, "", node.asked_at)
 
@@ -99,6 +101,7 @@ class World:
         self.ledger.settle(node, now)
         before = _class(node)
         node.joined, node.idle_since = True, now
+        self.spreading.joined(now)
         self.coming -= 1
         self._count(node, before, now)
         self._log.append(node)
@@ -164,7 +167,7 @@ class World:
         for need in sorted(self.queues, key=lambda each: self.queues[each][0].serial):
             if need.kind != "gang":
                 runs = self._place_units(need, now)
-            elif has_room or need not in self._tried:
+            elif has_room or need not in self._tried or self.spreading.has(need):
                 runs = self._place_gangs(need, now)
                 self._tried.add(need)
             else:
@@ -220,7 +223,7 @@ class World:
         able = [node for node in self.nodes.values() if node.takes_work]
         while queue:
             places = place_gang(need.strategy, need.bundles, able)
-            if places is None:
+            if self.spreading.wait(need, places, now) or places is None:
                 break
             first = queue[0]
             for bundle, node, count in places:
