@@ -292,3 +292,11 @@ def test_100_000_tasks_are_decided_at_once_and_quickly() -> None:
     many, plan = calls(ScalingRequest(demands, (group,)))
     assert [(item.group, item.count) for item in plan.add] == [("small", 1000)]
     assert many < 200_000
+
+
+def test_a_verdict_lists_fifty_groups_and_names_four() -> None:
+    groups = tuple(Group(f"g{index:02}", res(CPU=2), max_nodes=1) for index in range(60))
+    [unmet] = plan_workers(ScalingRequest((Demand(res(CPU=3), 1),), groups)).unmet
+    assert [refusal.group for refusal in unmet.tried] == [f"g{index:02}" for index in range(50)]
+    assert unmet.message.count("offers at most 2") == 4
+    assert unmet.message.endswith(" and 56 more groups")

@@ -60,6 +60,15 @@ def test_accelerators_are_kept_in_questions_too_large_for_a_second_try() -> None
     assert added["plain"] > 100
 
 
+def test_accelerators_are_kept_where_their_nodes_would_be_filled_better() -> None:
+    """A node of `plain` is left with 4 of its 10 CPUs, one of `special` with 4 of 100; the question is packed once."""
+    demands = tuple(Demand(of({"CPU": (6_000 + index) / 1_000}), 10) for index in range(200))
+    plain = Group("plain", of({"CPU": 10}), max_nodes=10_000)
+    special = Group("special", of({"CPU": 100, "GPU": 1}), max_nodes=10_000)
+    added = {item.group: item.count for item in plan_workers(ScalingRequest(demands, (plain, special))).add}
+    assert added == {"plain": 2_000}
+
+
 def test_a_crowded_cluster_gets_all_it_needs_in_one_plan() -> None:
     plan = plan_workers(crowded(100_000, are_alike=False))
     assert (plan.unmet, plan.held_back) == ((), 0)

@@ -8,17 +8,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from shoal_operator.domain.cluster.cooldowns import remembered
+from shoal.resources import ResourceSet
+from shoal_operator.domain.cluster.cooldowns import blockages, remembered
 from shoal_operator.domain.head import DemandView
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.domain.refusals import Refusal
 
-from .conftest import ClusterWorld, cpus
+from .conftest import ClusterWorld, cpus, text
 
 MakeWorld = Callable[..., Any]
 FIRST = {"name": "first", "maxReplicas": 4, "priority": 1, "resources": {"CPU": 1}, "idleTimeoutSeconds": 30}
@@ -343,3 +345,29 @@ def test_where_machines_are_made_on_demand_a_pod_is_counted_on_for_longer(world:
     world.wait(120)
     world.reconcile()
     assert len(pods(world, "second")) == 3
+
+
+def test_the_time_of_the_next_try_stands_unless_it_differs_by_more_than_two_passes_may(world: ClusterWorld) -> None:
+    served_by_second(world)
+    told = next(group for group in world.status["workerGroups"] if group["name"] == "first")
+    told["blocked"]["retryAt"] = text(world.now + timedelta(seconds=60))
+    [known] = remembered(world.cluster(), world.now)
+
+    def seconds_later(seconds: float) -> float:
+        moved = replace(known, until_seconds_from_now=known.until_seconds_from_now + seconds)
+        after = blockages(world.cluster(), [moved], {}, world.now)["first"]
+        return (after.retry_at - world.now).total_seconds() - 60
+
+    assert [seconds_later(seconds) for seconds in (-3, -2, -1, 0, 1, 2, 3)] == [-3, 0, 0, 0, 0, 0, 3]
+
+
+def test_one_pass_tells_the_log_of_fifty_decisions(cluster_world: MakeWorld) -> None:
+    groups = [{"name": f"g{index}", "maxReplicas": 1, "resources": {f"r{index}": 1}} for index in range(60)]
+    world: ClusterWorld = cluster_world(workerGroups=groups)
+    world.reconcile()
+    world.start_pods()
+    world.demands = tuple(DemandView(ResourceSet.from_units({f"r{index}": 1}), 1) for index in range(60))
+    plan = world.reconcile()
+    assert len(plan.create_pods) == 60
+    assert len(plan.decisions) == 50
+    assert all(line.what.startswith("add 1 worker to group `g") for line in plan.decisions)
