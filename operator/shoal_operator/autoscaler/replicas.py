@@ -6,6 +6,7 @@ Invariant: every worker that is there or coming is in exactly one replica; the h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from shoal_operator.autoscaler.model import ComingNode, Group, Node, Removal, ScalingRequest
 
@@ -30,13 +31,19 @@ class Replica:
     """It is as idle as its busiest node; one that has not joined idles since it was asked for."""
 
     def __post_init__(self) -> None:
-        self.joined = all(isinstance(node, Node) for node in self.members)
-        self.leaving = any(isinstance(node, Node) and node.draining for node in self.members)
-        self.stuck = sum(isinstance(node, ComingNode) and bool(node.blocked_reason) for node in self.members)
-        self.age_seconds = min(max(0.0, node.age_seconds) for node in self.members)
-        self.idle_seconds = min(
-            max(0.0, node.idle_seconds if isinstance(node, Node) else node.age_seconds) for node in self.members
-        )
+        self.joined, self.leaving, self.stuck = True, False, 0
+        self.age_seconds = self.idle_seconds = inf
+        for node in self.members:  # one loop: it runs for every node of every plan
+            age = max(0.0, node.age_seconds)
+            if isinstance(node, Node):
+                idle = max(0.0, node.idle_seconds)
+                self.leaving = self.leaving or node.draining
+            else:
+                idle = age
+                self.joined = False
+                self.stuck += bool(node.blocked_reason)
+            self.age_seconds = min(self.age_seconds, age)
+            self.idle_seconds = min(self.idle_seconds, idle)
 
     @property
     def names(self) -> list[str]:
