@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from dataclasses import replace
 
-from tests.autoscaler.worlds import of
+import pytest
+from tests.autoscaler.worlds import carried_out, of
 
 from e2e.packing.exact import best_score, gap, score_of
 from e2e.packing.instances import crowded, hundred_shapes, small
@@ -48,6 +50,29 @@ def test_a_gang_without_a_place_keeps_an_idle_node_beside_many_shapes() -> None:
     assert plan.drain == ()
     together = replace(pair, strategy=GangStrategy.PACK, bundles=(replace(pair.bundles[0], count=3),))
     assert plan_workers(replace(request, gangs=(together,))).drain == ()
+
+
+@pytest.mark.parametrize("seed", [90, 213])
+def test_a_plan_is_completed_where_it_would_not_last(seed: int) -> None:
+    """Of these questions every answer that is looked at leads to another: 213 has to be completed twice."""
+    chance = random.Random(seed)
+    groups = tuple(
+        Group(
+            name,
+            of({"CPU": chance.randint(2, 16), "memory": chance.randint(4, 32)}),
+            max_nodes=200,
+            hosts=chance.choice((1, 2, 4)),
+        )
+        for name in "abcd"
+    )
+    demands = tuple(
+        Demand(of({"CPU": chance.randint(1, 20) / 2, "memory": chance.randint(1, 16)}), chance.randint(1, 15))
+        for _ in range(chance.randint(25, 60))
+    )
+    request = ScalingRequest(demands, groups)
+    plan = plan_workers(request)
+    assert plan.add
+    assert plan_workers(carried_out(request, plan)).add == ()
 
 
 def test_accelerators_are_kept_in_questions_too_large_for_a_second_try() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shoal_operator.autoscaler.bins import COMING
 from shoal_operator.autoscaler.choice import Strategy
 from shoal_operator.autoscaler.gangs import Band, place_gangs
 from shoal_operator.autoscaler.objective import cost, objective, unmet
@@ -67,8 +68,13 @@ class Question:
     """What nodes for items are added for."""
 
     def effort(self) -> int:
-        """Comparisons that one pass makes, about."""
-        stock = len(self.standing.joined) + len(self.standing.free) + len(self.space.kinds)
+        """Comparisons that one pass makes, about.
+
+        Nodes that an answer may add count as little as new ones: it would not be found again if it made the question
+        that follows worth fewer passes.
+        """
+        coming = sum(bin_.stage == COMING for bin_ in self.standing.free)
+        stock = len(self.standing.joined) + len(self.standing.free) - coming + max(coming, len(self.space.kinds))
         bundles = sum(len(band.bundles) + 1 for band in self.bands)
         return 200 + (len(self.items) + 3 * bundles) * (stock + len(self.items) // 2)
 
