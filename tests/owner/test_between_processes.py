@@ -212,4 +212,4 @@ def test_an_answer_that_has_arrived_outranks_the_heads_word(make_process: MakePr
 
     owner.reactor.call_soon(answer_and_end)
     assert listen(owner, lambda: done)
-    assert owner.get([ref], 5) == [42]
+    assert owner.values.get([ref], 5) == [42]

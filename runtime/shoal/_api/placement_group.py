@@ -81,7 +81,7 @@ class PlacementGroup:
         """
         process = session.process()
         try:
-            process.get([self.ready()], timeout_seconds)
+            process.values.get([self.ready()], timeout_seconds)
         except GetTimeoutError:
             return False
         return True

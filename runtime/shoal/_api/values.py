@@ -38,7 +38,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """
     _check_timeout(timeout)
     if isinstance(refs, ObjectRef):
-        return session.process().get([refs], timeout)[0]
+        return session.process().values.get([refs], timeout)[0]
     if not isinstance(refs, list):
         raise ValueError(
             f"Invalid type of object refs, {type(refs)}, is given. 'refs' must be an ObjectRef or a list of them."
@@ -46,7 +46,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     for ref in refs:
         if not isinstance(ref, ObjectRef):
             raise ValueError(f"Invalid type of object ref in the list: {type(ref)}.")
-    return session.process().get(refs, timeout) if refs else []
+    return session.process().values.get(refs, timeout) if refs else []
 
 
 def put(value: T) -> ObjectRef[T]:
@@ -60,7 +60,7 @@ def put(value: T) -> ObjectRef[T]:
     """
     if isinstance(value, ObjectRef):
         raise TypeError("Calling 'put' on an ObjectRef is not allowed. Wrap it in a list if that is what you mean.")
-    return session.process().put(value)
+    return session.process().values.put(value)
 
 
 def wait(
@@ -99,7 +99,7 @@ def wait(
     if num_returns > len(refs):
         raise ValueError(f"num_returns cannot be greater than the number of objects provided, {len(refs)}.")
     _check_timeout(timeout)
-    return session.process().wait(refs, num_returns, timeout)
+    return session.process().values.wait(refs, num_returns, timeout)
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -129,7 +129,7 @@ def _outsource(process: OwnerProcess, value: Any) -> Any:
         return value
     if serialize(value).total_bytes <= messages.INLINE_BYTES_MAX // 2:
         return value
-    return process.put(value)
+    return process.values.put(value)
 
 
 def own_results(process: OwnerProcess, call: Call) -> list[ObjectRef[Any]]:

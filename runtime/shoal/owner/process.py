@@ -1,4 +1,4 @@
-"""The process as an owner: its objects, its connections, and waiting for values.
+"""The process as an owner: its tables, its connections, and who hears of what.
 
 Invariants: ``lock`` guards the tables and is never held while waiting; handlers run in the reactor's leading thread and
 never wait; every reference that was dropped is accounted for at the next opportunity, at the latest when the tick runs.
@@ -10,22 +10,22 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal.core import objects
-from shoal.core.ids import IdFactory, object_id
-from shoal.core.objects import FAILED, INLINE, PENDING, STORED, ObjectEntry, ObjectTable
-from shoal.exceptions import GetTimeoutError, ObjectLostError, ShoalError, SystemFailureError, TaskError
+from shoal.core.ids import IdFactory
+from shoal.core.objects import FAILED, INLINE, ObjectEntry, ObjectTable
+from shoal.exceptions import ObjectLostError, ShoalError, SystemFailureError, TaskError
 from shoal.owner.actors import Actors
 from shoal.owner.borrowing import Borrowing
 from shoal.owner.peers import Peers
 from shoal.owner.placement_groups import PlacementGroups
 from shoal.owner.refs import ObjectRef
 from shoal.owner.tasks import Tasks
-from shoal.serialization import Serialized, deserialize, serialize
-from shoal.store.client import StoreClient, StoreFailure
+from shoal.owner.values import Values
+from shoal.serialization import deserialize, serialize
+from shoal.store.client import StoreClient
 from shoal.wire import messages
 from shoal.wire.address import RawAddress, RawNode
 from shoal.wire.connection import Connection
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 TICK_SECONDS: Final = 0.01
 HELLO_SECONDS: Final = 30.0
-FETCH_ATTEMPTS: Final = 20
 
 
 class OwnerProcess:
@@ -94,6 +93,7 @@ class OwnerProcess:
             job["id"] = self.info["job_id"]
         self.node_id: str = self.info["node_id"]
         self.node: RawNode = (self.node_id, self.info["ip"], self.info["frames_port"] or 0)
+        self.values = Values(self)
         self.tasks = Tasks(self)
         self.actors = Actors(self)
         self.borrowing = Borrowing(self)
@@ -199,108 +199,7 @@ class OwnerProcess:
             self.tasks.forget_result(effect.task)
         self.actors.scope_ended(effect.object_id)
 
-    # put, get, wait
-
-    def put(self, value: Any) -> ObjectRef[Any]:
-        """Store a value that this process owns."""
-        self.settle_dropped()
-        serialized = serialize(value)
-        oid = object_id(self.ids.task(), 0)
-        with self.lock:
-            entry = self.table.own(oid)
-            entry.contained = tuple(serialized.contained)
-            ref = self.reference(entry)
-        if serialized.total_bytes <= messages.INLINE_BYTES_MAX:
-            with self.lock:
-                self.run_waiters(self.table.resolve_inline(entry, serialized.to_bytes()))
-        else:
-            self.write_to_store(oid, serialized, self.process_id)
-            with self.lock:
-                self.run_waiters(self.table.resolve_stored(entry, serialized.total_bytes, (self.node,)))
-        return ref
-
-    def write_to_store(self, oid: bytes, serialized: Serialized, owner: str) -> None:
-        """Copy a serialized value into this node's shared memory.
-
-        Raises:
-            ObjectStoreFullError: there is no room for it.
-        """
-        view = self.store.write(oid, serialized.total_bytes)
-        try:
-            serialized.write_into(view)
-        except BaseException:
-            self.store.abort(oid)
-            raise
-        finally:
-            view.release()
-        self.store.seal(oid, owner)
-
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout_seconds: float | None) -> list[Any]:
-        """The values of ``refs``, in order; the first error found is raised at once.
-
-        Raises:
-            GetTimeoutError: not all were there in time.
-            TaskError, ...: what a task raised.
-        """
-        self.settle_dropped()
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        entries = self._entries(refs)
-        for _attempt in range(FETCH_ATTEMPTS):
-            self._wait_resolved(entries, deadline)
-            stored = [entry for entry in dict.fromkeys(entries) if entry.state == STORED]
-            views = self._fetch(stored, deadline) if stored else {}
-            if all(entry.state == INLINE or entry in views for entry in entries):
-                return [self._read(entry, views) for entry in entries]
-        raise ObjectLostError(f"the values were lost {FETCH_ATTEMPTS} times while they were fetched")
-
-    def _entries(self, refs: Sequence[ObjectRef[Any]]) -> list[ObjectEntry]:
-        entries = []
-        with self.lock:
-            for ref in refs:
-                entry = self.table.entries.get(ref.binary())
-                if entry is None:
-                    raise ObjectLostError(f"{ref!r} belongs to a session that has ended", object_ref_hex=ref.hex())
-                entries.append(entry)
-        return entries
-
-    def _read(self, entry: ObjectEntry, views: dict[ObjectEntry, memoryview]) -> Any:
-        return deserialize(entry.data if entry.state == INLINE else views[entry])
-
-    def _wait_resolved(self, entries: list[ObjectEntry], deadline: float | None) -> None:
-        missing = [0]
-        failed: list[ObjectEntry] = []
-
-        def resolved(entry: ObjectEntry) -> None:
-            missing[0] -= 1
-            if entry.state == FAILED:
-                failed.append(entry)
-
-        with self.lock:
-            waiting = []
-            for entry in entries:
-                if entry.state == FAILED:
-                    failed.append(entry)
-                    break
-                if entry.state not in (INLINE, STORED):
-                    missing[0] += 1
-                    waiting.append((entry, self.watch(entry, partial(resolved, entry))))
-        if not failed and missing[0]:
-            with self.blocking():
-                self.reactor.run_until(
-                    lambda: not missing[0] or bool(failed) or bool(self.agent_lost) or self.closed, deadline
-                )
-        if missing[0]:
-            self._unwatch(waiting)
-        if failed:
-            raise self.error_of(failed[0])
-        if missing[0]:
-            self._raise_unready(entries, deadline)
-
-    def _raise_unready(self, entries: list[ObjectEntry], deadline: float | None) -> None:
-        if self.agent_lost or self.closed:
-            raise SystemFailureError(f"the session has ended: {self.agent_lost or 'shutdown() was called'}")
-        unready = sum(1 for entry in entries if entry.state not in (INLINE, STORED))
-        raise GetTimeoutError(f"{unready} of {len(entries)} objects were not ready in time")
+    # Who waits for objects
 
     def watch(self, entry: ObjectEntry, waiter: Callable[[], None]) -> Callable[[], None]:
         """Call ``waiter`` once when an unresolved entry is resolved; called with the lock held. Returns the waiter."""
@@ -313,32 +212,6 @@ class OwnerProcess:
             self.borrowing.ask(entry)
         return waiter
 
-    def _unwatch(self, watched: list[tuple[ObjectEntry, Callable[[], None]]]) -> None:
-        with self.lock:
-            for entry, waiter in watched:
-                if entry.waiters and waiter in entry.waiters:
-                    entry.waiters.remove(waiter)
-
-    def _fetch(self, entries: list[ObjectEntry], deadline: float | None) -> dict[ObjectEntry, memoryview]:
-        """Map stored values; what a node has lost is reported, so that the next attempt waits for it again."""
-        done: dict[ObjectEntry, memoryview | StoreFailure] = {}
-        asked = {entry: tuple(entry.nodes.values()) for entry in entries}
-        for entry, nodes in asked.items():
-            self.store.fetch(entry.object_id, nodes, partial(done.__setitem__, entry))
-        if len(done) < len(entries):
-            with self.blocking():
-                self.reactor.run_until(lambda: len(done) == len(entries) or bool(self.agent_lost), deadline)
-        if len(done) < len(entries):
-            self._raise_unready(entries, deadline)
-        views: dict[ObjectEntry, memoryview] = {}
-        for entry, result in done.items():
-            if isinstance(result, StoreFailure):
-                # Only the nodes that were asked: meanwhile there may be a new copy elsewhere.
-                self.copies_lost(entry.object_id, tuple(node[0] for node in asked[entry]))
-            else:
-                views[entry] = result
-        return views
-
     def copies_lost(self, oid: bytes, node_ids: tuple[str, ...]) -> None:
         """These nodes have no copy of an object; when none is left, it is made again or asked for again."""
         with self.lock:
@@ -350,48 +223,6 @@ class OwnerProcess:
                 lost = self.table.lose_copy(oid, node_id)
                 if lost is not None:
                     self.tasks.make_again(lost)
-
-    def wait(
-        self, refs: Sequence[ObjectRef[Any]], count: int, timeout_seconds: float | None
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        """Wait until ``count`` of ``refs`` are resolved (errors count), or the time is over."""
-        self.settle_dropped()
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        entries = self._entries(refs)
-        ready = [0]
-
-        def resolved() -> None:
-            ready[0] += 1
-
-        watched = []
-        with self.lock:
-            for entry in entries:
-                if entry.state in (INLINE, STORED, FAILED):
-                    ready[0] += 1
-            if ready[0] < count:
-                pending = [entry for entry in entries if entry.state not in (INLINE, STORED, FAILED)]
-                watched = [(entry, self.watch(entry, resolved)) for entry in pending]
-        if ready[0] < count and timeout_seconds != 0:
-            with self.blocking():
-                self.reactor.run_until(lambda: ready[0] >= count or bool(self.agent_lost) or self.closed, deadline)
-        elif ready[0] < count:
-            self.reactor.run_until(lambda: True, deadline)
-        self._unwatch(watched)
-        done: list[ObjectRef[Any]] = []
-        rest: list[ObjectRef[Any]] = []
-        for ref, entry in zip(refs, entries, strict=True):
-            is_ready = len(done) < count and entry.state in (INLINE, STORED, FAILED)
-            (done if is_ready else rest).append(ref)
-        return done, rest
-
-    def when_ready(self, ref: ObjectRef[Any], callback: Callable[[], None]) -> None:
-        """Call ``callback`` (in the leading thread, or at once) when the object is resolved."""
-        entry = self._entries([ref])[0]
-        with self.lock:
-            if entry.state in (PENDING, objects.RELEASED):
-                self.watch(entry, callback)
-                return
-        callback()
 
     def run_aside(self, function: Callable[[], None]) -> None:
         """Run something that may wait, in a thread of its own."""

@@ -76,12 +76,12 @@ class ObjectRef(Generic[T]):
 
         def fill() -> None:
             try:
-                future.set_result(home.get([self], None)[0])
+                future.set_result(home.values.get([self], None)[0])
             except BaseException as error:  # noqa: BLE001  # whatever the task raised belongs to the future's reader
                 future.set_exception(error)
 
         # The value is fetched outside the leading thread: reading it may have to wait for shared memory.
-        home.when_ready(self, lambda: home.run_aside(fill))
+        home.values.when_ready(self, lambda: home.run_aside(fill))
         return future
 
     def _on_completed(self, callback: Callable[[Any], None]) -> None:

@@ -179,7 +179,7 @@ class Executor:
                 results.append((messages.INLINE_VALUE, serialized.to_bytes()))
             else:
                 oid = object_id(task.task_id, index)
-                self._process.write_to_store(oid, serialized, task.connection.attachment.process_id)
+                self._process.values.write_to_store(oid, serialized, task.connection.attachment.process_id)
                 results.append((messages.STORED_VALUE, serialized.total_bytes, self._process.node))
         return messages.OK, results, seconds, contained, keep
 
