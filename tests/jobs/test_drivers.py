@@ -135,6 +135,10 @@ def test_what_cannot_be_submitted(jobs, tmp_path):
         ({"entrypoint": " "}, "no entrypoint"),
         ({"entrypoint": "true", "submission_id": "../x"}, "submission id"),
         ({"entrypoint": "true", "working_directory": str(tmp_path / "nowhere")}, "not a directory"),
+        (
+            {"entrypoint": "true", "resources": head_pb2.Resources(amounts={"CPU": -1})},
+            "resources: resource 'CPU' must not be negative",
+        ),
     ):
         with pytest.raises(SubmitError, match=words):
             jobs.submit(**fields)

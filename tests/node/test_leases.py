@@ -152,6 +152,15 @@ def test_a_guest_waits_a_second_and_is_sent_home(make_node: MakeNode, drive: Dri
     assert box[0][1] == ("rejected", "the node has no room now")
 
 
+def test_a_label_selector_that_makes_no_sense_is_refused_for_good(make_node: MakeNode, drive: Drive) -> None:
+    driver = drive(make_node())
+    for labels in ({"zone": "in(a"}, {"a/b/c": "x"}, {"zone": 5}):
+        answer = driver.ask("lease", ONE_CPU, driver.job, 1, True, {"kind": "task", "name": "f"}, labels, None)
+        assert answer[:2] == ("refused", "unschedulable")
+        assert answer[2].startswith("its label selector makes no sense: ")
+    driver.lease()
+
+
 def test_output_of_workers_reaches_the_driver(make_node: MakeNode, drive: Drive) -> None:
     node = make_node()
     driver = drive(node)

@@ -7,7 +7,6 @@ Invariant: what makes no sense is refused before anything is asked of the cluste
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,6 +15,7 @@ from shoal._api import session
 from shoal.core.labels import checked
 from shoal.core.packing import STRATEGIES
 from shoal.core.placement_group import MAX_BUNDLES, MAX_NAME_LENGTH
+from shoal.core.shapes import given
 from shoal.exceptions import GetTimeoutError
 from shoal.owner.placement_groups import PlacementGroups
 from shoal.owner.refs import ObjectRef
@@ -158,22 +158,7 @@ def _shapes(bundles: Any) -> list[ResourceSet]:
         raise ValueError(f"The type of bundles must be list, got {bundles!r:.200}")
     if not 0 < len(bundles) <= MAX_BUNDLES:
         raise ValueError(f"a placement group has 1 to {MAX_BUNDLES} bundles, got {len(bundles)}")
-    shapes = []
-    for index, bundle in enumerate(bundles):
-        if not isinstance(bundle, dict) or not all(isinstance(key, str) and key for key in bundle):
-            raise ValueError(f"bundles must be a list of resource dictionaries, and bundle {index} is {bundle!r:.200}")
-        for resource, quantity in bundle.items():
-            number = isinstance(quantity, (int, float)) and not isinstance(quantity, bool)
-            if not number or not math.isfinite(quantity):
-                raise ValueError(f"bundle {index}: {resource!r} must be a finite number, got {quantity!r:.200}")
-        try:
-            shape = ResourceSet.from_units(bundle)
-        except ValueError as error:
-            raise ValueError(f"bundle {index}: {error}") from error
-        if not shape:
-            raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values: bundle {index}")
-        shapes.append(shape)
-    return shapes
+    return [given(f"bundles[{index}]", bundle) for index, bundle in enumerate(bundles)]
 
 
 def _labels(selectors: Any, count: int) -> list[tuple[tuple[str, str], ...]]:

@@ -5,18 +5,18 @@ Invariant: a request is taken whole or refused with words; what is taken is boun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from shoal.core.demand import MAX_SHAPES, NodeDemand, aggregate
 from shoal.core.labels import checked as checked_selector
+from shoal.core.shapes import given
 from shoal.resources import ResourceSet
 
 KIND: Final = "request"
 """How people are told of them: `2 requests of 1 GPU`."""
 MAX_UNITS: Final = 1_000_000
 """Of all shapes together."""
-MAX_NAME_LENGTH: Final = 256
 
 
 def requested(num_cpus: Any, bundles: Any, bundle_label_selectors: Any) -> list[NodeDemand]:
@@ -43,7 +43,7 @@ def requested(num_cpus: Any, bundles: Any, bundle_label_selectors: Any) -> list[
         raise ValueError(f"request_resources takes at most {MAX_UNITS} bundles, got {len(shapes)}")
     for index, bundle in enumerate(shapes):
         labels = _labels(index, selectors[index]) if selectors else ()
-        floors.append(NodeDemand(_shape(index, bundle), 1, KIND, labels))
+        floors.append(NodeDemand(given(f"bundles[{index}]", bundle), 1, KIND, labels))
     return checked(floors)
 
 
@@ -69,24 +69,6 @@ def _sequence(name: str, value: Any) -> Sequence[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise ValueError(f"{name} must be a list of dicts, got {value!r:.200}")
     return value
-
-
-def _shape(index: int, bundle: Any) -> ResourceSet:
-    where = f"bundles[{index}]"
-    if not isinstance(bundle, Mapping):
-        raise ValueError(f'{where} must be a dict of resources such as {{"CPU": 1}}, got {bundle!r:.200}')
-    for name, quantity in bundle.items():
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise ValueError(f"{where}: a resource's name has 1 to {MAX_NAME_LENGTH} characters, got {name!r:.300}")
-        if not isinstance(quantity, int | float) or isinstance(quantity, bool):
-            raise ValueError(f"{where}: the quantity of {name!r} must be a number, got {quantity!r:.200}")
-    try:
-        shape = ResourceSet.from_units(bundle)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    if not shape:
-        raise ValueError(f"{where} asks for nothing: leave it out, or give it a quantity above 0")
-    return shape
 
 
 def _labels(index: int, labels: Any) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shoal.core.packing import Bundle, Strategy
-from shoal.resources import ResourceSet
+from shoal.resources import ResourceSet, describe
 
 State = Literal["PENDING", "CREATED", "RESCHEDULING", "REMOVED"]
 
@@ -128,6 +128,24 @@ class Publish:
 
 
 Instruction = Reserve | Return | Publish
+
+
+def misfit(group: PlacementGroup, index: int, need: ResourceSet) -> str:
+    """Why no bundle of a group could ever hold an actor; empty when one could.
+
+    Args:
+        group: in which it is to live.
+        index: of the bundle; -1: any.
+        need: of the actor.
+    """
+    bundles = group.spec.bundles
+    if index >= len(bundles):
+        return f"the placement group has no bundle {index}, only 0 to {len(bundles) - 1}"
+    asked = bundles if index < 0 else bundles[index : index + 1]
+    if any(need.fits(bundle.shape) for bundle in asked):
+        return ""
+    where = "any bundle of the placement group" if index < 0 else f"bundle {index} of the placement group"
+    return f"it needs {describe(need)}, which does not fit in {where}"
 
 
 def bundle_for(

@@ -13,11 +13,18 @@ from shoal.core.actors import Actor, ActorSpec
 from shoal.core.demand import NodeDemand, selector
 from shoal.core.floors import KIND as FLOOR
 from shoal.core.gangs import Gang
+from shoal.core.labels import checked
 from shoal.core.membership import DrainState, Member, NodeInfo, NodeStatus
+from shoal.core.placement_group import MAX_BUNDLES
+from shoal.core.shapes import received
 from shoal.protocol import head_pb2, node_pb2
 from shoal.resources import ResourceSet
 
 MAX_ID_LENGTH: Final = 256
+MAX_TEXT_LENGTH: Final = 1_024
+"""Of names and namespaces that programs give."""
+MAX_WAITING: Final = 10**15
+"""How much work of one shape a node may say that waits there: sums of all nodes fit in a message."""
 _DRAIN_OF: Final[dict[Any, DrainState]] = {
     head_pb2.DRAIN_STATE_DRAINING: "draining",
     head_pb2.DRAIN_STATE_DRAINED: "drained",
@@ -59,6 +66,9 @@ def node_status(message: node_pb2.NodeReport) -> NodeStatus:
     """Raises ValueError for negative amounts, and a time that is no number: it would spoil every snapshot."""
     if not 0 <= message.idle_seconds < math.inf:
         raise ValueError(f"idle_seconds must be finite and not negative, got {message.idle_seconds}")
+    for demand in message.demands:
+        if not 0 <= demand.count <= MAX_WAITING:
+            raise ValueError(f"the count of a demand must be from 0 to {MAX_WAITING}, got {demand.count}")
     demands = tuple(
         NodeDemand(resources(d.shape), d.count, d.kind or "task", selector(d.label_selector), tuple(d.examples))
         for d in message.demands
@@ -85,10 +95,11 @@ def demand_message(demand: NodeDemand) -> head_pb2.Demand:
 
 
 def floor(message: head_pb2.Demand) -> NodeDemand:
-    """One entry of a request for resources. Raises ValueError for a negative amount, or a count below 1."""
+    """One entry of a request for resources. Raises ValueError for what asks for nothing or makes no sense."""
     if message.count <= 0:
         raise ValueError(f"a bundle is asked for at least once, got {message.count}")
-    return NodeDemand(resources(message.shape), message.count, FLOOR, selector(message.label_selector))
+    labels = checked("the label selector of a bundle of request_resources", message.label_selector)
+    return NodeDemand(received("a bundle of request_resources", message.shape.amounts), message.count, FLOOR, labels)
 
 
 def gang_message(gang: Gang) -> head_pb2.Gang:
@@ -162,6 +173,8 @@ def _bundle(message: node_pb2.CreateActorRequest) -> tuple[str, int]:
         return "", -1
     if not 0 < len(message.bundle.group_id) <= MAX_ID_LENGTH:
         raise ValueError("bundle.group_id must have 1 to 256 characters")
+    if not -1 <= message.bundle.index < MAX_BUNDLES:
+        raise ValueError(f"bundle.index must be from 0 to {MAX_BUNDLES - 1}, or -1 for any, got {message.bundle.index}")
     return message.bundle.group_id, message.bundle.index
 
 
@@ -173,9 +186,16 @@ def bundle(actor: Actor | None) -> node_pb2.BundleKey | None:
 
 
 def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
-    """Raises ValueError for a missing or over-long id or a negative amount."""
+    """Raises ValueError for what is missing, too long or negative, and for a label selector that makes no sense."""
     if not 0 < len(message.actor_id) <= MAX_ID_LENGTH:
         raise ValueError("actor_id must have 1 to 256 characters")
+    for field in ("name", "namespace", "class_name", "job_id", "owner_node_id"):
+        text = getattr(message, field)
+        if len(text) > MAX_TEXT_LENGTH:
+            words = f"{field} must have at most {MAX_TEXT_LENGTH} characters"
+            raise ValueError(f"{words}, got {len(text)}: {text[:40]!r}...")
+    if message.max_restarts < -1:
+        raise ValueError(f"max_restarts must be -1 (without limit) or at least 0, got {message.max_restarts}")
     group_id, bundle_index = _bundle(message)
     return ActorSpec(
         actor_id=message.actor_id,
@@ -184,13 +204,13 @@ def actor_spec(message: node_pb2.CreateActorRequest) -> ActorSpec:
         name=message.name,
         namespace=message.namespace,
         class_name=message.class_name,
-        resources=resources(message.resources),
-        placement=resources(message.placement),
+        resources=received("resources", message.resources.amounts, may_be_empty=True),
+        placement=received("placement", message.placement.amounts, may_be_empty=True),
         max_restarts=message.max_restarts,
         detached=message.detached,
         creation=message.creation,
         handle=message.handle,
-        label_selector=selector(message.label_selector),
+        label_selector=checked("label_selector", message.label_selector),
         soft_node=message.soft_node,
         group_id=group_id,
         bundle_index=bundle_index,

@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from shoal.core.demand import selector
 from shoal.core.gangs import Gang, GangBundle
+from shoal.core.labels import checked
 from shoal.core.packing import STRATEGIES, Bundle
 from shoal.core.placement_group import MAX_BUNDLES, MAX_NAME_LENGTH, GroupSpec, Place, PlacementGroup, Reserve
+from shoal.core.shapes import received
 from shoal.protocol import head_pb2, node_pb2
 from shoal.resources import ResourceSet
 
 MAX_ID_LENGTH: Final = 256
+MAX_TEXT_LENGTH: Final = 1_024
 AddressOf = Callable[[str], node_pb2.NodeAddress | None]
 
 
@@ -31,10 +34,10 @@ def spec(message: node_pb2.PlacementGroup) -> GroupSpec:
         raise ValueError(f"{message.strategy!r} is no placement strategy: it is one of {', '.join(STRATEGIES)}")
     if not 0 < len(message.bundles) <= MAX_BUNDLES:
         raise ValueError(f"a placement group has 1 to {MAX_BUNDLES} bundles, got {len(message.bundles)}")
-    bundles = tuple(Bundle(ResourceSet(each.shape.amounts), selector(each.label_selector)) for each in message.bundles)
-    for index, bundle in enumerate(bundles):
-        if not bundle.shape:
-            raise ValueError(f"bundle {index} of the placement group asks for nothing")
+    if max(len(message.job_id), len(message.namespace)) > MAX_TEXT_LENGTH:
+        raise ValueError(f"job_id and namespace of a placement group have at most {MAX_TEXT_LENGTH} characters")
+    where = "bundle {} of the placement group"
+    bundles = tuple(_bundle(where.format(index), each) for index, each in enumerate(message.bundles))
     return GroupSpec(
         group_id=message.group_id,
         job_id=message.job_id,
@@ -44,6 +47,11 @@ def spec(message: node_pb2.PlacementGroup) -> GroupSpec:
         namespace=message.namespace,
         detached=message.detached,
     )
+
+
+def _bundle(where: str, message: node_pb2.PlacedBundle) -> Bundle:
+    labels = checked(f"the label selector of {where}", message.label_selector)
+    return Bundle(received(where, message.shape.amounts), labels)
 
 
 def told(group: PlacementGroup, address_of: AddressOf, message: str) -> node_pb2.PlacementGroup:

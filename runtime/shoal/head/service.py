@@ -22,6 +22,7 @@ from shoal.core.cluster_use import Users
 from shoal.core.ids import is_lasting
 from shoal.core.membership import Member, Membership, MembershipError
 from shoal.core.placement import PlacementTable
+from shoal.core.placement_group import misfit
 from shoal.head import convert
 from shoal.head.agent_calls import AgentCalls
 from shoal.head.drains import DrainDone, PendingDrains
@@ -544,6 +545,10 @@ class HeadService:
     def _create_actor(self, request: node_pb2.CreateActorRequest) -> node_pb2.CreateActorReply:
         spec = convert.actor_spec(request)
         with self._lock:
+            group = self._table.get(spec.group_id)
+            words = "" if group is None else misfit(group, spec.bundle_index, spec.need)
+            if words:
+                raise ValueError(words)
             refusal = self._actors.create(spec)
             if refusal:
                 return node_pb2.CreateActorReply(created=False, message=refusal)

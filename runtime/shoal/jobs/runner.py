@@ -23,11 +23,10 @@ from shoal.jobs.driver_log import DriverLog
 from shoal.jobs.environment import driver_environment
 from shoal.jobs.journal import HEAD_LOST_WORDS, JobJournal, NoJournal, fate
 from shoal.jobs.package_store import PackageStore
-from shoal.jobs.submission import SubmitError, as_seen_here, check, specification
+from shoal.jobs.submission import SubmitError, as_seen_here, check, driver_need, specification
 from shoal.jobs.supervisor import STOP_GRACE_SECONDS, DriverEvents, DriverLaunch, DriverSupervisor
 from shoal.jobs.transfers import Transfers
 from shoal.protocol import reasons
-from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
     from shoal.protocol import head_pb2
@@ -123,7 +122,7 @@ class JobRunner:
         known = self.snapshot(submission_id)
         if known is not None:
             return known, False
-        if ResourceSet(request.resources.amounts) and self._placer is None:
+        if driver_need(request) and self._placer is None:
             raise SubmitError("Invalid", "this head runs drivers itself only: submit without resources")
         directory = self._directories.fetched(submission_id, as_seen_here(request.working_directory))
         package, archive = self._directories.pack(directory)

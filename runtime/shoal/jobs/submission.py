@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from shoal.core.jobs import JobSpec
+from shoal.core.shapes import received
 from shoal.resources import ResourceSet
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def check(submission_id: str, entrypoint: str) -> None:
         raise SubmitError("Invalid", f"the entrypoint must be at most {MAX_ENTRYPOINT_LENGTH} characters, without NUL")
 
 
+def driver_need(request: head_pb2.SubmitJobRequest) -> ResourceSet:
+    """What the driver itself needs; nothing: it runs on the head. Raises SubmitError (Invalid)."""
+    try:
+        return received("resources", request.resources.amounts, may_be_empty=True)
+    except ValueError as error:
+        raise SubmitError("Invalid", str(error)) from error
+
+
 def specification(
     request: head_pb2.SubmitJobRequest, submission_id: str, job_id: str, directory: str, package: str
 ) -> JobSpec:
@@ -71,7 +80,7 @@ def specification(
         environment=dict(request.environment),
         metadata=dict(request.metadata),
         package=package,
-        resources=ResourceSet(request.resources.amounts),
+        resources=driver_need(request),
         output_url=request.output_url,
         output_secret_directory=as_seen_here(request.output_secret_directory),
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shoal.core.demand import selector
+from shoal.core.labels import problem as labels_problem
 from shoal.core.scheduler import Decision, Grant, LeaseRequest, LeaseScheduler, NodeView, Refuse, Reject, Spill
 from shoal.node.clients import Client
 from shoal.node.worker_pool import NEW_TITLE, Worker, WorkerPool
@@ -23,6 +24,8 @@ from shoal.wire.reactor import Reactor, Timer
 from shoal.wire.rpc import reply
 
 WAITING_MAX: Final = 100_000
+BACKLOG_MAX: Final = 10**9
+"""Tasks that wait for one lease: with this, the sums of a cluster fit in messages."""
 ENDED_JOBS_KEPT: Final = 1000
 
 
@@ -86,6 +89,12 @@ class Leases:
         if self._scheduler.waiting >= WAITING_MAX:
             reply(client.connection, call_id, ("rejected", f"{WAITING_MAX} lease requests wait on this node already"))
             return
+        words = labels_problem(dict(labels))
+        if words:
+            reply(
+                client.connection, call_id, ("refused", "unschedulable", f"its label selector makes no sense: {words}")
+            )
+            return
         lease_id = f"{self._scheduler.node_id[:8]}-{next(self._ids)}"
         name = str(description.get("name", ""))
         request = LeaseRequest(
@@ -93,7 +102,7 @@ class Leases:
             ResourceSet(dict(shape)),
             job["id"],
             spill=bool(spill),
-            backlog=int(backlog),
+            backlog=min(int(backlog), BACKLOG_MAX),
             selector=selector(labels),
             kind=str(description.get("kind", "task")),
             name=name,
@@ -115,7 +124,7 @@ class Leases:
         else:
             return  # it has just been answered
         if backlog > 0:
-            self._scheduler.set_backlog(lease_id, backlog)
+            self._scheduler.set_backlog(lease_id, min(backlog, BACKLOG_MAX))
         else:
             self._answer(lease, ("cancelled",))
             self._end(lease, reusable=True)
