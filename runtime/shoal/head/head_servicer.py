@@ -176,7 +176,7 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
         def done(accepted: bool, message: str) -> None:
             loop.call_soon_threadsafe(_resolve, answer, (accepted, message))
 
-        self._service.drain_node(request, done)
+        self._service.drains.request(request, done)
         accepted, message = await answer
         return head_pb2.DrainNodeReply(accepted=accepted, message=message)
 

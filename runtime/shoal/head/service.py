@@ -12,24 +12,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from shoal.core import actor_ends
-from shoal.core.actor_placement import explain
-from shoal.core.actors import ActorTable, Instruction, Start, Stop
+from shoal.core.actors import ActorTable, Instruction
 from shoal.core.cluster_use import Users
-from shoal.core.ids import is_lasting
 from shoal.core.membership import Member, Membership, MembershipError
 from shoal.core.placement import PlacementTable
-from shoal.core.placement_group import misfit
 from shoal.head import convert
+from shoal.head.actors import ActorEvents, Actors
 from shoal.head.agent_calls import AgentCalls
-from shoal.head.drains import DrainDone, PendingDrains
 from shoal.head.driver_placement import DriverPlacement
 from shoal.head.journal import Journal
 from shoal.head.kv import KvStore
 from shoal.head.kv_service import serve_kv
+from shoal.head.node_drains import NodeDrains
 from shoal.head.node_session import NodeSession, SessionRefused
 from shoal.head.outlook import Outlook
 from shoal.head.package_calls import package_handlers
@@ -66,18 +63,26 @@ class HeadService:
         self._lock = threading.Lock()
         self._version = 1
         self._members = membership or Membership()
-        self._actors = ActorTable()
+        self._actor_table = ActorTable()
         self._kv = KvStore()
-        self._table = PlacementTable()
-        self._rooms = Rooms(self._members, self._actors, self._table)
+        self._group_table = PlacementTable()
+        self._rooms = Rooms(self._members, self._actor_table, self._group_table)
         self._outlook = Outlook(time.monotonic())
         self._sessions = SessionBook()
-        self._drains = PendingDrains()
         self._packages = packages
         self._journal = journal or Journal()
         nodes = (self._members, self._rooms, self._sessions.send)
         self.groups: Final = PlacementGroups(
-            *(self._lock, self._table, *nodes, self._journal), self._placing_changed, self._group_removed
+            *(self._lock, self._group_table, *nodes, self._journal), self._placing_changed, self._group_removed
+        )
+        events = ActorEvents(self._actors_changed, self._wake, self._note_demand, self._lasting_job_over)
+        self.actors: Final = Actors(
+            *(self._lock, self._actor_table, self._group_table, self.groups, self._rooms, self._sessions.send),
+            *(self._journal, events),
+        )
+        self.drains: Final = NodeDrains(
+            *(self._lock, self._members, self._actor_table, self._group_table, self._sessions.send),
+            *(self._journal, self._membership_changed),
         )
         self.calls: Final = AgentCalls(self._journal, self._handlers())
         self._jobs: JobRunner | None = None
@@ -91,13 +96,13 @@ class HeadService:
         self._ticker.start()
 
     def _restore(self) -> None:
-        parts = Parts(self._members, self._actors, self._kv, self._sessions, self._table)
+        parts = Parts(self._members, self._actor_table, self._kv, self._sessions, self._group_table)
         with self._lock:
             self._outlook.floors = list(self._journal.restored.floors)
             instructions, of_groups, gone = restore(self._journal.restored, parts, time.monotonic())
             for node_id in gone:
                 self._write_node(node_id)
-            self._carry_out(instructions)
+            self.actors.carry_out(instructions)
             self.groups.carry_out(of_groups)
 
     def attach_jobs(self, jobs: JobRunner) -> None:
@@ -168,14 +173,14 @@ class HeadService:
 
     def _note_demand(self, now: float) -> None:
         """Take down what waits at the head itself."""
-        if self._outlook.head_waits([*self._actors.demands(), *self.drivers.demands()], now):
+        if self._outlook.head_waits([*self._actor_table.demands(), *self.drivers.demands()], now):
             self._ticker.wake()
 
     def _note_users(self) -> None:
         """Take down who uses the cluster."""
         jobs = self._jobs
         drivers = sum(count for job_id, count in self._sessions.drivers() if jobs is None or not jobs.owns(job_id))
-        users = Users(drivers, 0 if jobs is None else jobs.live(), self._actors.detached)
+        users = Users(drivers, 0 if jobs is None else jobs.live(), self._actor_table.detached)
         if self._outlook.used_by(users, time.monotonic()):
             self._changed()
 
@@ -186,6 +191,9 @@ class HeadService:
 
     def _placing_changed(self) -> None:
         self._changed()
+        self._ticker.wake()
+
+    def _wake(self) -> None:
         self._ticker.wake()
 
     def _job_changed(self, urgent: bool) -> None:
@@ -222,13 +230,13 @@ class HeadService:
             self._sessions.open(info.node_id, Session(member.session, deliver, end))
             instructions: list[Instruction] = []
             for failed in register.failed_actors:
-                instructions += self._actor_failed(info.node_id, failed, now)
-            instructions += self._actors.node_registered(info.node_id, register.live_actor_ids, now)
+                instructions += self.actors.failure(info.node_id, failed, now)
+            instructions += self._actor_table.node_registered(info.node_id, register.live_actor_ids, now)
             self._journal.node(member)
             deliver(node_pb2.HeadMessage(view=self._rooms.view()))
-            for actor_id in self._actors.subscribed(info.node_id):
-                deliver(self._update(actor_id))
-            self._carry_out(instructions)
+            for actor_id in self._actor_table.subscribed(info.node_id):
+                deliver(self.actors.update(actor_id))
+            self.actors.carry_out(instructions)
             self.drivers.node_registered(info.node_id)
             self.groups.node_registered(info.node_id, register.held_bundles, now)
             self._membership_changed(urgent=len(self._sessions) <= NODES_PER_VIEW_INTERVAL)
@@ -279,13 +287,11 @@ class HeadService:
             case "task_counts":
                 self._counted(node_id, message.task_counts)
             case "actor_started":
-                started = message.actor_started
-                self._carry_out(self._actors.started(node_id, started.actor_id, started.worker))
+                self.actors.started(node_id, message.actor_started)
             case "actor_failed":
-                self._carry_out(self._actor_failed(node_id, message.actor_failed, now))
+                self.actors.failed(node_id, message.actor_failed, now)
             case "actor_scope_ended":
-                ended = message.actor_scope_ended
-                self._carry_out(self._actors.scope_ended(ended.actor_id, ended.reason))
+                self.actors.scope_ended(message.actor_scope_ended)
             case "driver_started":
                 self._sessions.driver_started(message.driver_started.job_id, node_id)
                 self._journal.driver(message.driver_started.job_id, node_id, there=True)
@@ -300,7 +306,7 @@ class HeadService:
             case "bundles_answer":
                 self.groups.answered(node_id, message.bundles_answer, now)
             case "drain_answer":
-                self._drain_answered(member, message.drain_answer)
+                self.drains.answered(node_id, message.drain_answer)
             case other:
                 raise ValueError(f"a session takes no message {other!r} after its first")
 
@@ -312,7 +318,7 @@ class HeadService:
         self._members.report(member.info.node_id, member.session, status, now)
         self.groups.node_reported(member.info.node_id, drains=status.drain_state != "active", now=now)
         if status.drain_state != "active":
-            self._drains.node_drains(member.info.node_id)
+            self.drains.node_drains(member.info.node_id)
         if goes_on:
             return  # no news for anybody
         if before.available != status.available and len(self._sessions) > 1:
@@ -323,7 +329,7 @@ class HeadService:
         node_id = member.info.node_id
         fell = self._rooms.lately.changed(node_id, before.available, status.available, now)
         fell |= before.demands != status.demands and self._outlook.node_waits(node_id, status.demands, now)
-        waits = self._actors.waiting() or self.drivers.is_waiting() or self.groups.is_waiting()
+        waits = self.actors.is_waiting() or self.drivers.is_waiting() or self.groups.is_waiting()
         if self._view_dirty or fell or waits:
             self._ticker.wake()
 
@@ -332,18 +338,15 @@ class HeadService:
         if self._jobs is not None and self._jobs.counted(counts.job_id, node_id, totals):
             self._changed()
 
-    def _actor_failed(self, node_id: str, failed: node_pb2.ActorFailed, now: float) -> list[Instruction]:
-        return self._actors.failed(node_id, failed.actor_id, failed.reason, failed.message, failed.error, now)
-
     def _node_died(self, node_id: str, now: float) -> None:
         member = self._members.get(node_id)
         reason = member.reason if member is not None else "unknown"
-        self._drains.node_gone(node_id)
+        self.drains.node_gone(node_id)
         self._outlook.node_waits(node_id, (), now)
         self._write_node(node_id)
         for job_id in self._sessions.node_died(node_id):
             self._last_driver_gone(job_id)
-        self._carry_out(self._actors.node_died(node_id, f"node {node_id[:8]} died: {reason}", now))
+        self.actors.node_died(node_id, reason, now)
         self.groups.node_died(node_id, now)
         self.drivers.node_died(node_id, member.info.name if member is not None else node_id[:8], reason)
         self._membership_changed()
@@ -376,11 +379,10 @@ class HeadService:
             expired = [self._rooms.lately.expire(now), self._outlook.expire(now)]
             if any(expired):
                 self._changed()
-            for node_id in self._drains.expire(now):
-                self._drain_refused(node_id)
+            self.drains.expire(now)
             self.groups.turn(now)
-            if self._actors.waiting():
-                self._place(now)
+            if self.actors.is_waiting():
+                self.actors.place(now)
             if self.drivers.is_waiting() and not self._members.awaiting():
                 self.drivers.turn(self._rooms.candidates(now), now)
                 self._note_demand(now)
@@ -388,8 +390,8 @@ class HeadService:
                 self._view_dirty = False
                 self._view_due = now + VIEW_SECONDS * max(1.0, len(self._sessions) / NODES_PER_VIEW_INTERVAL)
                 self._sessions.broadcast(node_pb2.HeadMessage(view=self._rooms.view()))
-            times = [self._members.next_deadline(), self._drains.next_deadline()]
-            times += [self._actors.next_deadline(now), self._view_due if self._view_dirty else None]
+            times = [self._members.next_deadline(), self.drains.next_deadline()]
+            times += [self._actor_table.next_deadline(now), self._view_due if self._view_dirty else None]
             times += [
                 self.groups.next_deadline(now),
                 self.drivers.next_deadline(),
@@ -404,60 +406,16 @@ class HeadService:
             self.drivers.node_out_of_touch(member.info.node_id, member.info.name)
             self._membership_changed()
 
-    def _place(self, now: float) -> None:
-        instructions = self._actors.place(self._rooms.candidates(now), now, self._rooms.total)
-        instructions += self._actors.place_in_bundles(self.groups.find_bundle, now)
-        self._note_demand(now)
-        if instructions:
-            self._carry_out(instructions)
-
     def _group_removed(self, group_id: str) -> None:
-        self._carry_out(self._actors.group_removed(group_id))
+        self.actors.group_removed(group_id)
 
-    def _carry_out(self, instructions: Iterable[Instruction]) -> None:
-        any_done = False
-        for instruction in instructions:
-            any_done = True
-            actor_id = instruction.spec.actor_id if isinstance(instruction, Start) else instruction.actor_id
-            self._journal.actor(self._actors.get(actor_id))
-            if isinstance(instruction, Start):
-                spec = instruction.spec
-                start = node_pb2.StartActor(
-                    actor_id=spec.actor_id,
-                    resources=convert.to_resources(spec.resources),
-                    creation=spec.creation,
-                    job_id=spec.job_id,
-                    bundle=convert.bundle(self._actors.get(actor_id)),
-                )
-                self._sessions.send(instruction.node_id, node_pb2.HeadMessage(start_actor=start))
-            elif isinstance(instruction, Stop):
-                stop = node_pb2.StopActor(
-                    actor_id=instruction.actor_id, reason=instruction.reason, force=instruction.force
-                )
-                self._sessions.send(instruction.node_id, node_pb2.HeadMessage(stop_actor=stop))
-            else:
-                self._publish(instruction.actor_id)
-        if any_done:
-            self._note_users()
-            self._changed()
-        if self._actors.waiting():
-            self._ticker.wake()
+    def _actors_changed(self) -> None:
+        self._note_users()
+        self._changed()
 
-    def _publish(self, actor_id: str) -> None:
-        actor = self._actors.get(actor_id)
-        if actor is not None and actor.state == "DEAD" and actor.spec.detached and is_lasting(actor.spec.job_id):
-            self._end_of_job(actor.spec.job_id)
-            self._sessions.job_ended(actor.spec.job_id)
-        if actor is not None and actor.subscribers:
-            update = self._update(actor_id)
-            for node_id in actor.subscribers:
-                self._sessions.send(node_id, update)
-
-    def _update(self, actor_id: str) -> node_pb2.HeadMessage:
-        actor = self._actors.get(actor_id)
-        if actor is None:
-            raise KeyError(actor_id)
-        return node_pb2.HeadMessage(actor_update=convert.actor_update(actor))
+    def _lasting_job_over(self, job_id: str) -> None:
+        self._end_of_job(job_id)
+        self._sessions.job_ended(job_id)
 
     # Jobs
 
@@ -468,7 +426,7 @@ class HeadService:
             self._sessions.job_ended(job_id)
 
     def _end_of_job(self, job_id: str) -> None:
-        self._carry_out(self._actors.job_ended(job_id))
+        self.actors.job_ended(job_id)
         self.groups.job_ended(job_id)
 
     def _last_driver_gone(self, job_id: str) -> None:
@@ -476,111 +434,17 @@ class HeadService:
         if self._jobs is None or not self._jobs.owns(job_id):  # a submitted job may start another driver
             self._sessions.job_ended(job_id)
 
-    # Drains
-
-    def drain_node(self, request: head_pb2.DrainNodeRequest, done: DrainDone) -> None:
-        """Ask a node to drain; ``done(accepted, message)`` is called once, soon, and must only queue."""
-        now = time.monotonic()
-        with self._lock:
-            member = self._members.get(request.node_id)
-            refusal = self._cannot_drain(member, request)
-            if refusal:
-                done(False, refusal)
-                return
-            if member is None or member.status.drain_state != "active":
-                done(True, "it drains already")
-                return
-            drain_id = os.urandom(8).hex()
-            member.drain_requested = True
-            self._journal.drain(request.node_id, request.reason)
-            self._drains.add(drain_id, request.node_id, done, now)
-            drain = node_pb2.Drain(
-                reason=request.reason,
-                deadline_seconds=request.deadline_seconds,
-                only_if_idle=request.only_if_idle,
-                drain_id=drain_id,
-            )
-            self._sessions.send(request.node_id, node_pb2.HeadMessage(drain=drain))
-            self._membership_changed()
-
-    def _cannot_drain(self, member: Member | None, request: head_pb2.DrainNodeRequest) -> str:
-        if member is None:
-            return f"there is no node {request.node_id}"
-        if not member.alive:
-            return f"node {request.node_id[:8]} is dead: {member.reason}"
-        if member.lost_at is not None:
-            return f"node {request.node_id[:8]} is out of touch"
-        if request.only_if_idle and any(a.starting for a in self._actors.on_node(request.node_id)):
-            return "an actor is starting there"
-        if request.only_if_idle and self._table.coming(request.node_id):
-            return "it is being asked to hold bundles of a placement group"
-        return ""
-
-    def _drain_answered(self, member: Member, answer: node_pb2.DrainAnswer) -> None:
-        self._drains.answered(answer.drain_id, answer.accepted, answer.message)
-        if not answer.accepted:
-            self._drain_refused(member.info.node_id)
-
-    def _drain_refused(self, node_id: str) -> None:
-        member = self._members.get(node_id)
-        if member is not None and member.drain_requested:
-            member.drain_requested = False
-            self._journal.drain(node_id, None)
-            self._membership_changed()
-
     # Calls of agents
 
     def _handlers(self) -> dict[str, Callable[[Any], Any]]:
         return {
-            "CreateActor": self._create_actor,
-            "GetActor": self._get_actor,
-            "KillActor": self._kill_actor,
+            **self.actors.handlers,
             **package_handlers(self._packages),
             "Kv": self._kv_call,
             "ListNodes": self._list_nodes,
             "RequestResources": self._request_resources,
             **self.groups.handlers,
         }
-
-    def _create_actor(self, request: node_pb2.CreateActorRequest) -> node_pb2.CreateActorReply:
-        spec = convert.actor_spec(request)
-        with self._lock:
-            group = self._table.get(spec.group_id)
-            words = "" if group is None else misfit(group, spec.bundle_index, spec.need)
-            if words:
-                raise ValueError(words)
-            refusal = self._actors.create(spec)
-            if refusal:
-                return node_pb2.CreateActorReply(created=False, message=refusal)
-            now = time.monotonic()
-            if spec.group_id and self._table.get(spec.group_id) is None:
-                self._carry_out(self._actors.group_removed(spec.group_id))
-            self._place(now)
-            self._changed()
-            actor = self._actors.get(spec.actor_id)
-            self._journal.actor(actor)
-            waits = actor is not None and actor.waits
-            why = explain(spec.need, self._rooms.candidates(now), spec.label_selector) if waits else ""
-        return node_pb2.CreateActorReply(created=True, message=why)
-
-    def _get_actor(self, request: node_pb2.GetActorRequest) -> node_pb2.GetActorReply:
-        with self._lock:
-            by_name = self._actors.find(request.name, request.namespace) if request.name else None
-            actor = self._actors.get(request.actor_id) if request.actor_id else by_name
-            if actor is None:
-                return node_pb2.GetActorReply(found=False)
-            if request.subscriber_node_id and actor.state != "DEAD":
-                actor.subscribers.add(request.subscriber_node_id)
-            update = convert.actor_update(actor)
-            return node_pb2.GetActorReply(found=True, actor=update, handle=actor.spec.handle)
-
-    def _kill_actor(self, request: node_pb2.KillActorRequest) -> node_pb2.KillActorReply:
-        with self._lock:
-            actor = self._actors.get(request.actor_id)
-            found = actor is not None and actor.state != "DEAD"
-            reason = request.reason or actor_ends.KILLED
-            self._carry_out(self._actors.kill(request.actor_id, request.no_restart, reason))
-        return node_pb2.KillActorReply(found=found)
 
     def _kv_call(self, request: node_pb2.KvRequest) -> node_pb2.KvReply:
         with self._lock:
