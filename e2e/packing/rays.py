@@ -18,7 +18,7 @@ from shoal_operator.autoscaler.model import ScalingRequest
 
 
 class RaysScheduler:
-    """``ray.autoscaler.v2.scheduler.ResourceDemandScheduler`` of an unpacked wheel.
+    """``ray.autoscaler.v2.scheduler.ResourceDemandScheduler``, as `pip install --target` lays it down.
 
     Raises:
         ImportError: the path holds no Ray, or what it needs is not installed.
