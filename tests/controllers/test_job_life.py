@@ -156,9 +156,10 @@ async def test_a_running_job_that_nothing_happens_to_is_not_written(world):
         head = await running(world)
         await at_rest(world, operator)
         before = len(world.recorder.writes(without=["/events"]))
-        for _ in range(2):
+        for turn in range(2):
             heard_at = await heard(operator)
             head.change()  # a heartbeat
             await heard(operator, heard_at)
+            await world.api.patch(JOB, {"metadata": {"annotations": {"look": str(turn)}}})
             await at_rest(world, operator)
         assert len(world.recorder.writes(without=["/events"])) == before
