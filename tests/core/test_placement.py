@@ -155,7 +155,8 @@ def test_many_different_needs_are_tried_in_turns() -> None:
         table.create(spec(f"g{number}", (10 + number,)))
     table.create(spec("small", (1,)))
     assert table.place(nodes(a=8), 0.0) == []
-    assert table.next_deadline(0.0) is not None
+    assert table.next_deadline(0.0) == pytest.approx(MORE_SECONDS)
+    assert table.next_deadline(0.09) == pytest.approx(MORE_SECONDS), "who asks often puts nothing off"
     assert len(table.place(nodes(a=8), 0.1)) == 1
 
 
@@ -194,6 +195,24 @@ def test_every_need_has_its_turn_whichever_it_is(seed: int) -> None:
     number = chance.randrange(len(zones))
     room = [*nodes(a=8), Candidate("b", cpus(9_000), cpus(9_000), 0, {"zone": zones[number]})]
     assert waits(table, room, f"g{number}") <= MORE_SECONDS * (len(set(zones)) // MAX_TRIES + 1)
+
+
+def test_a_turn_ends_when_it_has_worked_enough_and_the_next_one_goes_on() -> None:
+    """On a thousand nodes a turn places some groups, and all are placed in the end."""
+    table = PlacementTable()
+    room = [Candidate(f"n{number:04}", cpus(8), cpus(8), 0, {}) for number in range(1_000)]
+    for number in range(12):
+        table.create(spec(f"g{number}", (5, 4, 3.5, 2), "PACK"))
+    asked: dict[str, float] = {}
+    now = 0.0
+    while len(asked) < 12:
+        orders = [order.group_id for order in table.place(room, now) if isinstance(order, Reserve)]
+        assert 0 < len(set(orders)) < 12, now
+        asked.update(dict.fromkeys(orders, now))
+        due = table.next_deadline(now)
+        assert due == (pytest.approx(now + MORE_SECONDS) if len(asked) < 12 else None)
+        now = due or now
+    assert list(asked) == [f"g{number}" for number in range(12)], "in their order"
 
 
 def test_no_group_waits_behind_new_ones_that_cannot_be_placed() -> None:

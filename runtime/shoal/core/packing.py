@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from shoal.core.actor_placement import Candidate
 from shoal.core.labels import Selector, matches
-from shoal.core.pack_search import Equal, PackSearch
+from shoal.core.pack_search import STEPS_MAX, Equal, PackSearch
 from shoal.resources import ResourceSet, describe
 
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
@@ -42,6 +42,13 @@ class Bundle:
 
 
 @dataclass
+class Work:
+    """How often a bundle was held against a node: some five microseconds each."""
+
+    done: int = 0
+
+
+@dataclass
 class _Class:
     """Equal bundles."""
 
@@ -50,7 +57,11 @@ class _Class:
 
 
 def pack(
-    bundles: Mapping[int, Bundle], strategy: Strategy, nodes: Sequence[Candidate], occupied: Mapping[str, int]
+    bundles: Mapping[int, Bundle],
+    strategy: Strategy,
+    nodes: Sequence[Candidate],
+    occupied: Mapping[str, int],
+    work: Work | None = None,
 ) -> dict[int, str] | None:
     """A node for each bundle, or None when there is no room now.
 
@@ -59,14 +70,18 @@ def pack(
         strategy: of the group.
         nodes: that take work, with what they have free.
         occupied: how many bundles of the group each node holds already.
+        work: is added to what was done before.
     """
-    classes = _classes(bundles)
+    classes, work = _classes(bundles), work or Work()
+    work.done += len(classes) * len(nodes)
     if not all(any(each.bundle.shape.fits(node.available) for node in nodes) for each in classes):
+        return None
+    if any(sum(node.available[name] for node in nodes) < amount for name, amount in _sum(classes).items()):
         return None
     if strategy == "STRICT_PACK":
         return _on_one(classes, nodes, occupied)
     if strategy == "PACK":
-        return _on_fewest(classes, nodes, occupied)
+        return _on_fewest(classes, nodes, occupied, work)
     if strategy == "SPREAD":
         return _on_many(classes, nodes, occupied)
     return _on_own(classes, [node for node in nodes if not occupied.get(node.node_id)])
@@ -152,25 +167,25 @@ def _on_one(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping
 # PACK
 
 
-def _on_fewest(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
+def _on_fewest(
+    classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int], work: Work
+) -> dict[int, str] | None:
     """On as few nodes as can be that the group is not on yet."""
-    placed = _on_one(classes, nodes, occupied) or _on_one(classes, nodes, {})
-    least = 0 if occupied else 1 if placed else 2
-    if placed is not None and _added(placed, occupied) <= least:
+    alone = _on_one(classes, nodes, occupied) or _on_one(classes, nodes, {})
+    placed = alone or _on_few(classes, nodes, occupied, work)
+    least = 0 if occupied else 1 if alone else 2
+    if (placed is not None and _added(placed, occupied) <= least) or len(classes) * len(nodes) > SEARCHED_MAX:
         return placed
-    if len(classes) * len(nodes) > SEARCHED_MAX:
-        return placed or _on_few(classes, nodes, occupied)
+    work.done += 2 * len(classes) * len(nodes)
     wanted = [Equal(each.bundle.shape, each.bundle.selector, len(each.indexes)) for each in classes]
     search = PackSearch(wanted, sorted(nodes, key=_order(classes, occupied)), occupied)
     bound = search.least()
-    if bound is None:
-        return None
-    placed = placed or _on_few(classes, nodes, occupied)
-    while placed is None or _added(placed, occupied) > max(least, bound):
+    while bound is not None and (placed is None or _added(placed, occupied) > max(least, bound)):
         better = search.find(len(nodes) if placed is None else _added(placed, occupied) - 1)
         if better is None:
             break
         placed = dict(zip((index for each in classes for index in each.indexes), better, strict=True))
+    work.done += STEPS_MAX - search.steps
     return placed
 
 
@@ -185,13 +200,16 @@ def _order(classes: list[_Class], occupied: Mapping[str, int]) -> Callable[[Cand
         counts = _fill(node, classes)
         taken = ResourceSet()
         for each, count in zip(classes, counts, strict=True):
-            taken = taken + each.bundle.shape.times(count)
+            if count:
+                taken = taken + each.bundle.shape.times(count)
         return -sum(counts), not occupied.get(node.node_id), _waste(node, taken), node.node_id
 
     return rank
 
 
-def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int]) -> dict[int, str] | None:
+def _on_few(
+    classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping[str, int], work: Work
+) -> dict[int, str] | None:
     """Again and again the node that takes the most of what is left.
 
     What a node can take shrinks, so it is looked at again only when it seems to be the best one; or it grows where
@@ -204,7 +222,9 @@ def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping
     heapq.heapify(heap)
     placed: dict[int, str] = {}
     rounds, looks = 0, LOOKS_MAX
+    work.done += len(heap) * len(rest)
     while any(each.indexes for each in rest):
+        work.done += len(rest)
         if not heap or heap[0][0][0] == 0:
             return None
         (*_rank, node_id), seen = heapq.heappop(heap)
@@ -218,6 +238,7 @@ def _on_few(classes: list[_Class], nodes: Sequence[Candidate], occupied: Mapping
         rounds += 1
         if may_grow and looks >= len(heap) * len(rest):
             looks -= len(heap) * len(rest)
+            work.done += len(heap) * len(rest)
             heap = [(rank(by_id[name]), rounds) for (*_rank, name), _seen in heap]
             heapq.heapify(heap)
     return placed

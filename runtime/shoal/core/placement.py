@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final
 
 from shoal.core.actor_placement import Candidate
-from shoal.core.packing import explain, pack
+from shoal.core.packing import Work, explain, pack
 from shoal.core.placement_group import (
     GroupSpec,
     Instruction,
@@ -40,6 +40,8 @@ MAX_REMOVED_BUNDLES: Final = 20_000
 """Removed groups that are still listed, and their bundles."""
 MAX_TRIES: Final = 50
 """How many different needs are packed in one turn; the rest comes in the next."""
+WORK_MAX: Final = 40_000
+"""How often bundles are held against nodes in one turn, the last group's come on top: the head waits some 0.2 s."""
 MORE_SECONDS: Final = 0.1
 FIRST_PAUSE_SECONDS: Final = 0.1
 LAST_PAUSE_SECONDS: Final = 1.0
@@ -62,7 +64,7 @@ class PlacementTable:
         self._unsettled: dict[str, dict[tuple[str, int], ResourceSet]] = {}
         self._max_groups, self._max_removed = max_groups, max_removed
         self._bundles = self._removed_bundles = 0
-        self._more = False
+        self._more_at: float | None = None  # when the rest of a turn that was cut short is tried
         self._turns = 0
         self._due: dict[Wish, int] = {}  # from which turn on a need has a claim to be tried
         self._joined: set[str] = set()
@@ -186,18 +188,19 @@ class PlacementTable:
         nodes = {node.node_id: node for node in candidates}
         hopeless: dict[Wish, float | None] = {}
         instructions: list[Instruction] = []
-        self._more, self._spread_at = False, None
+        work = Work()
+        self._more_at, self._spread_at = None, None
         for group in self._by_turn():
             if now < group.not_before or group.trying():
                 continue
             if group.lacks() in hopeless:
                 group.share_by = hopeless[group.lacks()]
                 continue
-            if len(hopeless) >= MAX_TRIES:
-                self._more = True
+            if len(hopeless) >= MAX_TRIES or work.done >= WORK_MAX:
+                self._more_at = now + MORE_SECONDS
                 break
             rest = group.unplaced()
-            chosen = pack(rest, group.spec.strategy, list(nodes.values()), group.occupied())
+            chosen = pack(rest, group.spec.strategy, list(nodes.values()), group.occupied(), work)
             if chosen is None or self._waits_for_nodes(group, chosen, now):
                 group.share_by = group.share_by if chosen is not None else None
                 hopeless[group.lacks()] = group.share_by
@@ -220,8 +223,8 @@ class PlacementTable:
         """When ``place`` may do something that it cannot do now, if only time has to pass."""
         waiting = (self._groups[group_id] for group_id in self._incomplete)
         pauses = [group.not_before for group in waiting if group.not_before > now]
-        spread = [] if self._spread_at is None else [self._spread_at]
-        return min([*pauses, *spread, *([now + MORE_SECONDS] if self._more else [])], default=None)
+        later = [time for time in (self._spread_at, self._more_at) if time is not None]
+        return min([*pauses, *later], default=None)
 
     def _waits_for_nodes(self, group: PlacementGroup, chosen: dict[int, str], now: float) -> bool:
         """Whether a SPREAD group lets room be, because bundles would share a node while nodes are joining."""
