@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import ComingNode, Cooldown, Node, ScalingRequest
-from shoal_operator.domain.reasons import Reason
 
 GRACE_SECONDS: Final[Mapping[str, float]] = {
-    Reason.VOLUME_CLAIM_PENDING: 5.0,
-    Reason.VOLUME_NOT_MOUNTED: 5.0,
-    Reason.SCHEDULING_GATED: 5.0,
-    Reason.IMAGE_UNAVAILABLE: 3.0,
-    Reason.CONTAINER_NOT_STARTED: 3.0,
-    Reason.SANDBOX_FAILED: 5.0,
+    reasons.VOLUME_CLAIM_PENDING: 5.0,
+    reasons.VOLUME_NOT_MOUNTED: 5.0,
+    reasons.SCHEDULING_GATED: 5.0,
+    reasons.IMAGE_UNAVAILABLE: 3.0,
+    reasons.CONTAINER_NOT_STARTED: 3.0,
+    reasons.SANDBOX_FAILED: 5.0,
 }
 """Age of a pod from which trouble of that sort counts; of any other sort at once: a refusal, a crash, a container that
 cannot be set up do not pass by themselves. How long a machine may be missing is the request's to say."""
@@ -33,13 +33,13 @@ COOLDOWN_SECONDS: Final = 2.0
 COOLDOWN_SECONDS_MAX: Final = 300.0
 REFUSED: Final = frozenset(
     {
-        Reason.QUOTA_EXCEEDED,
-        Reason.ADMISSION_DENIED,
-        Reason.ADMISSION_UNAVAILABLE,
-        Reason.SERVICE_ACCOUNT_MISSING,
-        Reason.PRIORITY_CLASS_MISSING,
-        Reason.INVALID_TEMPLATE,
-        Reason.WRITE_REFUSED,
+        reasons.QUOTA_EXCEEDED,
+        reasons.ADMISSION_DENIED,
+        reasons.ADMISSION_UNAVAILABLE,
+        reasons.SERVICE_ACCOUNT_MISSING,
+        reasons.PRIORITY_CLASS_MISSING,
+        reasons.INVALID_TEMPLATE,
+        reasons.WRITE_REFUSED,
     }
 )
 """Where no pod can stay as a probe: only another attempt, which costs one request, shows that the reason has gone."""
@@ -64,7 +64,7 @@ def with_grace(
     coming: Iterable[ComingNode], unschedulable_seconds: float
 ) -> tuple[tuple[ComingNode, ...], tuple[float, ...]]:
     """Coming pods, those in their grace without trouble; and the seconds until each grace is over."""
-    graces = {**GRACE_SECONDS, Reason.UNSCHEDULABLE: unschedulable_seconds}
+    graces = {**GRACE_SECONDS, reasons.UNSCHEDULABLE: unschedulable_seconds}
     pods: list[ComingNode] = []
     later: list[float] = []
     for pod in coming:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from shoal.resources import describe
+from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import Group, Limits, Removal, ScalingRequest
 from shoal_operator.autoscaler.replicas import Replica, find_replicas
-from shoal_operator.domain.reasons import Reason
 
 COMING_SECONDS_MIN: Final = 10.0
 """A pod that has not joined is given up at this age at the earliest, however short the idle timeout: a head that does
@@ -56,7 +56,7 @@ def over_limits(request: ScalingRequest) -> Departures:
         if staying[replica.group_name] > most:
             staying[replica.group_name] -= len(replica.members)
             excess.give(replica)
-            departures.take(replica, Reason.OVER_LIMIT, _maximum_text(replica))
+            departures.take(replica, reasons.OVER_LIMIT, _maximum_text(replica))
         else:
             kept.append(replica)
     for replica in sorted(kept, key=lambda item: item.priority):
@@ -64,7 +64,7 @@ def over_limits(request: ScalingRequest) -> Departures:
         if group and (text := excess.of(replica)) and staying[group.name] - len(replica.members) >= group.min_nodes:
             staying[group.name] -= len(replica.members)
             excess.give(replica)
-            departures.take(replica, Reason.OVER_LIMIT, text)
+            departures.take(replica, reasons.OVER_LIMIT, text)
     return departures
 
 
@@ -152,7 +152,7 @@ class Idle:
     def _take(self, replica: Replica, text: str) -> None:
         self._staying[replica.group_name] -= len(replica.members)
         self._stuck[replica.group_name] -= replica.stuck
-        self.departures.take(replica, Reason.IDLE if replica.joined else Reason.NOT_NEEDED, text)
+        self.departures.take(replica, reasons.IDLE if replica.joined else reasons.NOT_NEEDED, text)
 
 
 class Excess:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import Cooldown, Removal, ScalingRequest
 from shoal_operator.autoscaler.removal import Excess
 from shoal_operator.autoscaler.replicas import Replica, find_replicas
-from shoal_operator.domain.reasons import Reason
 
 
 def yielding_replicas(request: ScalingRequest, cooldowns: Iterable[Cooldown]) -> list[Replica]:
@@ -63,5 +63,5 @@ def give_way(
         limit = excess.of(replica) if set(replica.names).isdisjoint(gone) else ""
         if limit:
             excess.give(replica)
-            removals += replica.removals(Reason.NOT_NEEDED, f"it does not start, others take its place: {limit}")
+            removals += replica.removals(reasons.NOT_NEEDED, f"it does not start, others take its place: {limit}")
     return removals

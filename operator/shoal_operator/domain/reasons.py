@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from shoal.protocol import reasons
+from shoal_operator.autoscaler import reasons as planner
 
 
 class ConditionType(StrEnum):
@@ -69,7 +70,7 @@ class Reason(StrEnum):
     NO_IDLE_POLICY = "NoIdlePolicy"
     INVALID_SPEC = "InvalidSpec"
     VALID = "Valid"
-    WRITE_REFUSED = "WriteRefused"
+    WRITE_REFUSED = planner.WRITE_REFUSED
     CERTIFICATES_ISSUED = "CertificatesIssued"
     WAITING_FOR_CERTIFICATE = "WaitingForCertificate"
     CERTIFICATE_UNUSABLE = "CertificateUnusable"
@@ -81,23 +82,23 @@ class Reason(StrEnum):
     WAITING_FOR_DELETION = "WaitingForDeletion"
     HEAD_WAITS = "HeadWaits"
     # Why a pod does not run
-    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    IMAGE_UNAVAILABLE = planner.IMAGE_UNAVAILABLE
     """The image cannot be had: no such image, no such registry, a name that is none."""
     IMAGE_PULL_DENIED = "ImagePullDenied"
     """The registry wants credentials: the pull secret is missing or wrong."""
-    UNSCHEDULABLE = "Unschedulable"
+    UNSCHEDULABLE = planner.UNSCHEDULABLE
     """No node takes the pod: too little CPU, memory or GPU, taints, affinity."""
-    VOLUME_CLAIM_PENDING = "VolumeClaimPending"
+    VOLUME_CLAIM_PENDING = planner.VOLUME_CLAIM_PENDING
     """A PersistentVolumeClaim of the pod does not exist or is not bound."""
-    SCHEDULING_GATED = "SchedulingGated"
+    SCHEDULING_GATED = planner.SCHEDULING_GATED
     """Somebody (a queue, a quota) holds the pod back with a scheduling gate."""
-    VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+    VOLUME_NOT_MOUNTED = planner.VOLUME_NOT_MOUNTED
     """A volume cannot be mounted: its ConfigMap or Secret does not exist, or the storage refuses."""
     CONTAINER_MISCONFIGURED = "ContainerMisconfigured"
     """The container cannot be set up: a variable's Secret or key is missing, or it would run as root."""
-    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    CONTAINER_NOT_STARTED = planner.CONTAINER_NOT_STARTED
     """The container runtime refuses to start the container."""
-    SANDBOX_FAILED = "SandboxFailed"
+    SANDBOX_FAILED = planner.SANDBOX_FAILED
     """The node cannot make the pod's surroundings: its network or its runtime class."""
     INIT_CONTAINER_RUNS = "InitContainerRuns"
     """An init container has not ended; everything else waits for it."""
@@ -122,17 +123,17 @@ class Reason(StrEnum):
     NODE_LOST = reasons.NODE_LOST
     """The pod's node does not answer."""
     # Why a pod is not let in
-    QUOTA_EXCEEDED = "QuotaExceeded"
+    QUOTA_EXCEEDED = planner.QUOTA_EXCEEDED
     """A ResourceQuota has no room for the pod."""
-    ADMISSION_DENIED = "AdmissionDenied"
+    ADMISSION_DENIED = planner.ADMISSION_DENIED
     """Pod Security, a policy, a webhook or a limit of the namespace refuses the pod."""
-    ADMISSION_UNAVAILABLE = "AdmissionUnavailable"
+    ADMISSION_UNAVAILABLE = planner.ADMISSION_UNAVAILABLE
     """An admission webhook that has to agree does not answer."""
-    SERVICE_ACCOUNT_MISSING = "ServiceAccountMissing"
+    SERVICE_ACCOUNT_MISSING = planner.SERVICE_ACCOUNT_MISSING
     """The ServiceAccount that the template names does not exist."""
-    PRIORITY_CLASS_MISSING = "PriorityClassMissing"
+    PRIORITY_CLASS_MISSING = planner.PRIORITY_CLASS_MISSING
     """The PriorityClass that the template names does not exist."""
-    INVALID_TEMPLATE = "InvalidTemplate"
+    INVALID_TEMPLATE = planner.INVALID_TEMPLATE
     """The API server would not take a pod of this template: unknown fields or wrong values."""
     # Jobs
     WAITING_FOR_CLUSTER = "WaitingForCluster"
@@ -171,12 +172,12 @@ class Reason(StrEnum):
     GROUP_REMOVED = "GroupRemoved"
     GROUP_SUSPENDED = "GroupSuspended"
     HOST_LOST = "HostLost"
-    IDLE = "Idle"
+    IDLE = planner.IDLE
     DRAINED = "Drained"
     DRAIN_TIMED_OUT = "DrainTimedOut"
     NODE_GONE = "NodeGone"
-    OVER_LIMIT = "OverLimit"
-    NOT_NEEDED = "NotNeeded"
+    OVER_LIMIT = planner.OVER_LIMIT
+    NOT_NEEDED = planner.NOT_NEEDED
     # Events
     CREATED_WORKERS = "CreatedWorkers"
     DRAINING_WORKERS = "DrainingWorkers"
