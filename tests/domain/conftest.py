@@ -18,19 +18,11 @@ import pytest
 from shoal.resources import ResourceSet
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.job import ComputeJob
+from shoal_operator.autoscaler.model import Demand, Gang
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView, child_view, pod_view
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
-from shoal_operator.domain.head import (
-    ActivityView,
-    DemandView,
-    DrainState,
-    GangView,
-    HeadView,
-    JobState,
-    JobView,
-    NodeView,
-)
+from shoal_operator.domain.head import ActivityView, DrainState, HeadView, JobState, JobView, NodeView
 from shoal_operator.domain.job.observed import JobObservation, Rival
 from shoal_operator.domain.job.plan import plan_job
 from shoal_operator.domain.job.status import job_status
@@ -66,7 +58,7 @@ class ClusterWorld:
     operator: OperatorPlace = PLACE
     jobs: tuple[JobView, ...] = ()
     nodes: dict[str, NodeView] = field(default_factory=dict)
-    demands: tuple[DemandView, ...] = ()
+    demands: tuple[Demand, ...] = ()
     head_answers: bool = False
     incarnation: str = "one"
     refuses_drains: bool = False
@@ -81,8 +73,8 @@ class ClusterWorld:
     """What the API server does not let in now."""
     silence_seconds: float = 0.0
     """Since the head's last word, although nothing says that it is gone."""
-    gangs: tuple[GangView, ...] = ()
-    floors: tuple[DemandView, ...] = ()
+    gangs: tuple[Gang, ...] = ()
+    floors: tuple[Demand, ...] = ()
 
     def cluster(self) -> ComputeCluster:
         metadata = {"name": self.name, "namespace": "ns", "uid": "cluster-uid", "generation": self.generation}
@@ -280,7 +272,7 @@ class JobWorld:
     deleted_at: datetime | None = None
     pods: tuple[PodView, ...] = ()
     rivals: tuple[Rival, ...] = ()
-    demands: tuple[DemandView, ...] = ()
+    demands: tuple[Demand, ...] = ()
     uids: Any = field(default_factory=lambda: count(1))
 
     def job(self) -> ComputeJob:

@@ -9,10 +9,10 @@ from typing import Any
 
 from shoal.resources import ResourceSet
 from shoal_operator.api.cluster import ComputeClusterStatus
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.blocking import NOTES, WARNINGS, transition_events
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
-from shoal_operator.domain.head import DemandView
 from shoal_operator.domain.labels import GROUP
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.domain.refusals import Refusal, explain_refusal
@@ -42,7 +42,7 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
 
 
 def asked(world: Any, count: int) -> None:
-    world.demands = (DemandView(ResourceSet.from_units({"CPU": 1}), count),)
+    world.demands = (Demand(ResourceSet.from_units({"CPU": 1}), count),)
 
 
 def test_a_refused_group_stops_neither_head_nor_other_groups(cluster_world: MakeWorld) -> None:

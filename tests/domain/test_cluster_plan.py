@@ -14,17 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.plan import plan_cluster
 from shoal_operator.domain.cluster.status import cluster_status
-from shoal_operator.domain.head import DemandView, DrainState
+from shoal_operator.domain.head import DrainState
 from shoal_operator.domain.plan import DrainNode
 
 MakeWorld = Callable[..., Any]
 SMALL = {"name": "small", "minReplicas": 0, "maxReplicas": 4, "resources": {"CPU": 1}, "idleTimeoutSeconds": 2}
 
 
-def demand(count: int, cpu: float = 1, **more: Any) -> DemandView:
-    return DemandView(ResourceSet.from_units({"CPU": cpu}), count, **more)
+def demand(count: int, cpu: float = 1, **more: Any) -> Demand:
+    return Demand(ResourceSet.from_units({"CPU": cpu}), count, **more)
 
 
 def test_first_pass_makes_everything_and_the_second_nothing(cluster_world: MakeWorld) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.observed import PodReason, PodView, pod_view
-from shoal_operator.domain.head import DemandView, JobState
+from shoal_operator.domain.head import JobState
 from shoal_operator.domain.job.observed import Rival, read_rival
 
 from .conftest import START
@@ -195,9 +196,7 @@ def test_restarts_before_the_program_started_and_good_ends_are_no_cause(
 
 def test_p25_what_is_known_about_a_failure_stays_on_the_job(job_world: MakeWorld) -> None:
     world = started(job_world())
-    world.demands = tuple(
-        DemandView(ResourceSet.from_units({"GPU": number}), number, kind="task") for number in range(9)
-    )
+    world.demands = tuple(Demand(ResourceSet.from_units({"GPU": number}), number, kind="task") for number in range(9))
     verdict = "a task needs GPU 8, no group has more than 0"
     unmet = {"type": "DemandSatisfied", "status": "False", "reason": "Infeasible", "message": verdict}
     since = {"lastTransitionTime": "2026-01-02T03:04:05Z"}

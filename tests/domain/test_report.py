@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.report import report
-from shoal_operator.domain.head import ActivityView, DemandView
+from shoal_operator.domain.head import ActivityView
 
 from .conftest import ClusterWorld, cpus, text
 
@@ -30,7 +31,7 @@ def in_trouble(cluster_world: MakeWorld, **spec: Any) -> Any:
     world = cluster_world(workerGroups=GROUPS, **spec)
     world.reconcile()
     world.start_pods()
-    world.demands = (DemandView(cpus(1), 3, examples=("f",)), DemandView(cpus(64), 1, examples=("wide",)))
+    world.demands = (Demand(cpus(1), 3, examples=("f",)), Demand(cpus(64), 1, examples=("wide",)))
     world.reconcile()
     for name in world.workers():
         if "first" in name:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shoal_operator.domain.head import DemandView, DrainState
+from shoal_operator.autoscaler.model import Demand
+from shoal_operator.domain.head import DrainState
 
 from .conftest import ClusterWorld, cpus
 
@@ -23,7 +24,7 @@ def grown(cluster_world: MakeWorld, workers: int, *groups: dict[str, Any], **spe
     world: ClusterWorld = cluster_world(**copy.deepcopy({"workerGroups": list(groups or (GROUP,)), **spec}))
     world.reconcile()
     world.start_pods()
-    world.demands = (DemandView(cpus(1), workers),)
+    world.demands = (Demand(cpus(1), workers),)
     settle(world)
     world.demands = ()
     for name in world.workers():
@@ -72,7 +73,7 @@ def test_a_raised_minimum_comes_and_a_lowered_one_goes_after_the_idle_timeout(cl
 
 def test_a_raised_maximum_gives_waiting_work_what_it_wants(cluster_world: MakeWorld) -> None:
     world = grown(cluster_world, 2, {**GROUP, "maxReplicas": 2})
-    world.demands = (DemandView(cpus(1), 2),)
+    world.demands = (Demand(cpus(1), 2),)
     world.reconcile()
     assert world.condition("DemandSatisfied")["reason"] == "LimitReached"
     edit(world, maxReplicas=4)
@@ -130,7 +131,7 @@ def test_autoscaling_switched_off_leaves_the_number_that_is_written(
     world = grown(cluster_world, 2, {**GROUP, **written})
     world.generation += 1
     world.spec["autoscaling"] = {"enabled": False, "limits": {"maxWorkers": 2}}
-    world.demands = (DemandView(cpus(1), 5),)
+    world.demands = (Demand(cpus(1), 5),)
     for _ in range(4):
         world.reconcile()
         for name in drained(world):
@@ -187,7 +188,7 @@ def test_a_group_that_goes_gives_its_work_to_others(cluster_world: MakeWorld, ho
         world.spec["workerGroups"] = [item for item in world.spec["workerGroups"] if item["name"] == "other"]
     else:
         next(item for item in world.spec["workerGroups"] if item["name"] == "small")["suspend"] = True
-    world.demands = (DemandView(cpus(1), 1),)
+    world.demands = (Demand(cpus(1), 1),)
     world.reconcile()
     world.reconcile()
     assert set(drained(world)) >= set(mine)

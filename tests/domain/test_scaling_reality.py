@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.cooldowns import blockages, remembered
-from shoal_operator.domain.head import DemandView
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.domain.refusals import Refusal
 
@@ -27,7 +27,7 @@ FIRST = {"name": "first", "maxReplicas": 4, "priority": 1, "resources": {"CPU": 
 SECOND = {"name": "second", "maxReplicas": 4, "resources": {"CPU": 1}, "idleTimeoutSeconds": 30}
 GRACE = 6.0
 """Longer than any grace."""
-NEEDS = DemandView(cpus(1), 3, examples=("f",))
+NEEDS = Demand(cpus(1), 3, examples=("f",))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_there_are_never_more_pods_than_demand_and_what_is_in_flight(world: Clus
     served_by_second(world)
     assert pods(world, "first") == []
     assert len(pods(world, "second")) == 3
-    world.demands = (DemandView(cpus(1), 1),)
+    world.demands = (Demand(cpus(1), 1),)
     for _ in range(20):
         world.reconcile()
         assert len(pods(world, "first")) <= 1, "one probe at most"
@@ -125,7 +125,7 @@ def test_what_was_avoided_is_used_again_when_the_reason_has_gone(world: ClusterW
 def test_a_group_that_fails_again_is_left_alone_for_longer(world: ClusterWorld) -> None:
     served_by_second(world)
     waits = []
-    world.demands = (DemandView(cpus(1), 1),)
+    world.demands = (Demand(cpus(1), 1),)
     before = first = blocked(world)
     for _ in range(200):
         world.reconcile()
@@ -165,7 +165,7 @@ def test_the_status_is_not_written_because_time_passes_or_counts_wander(world: C
     world.busy("demo-second-0")
     said = []
     for count in (10, 14, 7, 12, 10):
-        world.demands = (DemandView(cpus(1), count, examples=("f",)),)
+        world.demands = (Demand(cpus(1), count, examples=("f",)),)
         world.reconcile()
         said.append(copy.deepcopy(world.status))
         world.wait(0.3)
@@ -173,7 +173,7 @@ def test_the_status_is_not_written_because_time_passes_or_counts_wander(world: C
     (waits,) = said[0]["demand"]
     assert (waits["shape"], waits["kind"], waits["verdict"], waits["count"]) == ("1 CPU", "task", "Blocked", 10)
     assert "group `first`" in waits["message"]
-    world.demands = (DemandView(cpus(1), 30, examples=("f",)),)
+    world.demands = (Demand(cpus(1), 30, examples=("f",)),)
     world.reconcile()
     assert world.status["demand"][0]["count"] == 30
     world.demands = ()
@@ -215,7 +215,7 @@ def test_a_quota_sends_work_to_another_group_at_once(world: ClusterWorld) -> Non
     assert not world.reconcile().create_pods
     assert blocked(world)["reason"] == "QuotaExceeded"
     world.wait(60)
-    world.demands = (DemandView(cpus(1), 6),)
+    world.demands = (Demand(cpus(1), 6),)
     world.settle()
     assert len(pods(world, "first")) == 1, "when its time is over one replica is tried"
 
@@ -225,7 +225,7 @@ def test_pods_that_do_not_start_give_way_where_the_cluster_may_have_no_more(
     world: ClusterWorld, limits: dict[str, Any]
 ) -> None:
     world.spec["autoscaling"] = {"limits": limits}
-    world.demands = (DemandView(cpus(1), 8),)
+    world.demands = (Demand(cpus(1), 8),)
     world.reconcile()
     assert len(pods(world, "first")) == 3
     stick(world)
@@ -253,7 +253,7 @@ def test_a_lost_machine_keeps_its_group_from_nothing(world: ClusterWorld) -> Non
     conditions = [{"type": "ContainersReady", **true}, {"type": "Ready", **false}]
     world.pods[lost]["status"] = {"phase": "Running", "conditions": conditions}
     world.nodes[lost] = replace(world.nodes[lost], alive=False)
-    world.demands = (DemandView(cpus(1), 1),)
+    world.demands = (Demand(cpus(1), 1),)
     world.reconcile()
     assert blocked(world) == {}
     fresh = [name for name in pods(world, "first") if world.pods[name]["status"]["phase"] == "Pending"]
@@ -366,7 +366,7 @@ def test_one_pass_tells_the_log_of_fifty_decisions(cluster_world: MakeWorld) -> 
     world: ClusterWorld = cluster_world(workerGroups=groups)
     world.reconcile()
     world.start_pods()
-    world.demands = tuple(DemandView(ResourceSet.from_units({f"r{index}": 1}), 1) for index in range(60))
+    world.demands = tuple(Demand(ResourceSet.from_units({f"r{index}": 1}), 1) for index in range(60))
     plan = world.reconcile()
     assert len(plan.create_pods) == 60
     assert len(plan.decisions) == 50

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from shoal.resources import ResourceSet
+from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.assessment import STALE_CHECK_SECONDS, STALE_SECONDS
-from shoal_operator.domain.head import ActivityView, DemandView
+from shoal_operator.domain.head import ActivityView
 
 SMALL = {"name": "small", "minReplicas": 0, "maxReplicas": 4, "resources": {"CPU": 1}, "idleTimeoutSeconds": 60}
 ONE = ResourceSet.from_units({"CPU": 1})
@@ -24,7 +25,7 @@ def world(cluster_world: MakeWorld) -> Any:
     world = cluster_world(workerGroups=[SMALL])
     world.settle()
     world.start_pods()
-    world.demands = (DemandView(ONE, 2),)
+    world.demands = (Demand(ONE, 2),)
     world.settle()
     world.start_pods()
     world.demands = ()
@@ -63,7 +64,7 @@ def test_a_clock_that_jumps_makes_nobody_idle(world: Any) -> None:
 
 
 def test_pods_on_their_way_are_not_given_up_by_an_old_word(world: Any) -> None:
-    world.demands = (DemandView(ONE, 4),)
+    world.demands = (Demand(ONE, 4),)
     for name in world.workers():
         world.busy(name)
     world.reconcile()
@@ -76,7 +77,7 @@ def test_pods_on_their_way_are_not_given_up_by_an_old_word(world: Any) -> None:
 
 
 def test_work_that_waited_by_an_old_word_still_gets_workers(world: Any) -> None:
-    world.demands = (DemandView(ONE, 2),)
+    world.demands = (Demand(ONE, 2),)
     for name in world.workers():
         world.busy(name)
     world.silence_seconds = STALE_SECONDS + 1

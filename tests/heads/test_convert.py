@@ -5,16 +5,8 @@ import pytest
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import GangStrategy
-from shoal_operator.domain.head import (
-    ActivityView,
-    BundleView,
-    DemandView,
-    DrainState,
-    GangView,
-    JobState,
-    JobView,
-)
+from shoal_operator.autoscaler.model import Bundle, Demand, Gang, GangStrategy
+from shoal_operator.domain.head import ActivityView, DrainState, JobState, JobView
 from shoal_operator.heads.convert import UnreadableHeadError, head_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,7 +50,7 @@ def test_a_snapshot_becomes_plain_values():
     assert node.available == ResourceSet.from_units({"CPU": 0.5})
     assert (node.idle_seconds, node.drain_state) == (3.5, DrainState.DRAINING)
     one_cpu, selector = ResourceSet.from_units({"CPU": 1}), (("a", "1"), ("b", "2"))
-    assert view.demands == (DemandView(one_cpu, 7, selector, recent_count=7),)
+    assert view.demands == (Demand(one_cpu, 7, selector, recent_count=7),)
     assert view.jobs == (JobView("j-1", JobState.FAILED, start_time=NOW),)
     assert (view.incarnation, view.received_at, view.reachable) == ("i", NOW, True)
 
@@ -85,10 +77,10 @@ def test_gangs_floors_labels_and_activity_become_plain_values():
     )
     assert view.nodes[0].labels == (("disk", "ssd"), ("zone", "b"))
     assert [(demand.count, demand.recent_count) for demand in view.demands] == [(0, 3)]
-    bundle = BundleView(ResourceSet.from_units({"GPU": 1}), 4, (("a", "1"),))
-    assert view.gangs == (GangView("g", "train", GangStrategy.STRICT_SPREAD, (bundle,), ("n",)),)
+    bundle = Bundle(ResourceSet.from_units({"GPU": 1}), (("a", "1"),), 4)
+    assert view.gangs == (Gang("g", "train", GangStrategy.STRICT_SPREAD, (bundle,), ("n",)),)
     assert view.gangs_left_out == 2
-    assert view.floors == (DemandView(ResourceSet.from_units({"CPU": 8}), 1, recent_count=1),)
+    assert view.floors == (Demand(ResourceSet.from_units({"CPU": 8}), 1, recent_count=1),)
     assert view.activity == ActivityView(1, 2, 3, 0.0)
 
 

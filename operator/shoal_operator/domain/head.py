@@ -1,5 +1,7 @@
 """What a head says about its cluster, as plain values (the shell converts from the wire).
 
+Work that waits is told in the planner's words (``Demand``, ``Gang``): the planner is asked what the head says.
+
 Invariant: amounts are ``ResourceSet`` in ten-thousandths; sequences keep the head's order; absent is empty.
 """
 
@@ -10,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import GangStrategy, Labels
+from shoal_operator.autoscaler.model import Demand, Gang, Labels
 
 
 class DrainState(StrEnum):
@@ -55,42 +57,6 @@ class NodeView:
     """What was available a moment ago, where that was more: work that waits may have been placed there just now."""
     labels: Labels = ()
     """Its own, beside those of its group."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemandView:
-    """Waiting work of one shape."""
-
-    shape: ResourceSet
-    count: int
-    """0: none now, but a moment ago."""
-    label_selector: Labels = ()
-    kind: str = "task"
-    examples: tuple[str, ...] = ()
-    recent_count: int = 0
-    """The largest count of the last second, never less than ``count``: what nodes are kept for."""
-
-
-@dataclass(frozen=True, slots=True)
-class BundleView:
-    """``count`` equal bundles of a gang."""
-
-    shape: ResourceSet
-    count: int
-    label_selector: Labels = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GangView:
-    """Bundles that are placed all together or not at all: a placement group that waits."""
-
-    gang_id: str
-    name: str
-    strategy: GangStrategy
-    bundles: tuple[BundleView, ...]
-    """Those that are not placed yet."""
-    occupied_nodes: tuple[str, ...] = ()
-    """Ids of nodes that hold bundles of it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +110,12 @@ class HeadView:
     unreachable_message: str = ""
     """What the connection failed with, for people; empty while reachable."""
     nodes: tuple[NodeView, ...] = ()
-    demands: tuple[DemandView, ...] = ()
+    demands: tuple[Demand, ...] = ()
     jobs: tuple[JobView, ...] = ()
-    gangs: tuple[GangView, ...] = ()
+    gangs: tuple[Gang, ...] = ()
     gangs_left_out: int = 0
     """Gangs that wait beside those listed."""
-    floors: tuple[DemandView, ...] = ()
+    floors: tuple[Demand, ...] = ()
     """What programs asked to be there in total, used or not (``request_resources``)."""
     activity: ActivityView | None = None
     """None where the head does not say: nothing may be concluded then."""

@@ -14,13 +14,10 @@ from typing import Final
 
 from shoal.protocol import PROTOCOL_VERSION, head_pb2
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import GangStrategy, Labels
+from shoal_operator.autoscaler.model import Bundle, Demand, Gang, GangStrategy, Labels
 from shoal_operator.domain.head import (
     ActivityView,
-    BundleView,
-    DemandView,
     DrainState,
-    GangView,
     HeadView,
     JobState,
     JobView,
@@ -156,8 +153,8 @@ def _node(node: head_pb2.NodeSnapshot) -> NodeView:
     )
 
 
-def _demand(demand: head_pb2.Demand) -> DemandView:
-    return DemandView(
+def _demand(demand: head_pb2.Demand) -> Demand:
+    return Demand(
         shape=_resources(demand.shape),
         count=_count(demand.count),
         label_selector=_labels(demand.label_selector),
@@ -167,13 +164,13 @@ def _demand(demand: head_pb2.Demand) -> DemandView:
     )
 
 
-def _gang(gang: head_pb2.Gang) -> GangView:
-    return GangView(
+def _gang(gang: head_pb2.Gang) -> Gang:
+    return Gang(
         gang_id=gang.gang_id,
         name=gang.name,
         strategy=_STRATEGIES[gang.strategy],
         bundles=tuple(
-            BundleView(_resources(bundle.shape), _count(bundle.count), _labels(bundle.label_selector))
+            Bundle(_resources(bundle.shape), _labels(bundle.label_selector), _count(bundle.count))
             for bundle in gang.bundles
         ),
         occupied_nodes=tuple(gang.occupied_node_ids),

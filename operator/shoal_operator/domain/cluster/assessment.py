@@ -16,7 +16,7 @@ from typing import Final
 from shoal_operator.api.cluster import ComputeCluster
 from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
-from shoal_operator.autoscaler.model import Bundle, ComingNode, Demand, Gang, Node, ScalingPlan, ScalingRequest
+from shoal_operator.autoscaler.model import ComingNode, Node, ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.cooldowns import remembered
@@ -28,7 +28,7 @@ from shoal_operator.domain.cluster.rollout import UNREADY_HEAD_SECONDS, HeadStat
 from shoal_operator.domain.cluster.scaling_terms import scaling_terms
 from shoal_operator.domain.cluster.workers import Replica, Worker, form_replicas
 from shoal_operator.domain.conditions import TRUE, find
-from shoal_operator.domain.head import DemandView, DrainState, GangView, HeadView, NodeView
+from shoal_operator.domain.head import DrainState, HeadView, NodeView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD, ROLE_WORKER
 from shoal_operator.domain.manifests.template_hash import MEMORY, head_hash, is_outdated
 from shoal_operator.domain.names import head_pod_name, worker_pod_name
@@ -260,9 +260,9 @@ def _request(
             coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod), replica=pod.name))
     return replace(
         scaling_terms(cluster.spec),
-        demands=tuple(_demand(demand) for demand in (head.demands if head else ())),
-        gangs=tuple(_gang(gang) for gang in (head.gangs if head else ())),
-        floors=tuple(_demand(floor) for floor in (head.floors if head else ())),
+        demands=head.demands if head else (),
+        gangs=head.gangs if head else (),
+        floors=head.floors if head else (),
         nodes=tuple(nodes),
         coming=tuple(coming),
     )
@@ -276,15 +276,6 @@ def _silence_seconds(head: HeadView, now: datetime) -> float:
 def _without_losses(scaling: ScalingPlan) -> ScalingPlan:
     soon = min(scaling.next_check_seconds or STALE_CHECK_SECONDS, STALE_CHECK_SECONDS)
     return replace(scaling, drain=(), cancel=(), next_check_seconds=soon)
-
-
-def _demand(demand: DemandView) -> Demand:
-    return Demand(demand.shape, demand.count, demand.label_selector, demand.kind, demand.examples, demand.recent_count)
-
-
-def _gang(gang: GangView) -> Gang:
-    bundles = tuple(Bundle(bundle.shape, bundle.label_selector, bundle.count) for bundle in gang.bundles)
-    return Gang(gang.gang_id, gang.name, gang.strategy, bundles, gang.occupied_nodes)
 
 
 def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iterator[ComingNode]:
