@@ -21,8 +21,8 @@ from shoal_operator.domain.cluster.explanation import addition_events
 from shoal_operator.domain.cluster.growth import new_workers
 from shoal_operator.domain.cluster.idleness import BEGUN
 from shoal_operator.domain.cluster.observed import ClusterObservation
-from shoal_operator.domain.cluster.progress import rollout_events
 from shoal_operator.domain.cluster.protection import protect
+from shoal_operator.domain.cluster.rollout_status import rollout_events
 from shoal_operator.domain.labels import GROUP
 from shoal_operator.domain.manifests.claims import build_claim
 from shoal_operator.domain.manifests.owners import applied_hash

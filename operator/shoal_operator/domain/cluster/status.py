@@ -39,7 +39,7 @@ from shoal_operator.domain.cluster.explanation import demand_status
 from shoal_operator.domain.cluster.head_life import failures, loop_text
 from shoal_operator.domain.cluster.idleness import BEGUN, Suspension, suspension_facts
 from shoal_operator.domain.cluster.observed import ClusterObservation
-from shoal_operator.domain.cluster.progress import outdated_pods, up_to_date
+from shoal_operator.domain.cluster.rollout_status import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
 from shoal_operator.domain.head import DrainState
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD
