@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 from ortools.sat.python import cp_model
 
+from shoal.core.labels import matches
 from shoal_operator.autoscaler.model import ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.objective import cost
 from shoal_operator.autoscaler.problem import Item, Space
-from shoal_operator.autoscaler.selectors import matches
 from shoal_operator.autoscaler.standing import FREE_FOREVER, stand
 
 SOLVE_SECONDS_MAX = 20.0

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.autoscaler.worlds import can_hold, carried_out, groups, of, placed_units, places_after, requests, shapes
 
-from shoal.core import labels as core_labels
+from shoal.core.labels import matches
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import units_per_node
 from shoal_operator.autoscaler.model import (
@@ -29,7 +29,6 @@ from shoal_operator.autoscaler.model import (
 )
 from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.autoscaler.problem import Space
-from shoal_operator.autoscaler.selectors import matches
 
 
 @settings(max_examples=150, deadline=None)
@@ -183,15 +182,3 @@ def test_numbers_say_what_the_schedulers_fits_says(shape: ResourceSet, offer: Re
     fitting = units_per_node(item.needs, space.amounts(offer), count) if item.is_possible else 0
     assert all(shape.times(units).fits(offer) for units in range(fitting + 1))
     assert fitting == count or not shape.times(fitting + 1).fits(offer)
-
-
-texts = st.sampled_from(["a", "!a", "in(a,b)", "!in(a, b)", "", "!", " a ", "in()", "in(a"])
-
-
-@given(
-    st.dictionaries(st.sampled_from("xy"), texts),
-    st.dictionaries(st.sampled_from("xy"), st.sampled_from(["a", "b", ""])),
-)
-def test_selectors_mean_what_they_mean_to_the_scheduler(selector: dict[str, str], labels: dict[str, str]) -> None:
-    pairs = tuple(sorted(selector.items()))
-    assert matches(pairs, labels) == core_labels.matches(pairs, labels)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
+from shoal.core.labels import matches
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import (
     Bundle,
@@ -23,7 +24,6 @@ from shoal_operator.autoscaler.model import (
     ScalingRequest,
     Unmet,
 )
-from shoal_operator.autoscaler.selectors import matches
 
 NAMES = ("a", "b", "c", "d")
 STEPS_MAX = 20_000

@@ -50,6 +50,37 @@ def test_what_is_refused(selector: object, words: str) -> None:
         checked("here", selector)
 
 
+@pytest.mark.parametrize(
+    ("expression", "value", "holds"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ("a", None, False),
+        ("!a", "a", False),
+        ("!a", "b", True),
+        ("!a", None, True),
+        ("in(a,b)", "b", True),
+        ("in(a,b)", "c", False),
+        ("in(a,b)", None, False),
+        ("!in(a, b)", "b", False),
+        ("!in(a, b)", "c", True),
+        ("!in(a, b)", None, True),
+        # None of the four forms; a head of another version might let them through.
+        ("", "", True),
+        ("", None, False),
+        ("!", "", False),
+        ("in(a", "in(a", True),
+        ("in()", "", True),
+    ],
+)
+def test_what_an_expression_means_to_scheduler_and_planner(expression: str, value: str | None, holds: bool) -> None:
+    labels = {} if value is None else {"zone": value}
+    assert matches((("zone", expression),), labels) is holds
+    both = (("kind", "spot"), ("zone", expression))
+    assert matches(both, {**labels, "kind": "spot"}) is holds, "all have to hold"
+    assert not matches(both, labels)
+
+
 def test_blanks_around_an_expression_are_no_part_of_it() -> None:
     assert matches((("zone", " !in( a , b ) "),), {"zone": "c"})
     assert not matches((("zone", " !in( a , b ) "),), {"zone": "b"})

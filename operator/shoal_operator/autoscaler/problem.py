@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from shoal.core.labels import matches
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import Amounts, Needs
 from shoal_operator.autoscaler.model import Demand, Group, Labels, Node, ScalingRequest
-from shoal_operator.autoscaler.selectors import matches
 
 ACCELERATORS: Final = frozenset({"GPU", "TPU", "HPU", "NPU", "neuron_cores"})
 PRICE_SCALE: Final = 1_000_000

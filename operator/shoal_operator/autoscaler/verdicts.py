@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from shoal.core.labels import matches
 from shoal.resources import ResourceSet, amount_text, describe
 from shoal_operator.autoscaler.cooldown import Closure
 from shoal_operator.autoscaler.gangs import Band
 from shoal_operator.autoscaler.model import Demand, GangStrategy, Group, GroupRefusal, ScalingRequest, Unmet, Verdict
 from shoal_operator.autoscaler.problem import Space
-from shoal_operator.autoscaler.selectors import failing, matches
 from shoal_operator.autoscaler.standing import Room
 
 GROUPS_NAMED_MAX: Final = 4
@@ -69,7 +69,8 @@ class Explainer:
     def _refusal(self, demand: Demand, group: Group) -> GroupRefusal:
         labels = self._labels[group.name]
         if not matches(demand.label_selector, labels):
-            absent = ", ".join(failing(demand.label_selector, labels))
+            failing = [pair for pair in demand.label_selector if not matches((pair,), labels)]
+            absent = ", ".join(f"{key}={expression}" for key, expression in failing)
             return GroupRefusal(group.name, Verdict.INFEASIBLE, f"group `{group.name}` has no label {absent}")
         lacking = demand.shape.lacks(group.resources)
         if lacking:

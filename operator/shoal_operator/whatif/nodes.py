@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from shoal.core.labels import matches
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.selectors import matches
 from shoal_operator.whatif.startup import Machine
 from shoal_operator.whatif.work import Need
 

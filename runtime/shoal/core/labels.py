@@ -1,8 +1,8 @@
 """Label selectors of tasks and actors: which nodes they allow.
 
-Invariant: an expression means the same here and in the head: ``"v"`` equals, ``"!v"`` differs or is absent,
-``"in(a,b)"`` one of, ``"!in(a,b)"`` none of. All keys of a selector must hold. What users give goes through
-``problem`` or ``checked`` first: an expression that is none of these would match nothing, for ever.
+Invariant: an expression means the same to head, nodes and autoscaler, because all ask here: ``"v"`` equals, ``"!v"``
+differs or is absent, ``"in(a,b)"`` one of, ``"!in(a,b)"`` none of. All keys of a selector must hold. What users give
+goes through ``problem`` or ``checked`` first: an expression that is none of these would match nothing, for ever.
 """
 
 from __future__ import annotations
