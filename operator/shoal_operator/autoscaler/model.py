@@ -82,7 +82,7 @@ class Group:
     hosts: int = 1
     """Nodes come and go in replicas of so many; ``min_nodes`` and ``max_nodes`` are multiples of it."""
     suspended: bool = False
-    """Whether somebody has suspended the group; ``max_nodes`` is 0 then."""
+    """For the words only: whether ``max_nodes`` is 0 because somebody has suspended the group."""
 
 
 @dataclass(frozen=True, slots=True)

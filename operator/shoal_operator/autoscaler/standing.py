@@ -114,7 +114,7 @@ def find_room(
     by_kind = []
     for kind in space.kinds:
         group = kind.group
-        room = 0 if group.suspended or group.name in closed else max(0, group.max_nodes - present[group.name])
+        room = 0 if group.name in closed else max(0, group.max_nodes - present[group.name])
         hosts = max(1, group.hosts)
         by_kind.append(max(0, min(room, hosts - on_the_way[group.name])) if group.name in probing else room)
     limits = request.limits

@@ -21,6 +21,7 @@ from shoal_operator.autoscaler.plan import plan_workers
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.cooldowns import remembered
 from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.groups import is_retired, live_groups
 from shoal_operator.domain.cluster.idleness import Idleness, Suspension, judge_idleness, judge_suspension
 from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
 from shoal_operator.domain.cluster.pod_reasons import PodReason
@@ -184,11 +185,6 @@ def has_pods(assessment: Assessment) -> bool:
     return bool(assessment.workers or assessment.ended or assessment.leaving or assessment.head_pod)
 
 
-def is_retired(cluster: ComputeCluster, group: str) -> bool:
-    """Whether the group was removed from the spec, or is suspended."""
-    return not any(item.name == group and not item.suspend for item in cluster.spec.worker_groups)
-
-
 def age_seconds(pod: PodView, now: datetime) -> float:
     """Seconds since the pod was created; 0 when that is unknown or in the future."""
     return max(0.0, (now - pod.created) / timedelta(seconds=1)) if pod.created else 0.0
@@ -244,7 +240,7 @@ def _request(
     coming = [
         _coming(replica, worker, known)
         for replica, worker in seen
-        if not worker.node and not is_retired(cluster, worker.pod.group)
+        if not worker.node and not is_retired(cluster.spec, worker.pod.group)
     ]
     for replica in replicas:
         coming += [
@@ -256,8 +252,8 @@ def _request(
         age = age_seconds(pod, now)
         if pod.name in asked:
             continue
-        if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS and not is_retired(cluster, pod.group):
-            coming.append(ComingNode(pod.name, pod.group, age, "PodEnded", pod_text(pod), replica=pod.name))
+        if pod.role == ROLE_WORKER and age < ENDED_POD_RETRY_SECONDS and not is_retired(cluster.spec, pod.group):
+            coming.append(ComingNode(pod.name, pod.group, age, Reason.FAILED_POD, pod_text(pod), replica=pod.name))
     return replace(
         scaling_terms(cluster.spec),
         demands=head.demands if head else (),
@@ -280,23 +276,23 @@ def _without_losses(scaling: ScalingPlan) -> ScalingPlan:
 
 def _not_let_in(cluster: ComputeCluster, refused: Mapping[str, Refusal]) -> Iterator[ComingNode]:
     """Pods that would be there if they were let in: groups that get none now, so that others step in."""
-    for group in cluster.spec.worker_groups:
+    for group in live_groups(cluster.spec):
         refusal = refused.get(group.name)
-        if refusal is not None and not group.suspend:
+        if refusal is not None:
             name = refusal.pod_name
             yield ComingNode(name, group.name, 0.0, refusal.reason, refusal.words, replica=name, exists=False)
 
 
 def missing_hosts(cluster: ComputeCluster, replica: Replica) -> dict[str, int]:
     """Names and host indexes of pods that are to be made again in a replica that has not run yet."""
-    if replica.ran or replica.is_draining or replica.has_lost_a_host or is_retired(cluster, replica.group):
+    if replica.ran or replica.is_draining or replica.has_lost_a_host or is_retired(cluster.spec, replica.group):
         return {}
     name = cluster.metadata.name
     return {worker_pod_name(name, replica.group, replica.index, host): host for host in replica.missing}
 
 
 def _node(cluster: ComputeCluster, replica: Replica, worker: Worker, node: NodeView, waited: float) -> Node:
-    leaves = is_retired(cluster, worker.pod.group) or any(
+    leaves = is_retired(cluster.spec, worker.pod.group) or any(
         other.drain is not None and other.drain.reason == Reason.OUTDATED_POD for other in replica.workers
     )
     return Node(

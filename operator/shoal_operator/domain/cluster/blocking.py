@@ -19,6 +19,7 @@ from shoal_operator.domain.cluster.assessment import (
     not_joined_text,
 )
 from shoal_operator.domain.cluster.causes import cause_of
+from shoal_operator.domain.cluster.groups import least_workers
 from shoal_operator.domain.cluster.growth import room_of
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
@@ -97,12 +98,12 @@ def _avoided(assessment: Assessment, name: str) -> Blockage | None:
     group = next((group for group in assessment.cluster.spec.worker_groups if group.name == name), None)
     cooldowns = [entry for entry in assessment.scaling.cooldowns if entry.group == name]
     there = sum(worker.pod.group == name for worker in assessment.workers)
-    if group is None or group.suspend or not cooldowns or there >= group.min_replicas * group.hosts_per_replica:
+    least = least_workers(group) if group else 0
+    if not cooldowns or there >= least:
         return None
     told = next((item.blocked for item in assessment.cluster.status.worker_groups if item.name == name), None)
     reason = Reason(cooldowns[0].reason) if cooldowns[0].reason in set(Reason) else Reason.WORKERS_BLOCKED
     again = f"; it is tried again at {told.retry_at:%H:%M:%S} UTC" if told else ""
-    least = group.min_replicas * group.hosts_per_replica
     text = f"{there} of at least {least} workers: {told.message if told and told.message else 'its pods did not start'}"
     return Blockage(reason, text + again)
 

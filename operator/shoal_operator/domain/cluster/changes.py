@@ -19,11 +19,11 @@ from shoal_operator.domain.cluster.assessment import (
     JOIN_TIMEOUT_SECONDS,
     Assessment,
     age_seconds,
-    is_retired,
     pod_text,
     until_hanging_seconds,
 )
 from shoal_operator.domain.cluster.drains import FORCED, Drain, start_drain
+from shoal_operator.domain.cluster.groups import retirement
 from shoal_operator.domain.cluster.head_life import wait_seconds
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.cluster.workers import NODE_DEAD_SECONDS, Replica, Worker
@@ -114,8 +114,8 @@ class Changes:
             if replica.has_lost_a_host:
                 self._delete_replica(replica, Reason.HOST_LOST)
                 self.events.append(EventRecord("Warning", Reason.HOST_LOST, _loss_text(replica), Action.SCALE_UP))
-            elif is_retired(self.assessment.cluster, replica.group) and replica.holds_nothing:
-                self._delete_replica(replica, self._retirement(replica))
+            elif (reason := retirement(self.assessment.cluster.spec, replica.group)) and replica.holds_nothing:
+                self._delete_replica(replica, reason)
 
     def _mark_complete_replicas(self) -> None:
         for replica in self.assessment.replicas:
@@ -150,8 +150,8 @@ class Changes:
             for replica in group.retire:
                 chosen |= {worker.pod.name: Reason.OUTDATED_POD for worker in replica.workers}
         for replica in self.assessment.replicas:
-            if is_retired(self.assessment.cluster, replica.group):
-                chosen |= {worker.pod.name: self._retirement(replica) for worker in replica.workers}
+            if retired := retirement(self.assessment.cluster.spec, replica.group):
+                chosen |= {worker.pod.name: retired for worker in replica.workers}
             reason = next((chosen[w.pod.name] for w in replica.workers if w.pod.name in chosen), "")
             if (reason or replica.is_draining) and replica.workers[0].pod.name not in self.deletions:
                 self._drain_replica(replica, reason)
@@ -228,10 +228,6 @@ class Changes:
         removals = self.assessment.scaling.drain
         text = next((item.text for item in removals if item.pod_name == pod.name and item.reason == reason), "")
         return start_drain(reason, self.now, seconds, text)
-
-    def _retirement(self, replica: Replica) -> str:
-        present = any(group.name == replica.group for group in self.assessment.cluster.spec.worker_groups)
-        return Reason.GROUP_SUSPENDED if present else Reason.GROUP_REMOVED
 
     def _annotate(self, pod: PodView, drain: Drain | None) -> None:
         value = drain.encode() if drain else None

@@ -13,8 +13,8 @@ from shoal_operator.api.cluster import WorkerGroup
 from shoal_operator.autoscaler.model import Addition
 from shoal_operator.domain.cluster.assessment import Assessment, missing_hosts
 from shoal_operator.domain.cluster.explanation import purpose
+from shoal_operator.domain.cluster.groups import replica_bounds
 from shoal_operator.domain.cluster.observed import ClusterObservation
-from shoal_operator.domain.cluster.rollout import most_replicas
 from shoal_operator.domain.cluster.workers import Replica
 from shoal_operator.domain.manifests.pods import WorkerBuilder
 from shoal_operator.domain.manifests.template_hash import group_hash, is_outdated
@@ -100,6 +100,7 @@ def room_of(assessment: Assessment, group: WorkerGroup) -> int:
     strategy, present = cluster.spec.update_strategy.type, group_hash(cluster, group)
     if strategy == "Recreate" and any(is_outdated(pod.template_hash, present) for pod in ending):
         return 0
-    most = most_replicas(cluster, group) * group.hosts_per_replica
+    _, replicas = replica_bounds(cluster.spec, group)
+    most = replicas * group.hosts_per_replica
     staying = sum(worker.pod.group == group.name for worker in assessment.workers)
     return max(0, 2 * most - staying - len(leaving))

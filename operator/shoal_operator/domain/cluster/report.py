@@ -13,6 +13,7 @@ from shoal.resources import describe
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup, WorkerGroupStatus
 from shoal_operator.domain import labels
 from shoal_operator.domain.cluster.drains import read_drain
+from shoal_operator.domain.cluster.groups import is_suspended, written_bounds
 from shoal_operator.domain.cluster.observed import timestamp
 from shoal_operator.domain.conditions import TRUE, find
 from shoal_operator.domain.quantities import group_resources
@@ -90,7 +91,7 @@ def _groups(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
     yield lines[0]
     for group, line in zip(groups, lines[1:], strict=True):
         yield line
-        if group.suspend:
+        if is_suspended(group):
             yield "  it is suspended"
         blocked = counts[group.name].blocked if group.name in counts else None
         if blocked is not None:
@@ -102,8 +103,7 @@ def _groups(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
 
 def _row(cluster: ComputeCluster, group: WorkerGroup, counts: WorkerGroupStatus | None) -> tuple[str, ...]:
     found = counts or WorkerGroupStatus(name=group.name)
-    fixed = group.min_replicas if group.replicas is None else group.replicas
-    least, most = (group.min_replicas, group.max_replicas) if cluster.spec.autoscaling.enabled else (fixed, fixed)
+    least, most = written_bounds(cluster.spec, group)
     hosts = f" x{group.hosts_per_replica}" if group.hosts_per_replica > 1 else ""
     try:
         offers = describe(group_resources(group.resources, group.template)) or "nothing"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from shoal_operator.api.cluster import ComputeCluster, WorkerGroup
+from shoal_operator.domain.cluster.groups import live_groups, replica_bounds
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.cluster.workers import Replica
 from shoal_operator.domain.head import HeadView
@@ -89,7 +90,7 @@ def plan_rollout(cluster: ComputeCluster, replicas: Sequence[Replica], head: Hea
         head: the head.
     """
     kind = cluster.spec.update_strategy.type
-    names = [group.name for group in cluster.spec.worker_groups if not group.suspend]
+    names = [group.name for group in live_groups(cluster.spec)]
     of = {name: [replica for replica in replicas if replica.group == name] for name in names}
     if kind == "OnDelete":
         groups = [GroupRollout(name, waiting=sum(r.is_outdated for r in of[name])) for name in names]
@@ -99,8 +100,7 @@ def plan_rollout(cluster: ComputeCluster, replicas: Sequence[Replica], head: Hea
         return Rollout(tuple(groups), replace_head=head.is_outdated, head_is_outdated=head.is_outdated)
     groups = [
         _Group(cluster, of[group.name], group, head_answers=head.view is not None).plan()
-        for group in cluster.spec.worker_groups
-        if not group.suspend
+        for group in live_groups(cluster.spec)
     ]
     waits_for = _head_waits_for(groups, [r for name in names for r in of[name]], head) if head.is_outdated else ""
     return Rollout(
@@ -131,18 +131,6 @@ def _held(group: GroupRollout) -> GroupRollout:
     return replace(group, discard=(), retire=leaving, replace=(), waiting=group.waiting + left)
 
 
-def least_replicas(cluster: ComputeCluster, group: WorkerGroup) -> int:
-    """Replicas that the group has whatever waits: its minimum, or its number while autoscaling is off."""
-    if group.replicas is None or cluster.spec.autoscaling.enabled:
-        return group.min_replicas
-    return group.replicas
-
-
-def most_replicas(cluster: ComputeCluster, group: WorkerGroup) -> int:
-    """Replicas that the group may have, replacements left aside."""
-    return group.max_replicas if cluster.spec.autoscaling.enabled else least_replicas(cluster, group)
-
-
 def resolve(amount: int | str, size: int, *, up: bool) -> int:
     """A number of replicas, or a percentage of ``size``.
 
@@ -164,8 +152,7 @@ class _Group:
     ) -> None:
         self._strategy = cluster.spec.update_strategy
         self._name = group.name
-        self._least = least_replicas(cluster, group)
-        self._most = most_replicas(cluster, group)
+        self._least, self._most = replica_bounds(cluster.spec, group)
         self._head_answers = head_answers
         self._outdated = [replica for replica in replicas if replica.is_outdated]
         self._fresh = [replica for replica in replicas if not replica.is_outdated]

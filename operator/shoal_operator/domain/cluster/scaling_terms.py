@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
 from shoal_operator.autoscaler.model import Group, Limits, ScalingRequest, Upscaling, UpscalingMode
+from shoal_operator.domain.cluster.groups import is_suspended, replica_bounds
 from shoal_operator.domain.quantities import group_resources, resource_set
 
 
@@ -24,11 +25,8 @@ def scaling_terms(spec: ComputeClusterSpec) -> ScalingRequest:
 
 def _group(spec: ComputeClusterSpec, group: WorkerGroup) -> Group:
     autoscaling = spec.autoscaling
-    fixed = group.min_replicas if group.replicas is None else group.replicas
     idle = group.idle_timeout_seconds
-    least, most = (group.min_replicas, group.max_replicas) if autoscaling.enabled else (fixed, fixed)
-    if group.suspend:
-        least = most = 0
+    least, most = replica_bounds(spec, group)
     return Group(
         name=group.name,
         resources=group_resources(group.resources, group.template),
@@ -38,7 +36,7 @@ def _group(spec: ComputeClusterSpec, group: WorkerGroup) -> Group:
         idle_timeout_seconds=autoscaling.idle_timeout_seconds if idle is None else idle,
         labels=tuple(sorted(group.labels.items())),
         hosts=group.hosts_per_replica,
-        suspended=group.suspend,
+        suspended=is_suspended(group),
     )
 
 

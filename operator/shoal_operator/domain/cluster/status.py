@@ -36,6 +36,7 @@ from shoal_operator.domain.cluster.blocking import group_blockage, invalid_templ
 from shoal_operator.domain.cluster.certificates import with_certificate_facts
 from shoal_operator.domain.cluster.cooldowns import blockages
 from shoal_operator.domain.cluster.explanation import demand_status
+from shoal_operator.domain.cluster.groups import least_workers
 from shoal_operator.domain.cluster.head_life import failures, loop_text
 from shoal_operator.domain.cluster.idleness import BEGUN, Suspension, suspension_facts
 from shoal_operator.domain.cluster.observed import ClusterObservation
@@ -293,7 +294,7 @@ def _ready_by_pods(
     counts = {group.name: group for group in groups}
     for group in assessment.cluster.spec.worker_groups:
         ready = counts[group.name].ready
-        least = 0 if group.suspend else group.min_replicas * group.hosts_per_replica
+        least = least_workers(group)
         if ready < least:
             text = f"group `{group.name}` has {ready} of at least {least} workers"
             blockage = group_blockage(assessment, group.name)
