@@ -15,7 +15,9 @@ from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.model import Demand
 from shoal_operator.domain.cluster.observed import PodReason, PodView, pod_view
 from shoal_operator.domain.head import JobState
+from shoal_operator.domain.job.failure import LATE_SECONDS, seconds_for_late_words
 from shoal_operator.domain.job.observed import Rival, read_rival
+from shoal_operator.domain.reasons import Reason
 
 from .conftest import START
 from .test_job_life import running_on_shared
@@ -149,6 +151,34 @@ def test_a_lost_nodes_pod_is_waited_for_a_few_seconds_and_deleted_pods_are_no_ca
     world.pods = (dead_worker(),)
     world.settle()
     assert not world.status["failure"].get("pods")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "is_lost"),
+    [
+        ("NodeLost", "the node is lost", True),
+        ("HeadLost", "the head was lost", True),
+        ("NodeLost", "", True),
+        ("EntrypointFailed", "NodeLost: so the program says", False),
+        ("EntrypointFailed", "a HeadLostError was raised", False),
+        ("NodeLostTooOften", "a word of another version", False),
+    ],
+)
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_reason_and_no_words_say_whether_a_pods_end_is_waited_for(
+    job_world: MakeWorld, reason: str, message: str, is_lost: bool, retries: int
+) -> None:
+    world = started(job_world(backoffLimit=retries))
+    world.row(state=JobState.FAILED, reason=reason, message=message)
+    world.reconcile()
+    assert world.status["failure"]["reason"] == reason
+    assert world.status["reason"] == (Reason.RETRYING if retries else reason)
+    left = seconds_for_late_words(world.job(), world.now, world.now)
+    assert left == (LATE_SECONDS if is_lost else 0.0)
+    world.pods = (dead_worker(),)
+    world.wait(1)
+    world.reconcile()
+    assert [pod["name"] for pod in world.status["failure"].get("pods", ())] == (["census-a-0"] if is_lost else [])
 
 
 def restarted_head(finished: datetime, code: int = 137) -> PodView:

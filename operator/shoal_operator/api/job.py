@@ -212,6 +212,8 @@ class PodExit(Model):
 class JobFailure(Model):
     """What is known about the end of a job that failed; it stays when the cluster has gone."""
 
+    reason: Annotated[str, Field(max_length=128)] | None = None
+    """Why the attempt failed, in one word, also while the next one waits or runs."""
     exit_code: Annotated[int, Field(ge=-255, le=255)] | None = None
     """Exit code of the program, as a shell has it; absent when it has none."""
     signal: Annotated[int, Field(ge=1, le=64)] | None = None

@@ -119,7 +119,7 @@ def _failed_attempt(progress: Progress, observed: JobObservation, now: datetime,
             failed_attempts=failed,
             reason=reason,
             message=text,
-            has_failed_attempt=True,
+            failed_because=reason,
         )
     ended = progress.row.end_time if progress.row is not None else None
     anew = spec.retry_policy.cluster == "New" and observed.cluster is not None and owns_cluster(observed)
@@ -131,7 +131,7 @@ def _failed_attempt(progress: Progress, observed: JobObservation, now: datetime,
         head_incarnation=None,
         last_failure_time=conditions.whole_second(min(now, ended or now)),
         discarded_cluster_uid=observed.cluster.metadata.uid if anew and observed.cluster else None,
-        has_failed_attempt=True,
+        failed_because=reason,
         reason=Reason.RETRYING,
     )
     at = _next_time(retry, retry.last_failure_time or now)

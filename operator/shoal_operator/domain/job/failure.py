@@ -22,12 +22,13 @@ from shoal_operator.domain.reasons import ConditionType, Reason
 ENTRIES_MAX: Final = 5
 LATE_SECONDS: Final = 5.0
 """A pod's end may be heard of so much later than the head's word that the node is lost, or the head before it."""
+REASON_MAX: Final = 128
 SHAPE_MAX: Final = 512
 SIGNAL_BASE: Final = 128
 SIGNAL_MAX: Final = 64
 _ABOUT_DEMAND: Final = frozenset({Reason.INFEASIBLE, Reason.LIMIT_REACHED, Reason.WORKERS_BLOCKED})
 _GOOD_PODS: Final = frozenset({"Completed", "ContainerCreating", "PodInitializing"})
-_LOST: Final = (Reason.NODE_LOST, Reason.HEAD_LOST)
+_LOST: Final = frozenset({Reason.NODE_LOST, Reason.HEAD_LOST})
 
 
 def describe_failure(observed: JobObservation, progress: Progress) -> JobFailure:
@@ -37,6 +38,7 @@ def describe_failure(observed: JobObservation, progress: Progress) -> JobFailure
     times = (progress.start_time, observed.job.status.last_failure_time)
     signal = code - SIGNAL_BASE if code is not None and SIGNAL_BASE < code <= SIGNAL_BASE + SIGNAL_MAX else None
     return JobFailure(
+        reason=(progress.failed_because or progress.reason)[:REASON_MAX] or None,
         exit_code=None if code is None else max(-255, min(255, code)),
         signal=signal,
         demand_verdict=demand_verdict(observed),
@@ -55,11 +57,8 @@ def completed(observed: JobObservation, failure: JobFailure | None, failed_at: d
 
 def seconds_for_late_words(job: ComputeJob, failed_at: datetime, now: datetime) -> float:
     """How much longer the end of a lost node's pod may be heard of; 0 when there is nothing to wait for."""
-    failure, condition = job.status.failure, conditions.find(job.status.conditions, ConditionType.FAILED)
-    is_final = condition is not None and condition.status == conditions.TRUE
-    said = condition.reason if is_final and condition else job.status.message or ""
-    is_lost = any(reason in said for reason in _LOST)
-    if failure is None or failure.pods or not is_lost:
+    failure = job.status.failure
+    if failure is None or failure.pods or failure.reason not in _LOST:
         return 0.0
     return max(0.0, LATE_SECONDS - (now - failed_at) / timedelta(seconds=1))
 
@@ -101,5 +100,5 @@ def _exits_since(since: datetime | None, pods: tuple[PodView, ...]) -> Iterator[
         reasons = [reason for reason in said if reason.reason not in _GOOD_PODS]
         if reasons and pod.name not in found and len(found) < ENTRIES_MAX:
             text = conditions.shorten(reasons[0].message)
-            found = {**found, pod.name: PodExit(name=pod.name, reason=reasons[0].reason[:128], message=text)}
+            found = {**found, pod.name: PodExit(name=pod.name, reason=reasons[0].reason[:REASON_MAX], message=text)}
     yield from found.values()

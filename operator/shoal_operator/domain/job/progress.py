@@ -55,8 +55,8 @@ class Progress:
     last_failure_time: datetime | None = None
     discarded_cluster_uid: str | None = None
     """The own cluster of an earlier attempt, which has to go before the next one."""
-    has_failed_attempt: bool = False
-    """Whether this very decision ends an attempt as failed."""
+    failed_because: str = ""
+    """The reason, where this very decision ends an attempt as failed; empty where it ends none."""
     is_recorded: bool = False
     """Whether the final outcome stands in the job's status already."""
     takes_cluster: bool = False

@@ -152,7 +152,7 @@ def _cluster_deleted(observed: JobObservation) -> Fact | None:
 
 
 def _failure(observed: JobObservation, progress: Progress, now: datetime) -> Any:
-    if progress.has_failed_attempt or progress.stage is Stage.FAILED:
+    if progress.failed_because or progress.stage is Stage.FAILED:
         return describe_failure(observed, progress)
     return completed(observed, observed.job.status.failure, progress.last_failure_time, now)
 

@@ -41,7 +41,7 @@ def stopping_reason(job: ComputeJob) -> str:
 def begin_stop(progress: Progress, observed: JobObservation, reason: str) -> Progress:
     """The program shall stop; nothing is sent before this stands in the status."""
     text = f"{_why(observed.job, reason)}; the program is being stopped"
-    return replace(progress, stage=Stage.STOPPING, reason=reason, message=text, has_failed_attempt=False)
+    return replace(progress, stage=Stage.STOPPING, reason=reason, message=text, failed_because="")
 
 
 def continue_stop(start: Progress, observed: JobObservation, now: datetime) -> Progress:
