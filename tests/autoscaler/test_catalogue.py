@@ -461,3 +461,20 @@ def test_what_a_head_has_summed_up_is_told_and_is_no_work_of_no_size() -> None:
     assert [(unmet.count, "4000 more units of other shapes" in unmet.message) for unmet in plan.unmet] == [
         (4_000, True)
     ]
+
+
+@pytest.mark.parametrize("consolidation", [False, True])
+def test_placement_groups_that_a_head_does_not_list_keep_idle_workers_and_are_told_in_one_line(
+    consolidation: bool,
+) -> None:
+    nodes, coming = (node("a", idle=99), node("b", idle=99)), (ComingNode("c", "small", 99),)
+    request = ScalingRequest(groups=(SMALL,), nodes=nodes, coming=coming, consolidation=consolidation)
+    settled = plan_workers(request)
+    assert [removal.pod_name for removal in (*settled.drain, *settled.cancel)] == ["a", "b", "c"]
+    plan = plan_workers(replace(request, gangs_left_out=7))
+    assert (plan.add, plan.drain, plan.cancel) == ((), (), ())
+    assert [(unmet.count, unmet.verdict, unmet.sums_up) for unmet in plan.unmet] == [(7, Verdict.LIMIT_REACHED, True)]
+    assert plan.unmet[0].message.startswith("more placement groups wait than the head lists")
+    over = plan_workers(replace(request, groups=(replace(SMALL, max_nodes=1),), gangs_left_out=7))
+    assert len(over.drain) + len(over.cancel) == 2, "a limit that was lowered holds all the same"
+    assert plan_workers(replace(request, gangs_left_out=-1)) == settled

@@ -74,6 +74,7 @@ class ClusterWorld:
     silence_seconds: float = 0.0
     """Since the head's last word, although nothing says that it is gone."""
     gangs: tuple[Gang, ...] = ()
+    gangs_left_out: int = 0
     floors: tuple[Demand, ...] = ()
 
     def cluster(self) -> ComputeCluster:
@@ -92,6 +93,7 @@ class ClusterWorld:
                 jobs=self.jobs,
                 activity=self.activity,
                 gangs=self.gangs,
+                gangs_left_out=self.gangs_left_out,
                 floors=self.floors,
             )
         return ClusterObservation(

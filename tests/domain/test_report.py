@@ -97,3 +97,29 @@ def test_what_is_odd_is_left_out(cluster_world: MakeWorld) -> None:
     said = report(world.cluster(), odd, events, world.now + timedelta(days=1))
     assert "tried with one replica now" in said
     assert "last decisions" not in said
+
+
+def test_placement_groups_that_the_head_does_not_list_keep_idle_workers_and_have_a_line(
+    cluster_world: MakeWorld,
+) -> None:
+    world = cluster_world(workerGroups=[{**GROUPS[0], "idleTimeoutSeconds": 5}])
+    world.settle()
+    world.start_pods()
+    world.demands = (Demand(cpus(1), 1),)
+    world.settle()
+    world.start_pods()
+    world.demands = tuple(Demand(cpus(64 + number), 1) for number in range(12))
+    world.gangs_left_out = 40
+    for name in world.workers():
+        world.idle(name, 60)
+    assert world.workers()
+    plan = world.reconcile()
+    assert (plan.annotate_pods, plan.delete_pods) == ((), ())
+    before = explained(world)
+    assert "  about 40 x not listed (placement group): LimitReached\n    more placement groups wait than" in before
+    assert len(world.status["demand"]) == 10, "it takes the place of one of many"
+    world.gangs_left_out = 41
+    assert world.reconcile().is_empty
+    assert explained(world) == before, "a few more or less are no news"
+    world.demands, world.gangs_left_out = (), 0
+    assert [note.name for note in world.reconcile().annotate_pods] == world.workers()

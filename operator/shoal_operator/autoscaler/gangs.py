@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import Bin, minus, piece, units_per_node
-from shoal_operator.autoscaler.model import Demand, Gang, GangStrategy, Labels
+from shoal_operator.autoscaler.model import PLACEMENT_GROUP, Demand, Gang, GangStrategy, Labels
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Item, Space
-
-KIND = "placement group"
-"""What stands in place of "task" where bundles are told to people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +45,11 @@ def compile_gangs(space: Space, gangs: Sequence[Gang], first_index: int) -> list
         items = []
         total: Counter[str] = Counter()
         for (shape, selector), count in merged.items():
-            items.append(space.item(first_index, Demand(shape, count, selector, KIND, named), count))
+            items.append(space.item(first_index, Demand(shape, count, selector, PLACEMENT_GROUP, named), count))
             first_index += 1
             total.update(dict(shape.times(count)))
         labels = tuple(sorted({pair for _, selector in merged for pair in selector}))
-        whole = space.item(first_index, Demand(ResourceSet(total), 1, labels, KIND, named), 1)
+        whole = space.item(first_index, Demand(ResourceSet(total), 1, labels, PLACEMENT_GROUP, named), 1)
         items.sort(key=_hardest)
         bands.append(Band(first_index, gang, tuple(item for item in items if item.count), whole))
         first_index += 1

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoal.resources import ResourceSet, describe
-from shoal_operator.autoscaler.model import Addition, Demand, Gang, Labels, Origin, ScalingRequest, UpscalingMode
+from shoal_operator.autoscaler.model import (
+    PLACEMENT_GROUP,
+    Addition,
+    Demand,
+    Gang,
+    Labels,
+    Origin,
+    ScalingRequest,
+    UpscalingMode,
+)
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.standing import Room
@@ -166,5 +175,5 @@ def gangs_in_words(gangs: Sequence[Gang]) -> str:
     ]
     rest = len(shapes) - len(parts)
     bundles = " and ".join(parts) + (f" and {rest} other kind{'' if rest == 1 else 's'} of bundles" if rest else "")
-    noun = "placement group" if len(gangs) == 1 else f"{len(gangs)} placement groups like"
+    noun = PLACEMENT_GROUP if len(gangs) == 1 else f"{len(gangs)} {PLACEMENT_GROUP}s like"
     return f"{noun} `{gang.name or gang.gang_id}` ({bundles}, {gang.strategy})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import Demand, Labels, Unmet, Verdict
+from shoal_operator.autoscaler.model import PLACEMENT_GROUP, Demand, Labels, Unmet, Verdict
 
 SHAPES_MAX: Final = 1_000
 """Shapes that one plan looks at; those with the most units come first."""
@@ -56,6 +56,18 @@ def take_in(demands: Iterable[Demand]) -> Intake:
     return Intake(tuple(ordered[:SHAPES_MAX]), _summary(rest, summed_up) if rest or summed_up else None)
 
 
+def gangs_in_one_line(count: int) -> Unmet | None:
+    """So many placement groups that a head does not list, for people; None where it lists all."""
+    count = _bounded(count)
+    # Without the number, which is beside it: the message stands in a status, which is not written for each group.
+    message = (
+        "more placement groups wait than the head lists: they get workers when others have found their places, "
+        "and no idle worker goes meanwhile"
+    )
+    demand = Demand(ResourceSet(), count, kind=PLACEMENT_GROUP)
+    return Unmet(demand, count, Verdict.LIMIT_REACHED, message, (), sums_up=True) if count else None
+
+
 def _summary(rest: Sequence[Demand], summed_up: int) -> Unmet:
     units = sum(demand.count for demand in rest) + summed_up
     shapes = "other shapes" if summed_up else f"{len(rest)} other shapes"
@@ -64,7 +76,7 @@ def _summary(rest: Sequence[Demand], summed_up: int) -> Unmet:
         "those with the most units; round what tasks ask for, so that they share shapes"
     )
     demand = replace(rest[0], examples=()) if rest else Demand(ResourceSet(), units, kind=SUMMED_UP)
-    return Unmet(demand, units, Verdict.LIMIT_REACHED, message, ())
+    return Unmet(demand, units, Verdict.LIMIT_REACHED, message, (), sums_up=True)
 
 
 def _most_first(demand: Demand) -> tuple[object, ...]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from shoal.resources import ResourceSet
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Sorted pairs of label and value."""
+PLACEMENT_GROUP: Final = "placement group"
+"""What people call a gang; it stands in place of "task" where bundles are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,8 @@ class ScalingRequest:
     """Age up to which a pod that no machine takes is counted on."""
     consolidation: bool = False
     """Whether idle nodes go although waiting work would land there, if it fits elsewhere."""
+    gangs_left_out: int = 0
+    """Placement groups that wait beside ``gangs``; what they need is not known, so no node goes for being idle."""
 
 
 class Verdict(StrEnum):
@@ -223,6 +227,8 @@ class Unmet:
     """Every group, in the order in which they were tried."""
     gang: Gang | None = None
     """The placement group that waits; ``demand`` is then the bundle that found no place."""
+    sums_up: bool = False
+    """Whether it is the one line about all the work that a plan did not look at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from shoal_operator.autoscaler.growth import (
     causes,
     missing_for_minimum,
 )
-from shoal_operator.autoscaler.intake import Intake, take_in
+from shoal_operator.autoscaler.intake import Intake, gangs_in_one_line, take_in
 from shoal_operator.autoscaler.model import (
     Addition,
     ComingNode,
@@ -88,6 +88,8 @@ class _Planning:
     def __init__(self, request: ScalingRequest) -> None:
         self._intake = take_in(request.demands)
         self._floors = take_in(request.floors)
+        unseen = (self._intake.left_out, self._floors.left_out, gangs_in_one_line(request.gangs_left_out))
+        self._unseen = tuple(line for line in unseen if line is not None)
         coming, self._graces = with_grace(request.coming, request.unschedulable_seconds)
         request = replace(request, coming=coming)
         self._over = over_limits(request)
@@ -173,9 +175,7 @@ class _Planning:
                 if left > 0:
                     kind = "requested bundle" if packing is answers.floors else item.demand.kind
                     yield explain.demand(replace(item.demand, kind=kind), left)
-        for intake in (self._intake, self._floors):
-            if intake.left_out is not None:
-                yield intake.left_out
+        yield from self._unseen
 
     def _idle(self, answers: _Answers) -> Idle:
         """What goes because nothing needs it."""
@@ -190,7 +190,7 @@ class _Planning:
         if answers.floors is not None:
             fixed |= answers.floors.used_members()
         idle = Idle(request, used, fixed)
-        if self._intake.left_out is None and self._floors.left_out is None:
+        if not self._unseen:
             can_move = Elsewhere(question, unmet(settled) if settled is not main else before, main.strategy)
             idle.choose(can_move if request.consolidation else None)
         return idle

@@ -14,7 +14,16 @@ from shoal.core.labels import matches
 from shoal.resources import ResourceSet, amount_text, describe
 from shoal_operator.autoscaler.cooldown import Closure
 from shoal_operator.autoscaler.gangs import Band
-from shoal_operator.autoscaler.model import Demand, GangStrategy, Group, GroupRefusal, ScalingRequest, Unmet, Verdict
+from shoal_operator.autoscaler.model import (
+    PLACEMENT_GROUP,
+    Demand,
+    GangStrategy,
+    Group,
+    GroupRefusal,
+    ScalingRequest,
+    Unmet,
+    Verdict,
+)
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.standing import Room
 
@@ -61,9 +70,10 @@ class Explainer:
         how = _STRATEGIES.get(gang.strategy, "")
         bundles = f"{units} bundles{f' {how}' if how and units > 1 else ''}" if units != 1 else "1 bundle"
         reasons = _reasons(worst.tried, worst.verdict)
-        text = f"{KINDS} `{gang.name or gang.gang_id}` needs {bundles}, of them {_need(worst.demand)}, {reasons}"
+        subject = f"{PLACEMENT_GROUP} `{gang.name or gang.gang_id}`"
+        text = f"{subject} needs {bundles}, of them {_need(worst.demand)}, {reasons}"
         if one or units == 1:
-            text = f"{KINDS} `{gang.name or gang.gang_id}` needs {_need(worst.demand)} on one node, {reasons}"
+            text = f"{subject} needs {_need(worst.demand)} on one node, {reasons}"
         return Unmet(worst.demand, units, worst.verdict, text, worst.tried, gang)
 
     def _refusal(self, demand: Demand, group: Group) -> GroupRefusal:
@@ -120,7 +130,6 @@ class Explainer:
         return Verdict.INFEASIBLE
 
 
-KINDS: Final = "placement group"
 _WORST: Final = (Verdict.INFEASIBLE, Verdict.BLOCKED, Verdict.LIMIT_REACHED)
 
 

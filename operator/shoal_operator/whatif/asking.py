@@ -45,6 +45,7 @@ class Asking:
             self._terms,
             demands=tuple(self._demands()),
             gangs=tuple(islice(self._gangs(), MAX_GANGS)),
+            gangs_left_out=max(0, self._gang_count() - MAX_GANGS),
             floors=self.floors,
             nodes=tuple(self._fleet.nodes(now)),
             coming=tuple(self._fleet.coming(now)),
@@ -59,6 +60,9 @@ class Asking:
                 names = tuple(dict.fromkeys(item.work.name for item in islice(queue, 3) if item.work.name))
                 count = self._world.waiting[need]
                 yield Demand(need.shape, count, need.label_selector, need.kind, names, recent_count=count)
+
+    def _gang_count(self) -> int:
+        return sum(count for need, count in self._world.waiting.items() if need.kind == "gang")
 
     def _gangs(self) -> Iterator[Gang]:
         waiting = [item for need, queue in self._world.queues.items() if need.kind == "gang" for item in queue]

@@ -258,6 +258,7 @@ def _request(
         scaling_terms(cluster.spec),
         demands=head.demands if head else (),
         gangs=head.gangs if head else (),
+        gangs_left_out=head.gangs_left_out if head else 0,
         floors=head.floors if head else (),
         nodes=tuple(nodes),
         coming=tuple(coming),

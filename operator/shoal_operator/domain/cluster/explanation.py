@@ -24,26 +24,27 @@ PURPOSE_MAX: Final = 256
 ORIGINS_NAMED_MAX: Final = 2
 BY_DEMAND: Final = frozenset({"Demand", "PlacementGroup", "RequestedResources"})
 """Rules that have an Event; the others are part of every start, or told by their cool-down."""
-PLACEMENT_GROUP: Final = "placement group"
 
 
 def demand_status(unmet: Sequence[Unmet], before: Sequence[DemandStatus]) -> tuple[DemandStatus, ...] | None:
-    """``status.demand``: the first shapes that get no worker; None when there is none.
+    """``status.demand``: the first shapes that get no worker, and what was not looked at; None when there is none.
 
     Args:
         unmet: as the autoscaler said.
         before: what the status says now; a count stands as long as it is right within a factor of 2.
     """
     counts = {(item.shape, item.kind, item.verdict): item.count for item in before}
-    return tuple(_demand(item, counts) for item in unmet[:DEMANDS_MAX]) or None
+    rest = [item for item in unmet[DEMANDS_MAX:] if item.sums_up]
+    return tuple(_demand(item, counts) for item in (*unmet[: DEMANDS_MAX - len(rest)], *rest)) or None
 
 
 def _demand(item: Unmet, counts: dict[tuple[str, str, str], int]) -> DemandStatus:
-    shape = shorten(describe(item.demand.shape) or "nothing", SHAPE_MAX)
+    is_known = bool(item.demand.shape) or not item.sums_up
+    shape = shorten(describe(item.demand.shape) if is_known else "not listed", SHAPE_MAX)
     selector = ", ".join(f"{key}={value}" for key, value in item.demand.label_selector)
     if selector:
         shape = shorten(f"{shape} on a node with {selector}", SHAPE_MAX)
-    kind = shorten(PLACEMENT_GROUP if item.gang else item.demand.kind, KIND_MAX)
+    kind = shorten(item.demand.kind, KIND_MAX)
     told = counts.get((shape, kind, str(item.verdict)), 0)
     count = told if told <= 2 * item.count and item.count <= 2 * told else min(item.count, UNITS_MAX)
     return DemandStatus(shape=shape, kind=kind, count=count, verdict=str(item.verdict), message=shorten(item.message))
