@@ -15,7 +15,7 @@ from typing import Final
 from shoal.resources import describe
 from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import Group, Limits, Removal, ScalingRequest
-from shoal_operator.autoscaler.replicas import Replica, find_replicas
+from shoal_operator.autoscaler.replicas import Replica, find_replicas, nodes_by_group
 
 COMING_SECONDS_MIN: Final = 10.0
 """A pod that has not joined is given up at this age at the earliest, however short the idle timeout: a head that does
@@ -46,9 +46,7 @@ def over_limits(request: ScalingRequest) -> Departures:
     departures = Departures()
     replicas = [replica for replica in find_replicas(request) if not replica.leaving]
     replicas.sort(key=_least_loss)
-    staying = Counter[str]()
-    for replica in replicas:
-        staying[replica.group_name] += len(replica.members)
+    staying = nodes_by_group(replicas)
     excess = Excess(request.limits, replicas)
     kept = []
     for replica in replicas:
@@ -94,11 +92,8 @@ class Idle:
         self._used = used | fixed
         self._fixed = fixed
         self._replicas = [replica for replica in find_replicas(request) if not replica.leaving and replica.group]
-        self._staying = Counter[str]()
-        self._stuck = Counter[str]()
-        for replica in self._replicas:
-            self._staying[replica.group_name] += len(replica.members)
-            self._stuck[replica.group_name] += replica.stuck
+        self._staying = nodes_by_group(self._replicas)
+        self._stuck = nodes_by_group(self._replicas, stuck=True)
         self.later: list[float] = []
         self.departures = Departures()
 

@@ -5,6 +5,8 @@ Invariant: every worker that is there or coming is in exactly one replica; the h
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -66,6 +68,14 @@ class Replica:
             Removal(node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason, text)
             for node in self.members
         ]
+
+
+def nodes_by_group(replicas: Iterable[Replica], *, stuck: bool = False) -> Counter[str]:
+    """How many nodes of each group these are; with ``stuck``, those of them that do not start."""
+    nodes = Counter[str]()
+    for replica in replicas:
+        nodes[replica.group_name] += replica.stuck if stuck else len(replica.members)
+    return nodes
 
 
 def find_replicas(request: ScalingRequest) -> list[Replica]:

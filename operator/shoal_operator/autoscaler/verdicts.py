@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Final
 
 from shoal.core.labels import matches
@@ -49,9 +50,12 @@ class Explainer:
         self._labels = {group.name: dict(group.labels) for group in request.groups}
         self._present = Counter(node.group for node in request.nodes if node.removable)
         self._present.update(node.group for node in request.coming)
-        known = {group.name: group.labels for group in request.groups}
-        self._standing = {(node.total, known.get(node.group, ()), node.labels) for node in request.nodes}
         self._limits: dict[str, GroupRefusal] = {}
+
+    @cached_property
+    def _standing(self) -> set[tuple[ResourceSet, int]]:
+        """What the nodes that are there have in all, and their labels; those alike once."""
+        return {(node.total, self._space.labels_of(node)) for node in self._request.nodes}
 
     def demand(self, demand: Demand, count: int) -> Unmet:
         """The verdict on units of one shape that found no capacity."""
@@ -124,9 +128,9 @@ class Explainer:
             return Verdict.BLOCKED
         if Verdict.LIMIT_REACHED in verdicts:
             return Verdict.LIMIT_REACHED
-        for total, common, own in self._standing:
-            if demand.shape.fits(total) and matches(demand.label_selector, {**dict(common), **dict(own)}):
-                return Verdict.LIMIT_REACHED
+        allows = self._space.labelling.allows
+        if any(demand.shape.fits(total) and allows(demand.label_selector, labels) for total, labels in self._standing):
+            return Verdict.LIMIT_REACHED
         return Verdict.INFEASIBLE
 
 

@@ -6,13 +6,12 @@ makes necessary.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import Cooldown, Removal, ScalingRequest
 from shoal_operator.autoscaler.removal import Excess
-from shoal_operator.autoscaler.replicas import Replica, find_replicas
+from shoal_operator.autoscaler.replicas import Replica, find_replicas, nodes_by_group
 
 
 def yielding_replicas(request: ScalingRequest, cooldowns: Iterable[Cooldown]) -> list[Replica]:
@@ -26,9 +25,7 @@ def yielding_replicas(request: ScalingRequest, cooldowns: Iterable[Cooldown]) ->
         return []
     there = (replica for replica in find_replicas(request) if replica.exists)
     replicas = [replica for replica in there if replica.group is not None and not replica.leaving]
-    staying = Counter[str]()
-    for replica in replicas:
-        staying[replica.group_name] += len(replica.members)
+    staying = nodes_by_group(replicas)
     probes = {entry.probe for entry in cooldowns if entry.probe}
     stuck = [replica for replica in replicas if replica.stuck == len(replica.members)]
     stuck.sort(key=lambda item: (not probes.isdisjoint(item.names), item.priority, item.age_seconds, item.names))

@@ -19,7 +19,7 @@ from shoal_operator.domain.cluster.assessment import (
     not_joined_text,
 )
 from shoal_operator.domain.cluster.causes import cause_of
-from shoal_operator.domain.cluster.groups import least_workers
+from shoal_operator.domain.cluster.groups import find_group, least_workers
 from shoal_operator.domain.cluster.growth import room_of
 from shoal_operator.domain.cluster.observed import PodView
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
@@ -95,7 +95,7 @@ def group_blockage(assessment: Assessment, group: str) -> Blockage | None:
 
 def _avoided(assessment: Assessment, name: str) -> Blockage | None:
     """A group below its minimum that is not tried again yet: its last pods did not start, and none is there now."""
-    group = next((group for group in assessment.cluster.spec.worker_groups if group.name == name), None)
+    group = find_group(assessment.cluster.spec, name)
     cooldowns = [entry for entry in assessment.scaling.cooldowns if entry.group == name]
     there = sum(worker.pod.group == name for worker in assessment.workers)
     least = least_workers(group) if group else 0
@@ -120,7 +120,7 @@ def _not_joined(assessment: Assessment, group: str) -> Blockage | None:
 
 def _hanging(assessment: Assessment, name: str) -> Blockage | None:
     """So many pods of the group hang in Terminating that no more are made in their place."""
-    group = next((group for group in assessment.cluster.spec.worker_groups if group.name == name), None)
+    group = find_group(assessment.cluster.spec, name)
     wanted = sum(addition.count for addition in assessment.scaling.add if addition.group == name)
     hanging = [pod for pod in assessment.leaving if pod.group == name and pod.name in assessment.hanging]
     if group is None or not hanging or not wanted or room_of(assessment, group) >= group.hosts_per_replica:

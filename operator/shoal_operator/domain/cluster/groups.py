@@ -21,6 +21,11 @@ def live_groups(spec: ComputeClusterSpec) -> Iterator[WorkerGroup]:
     return (group for group in spec.worker_groups if not is_suspended(group))
 
 
+def find_group(spec: ComputeClusterSpec, name: str) -> WorkerGroup | None:
+    """The group of that name; None where it was removed."""
+    return next((group for group in spec.worker_groups if group.name == name), None)
+
+
 def retirement(spec: ComputeClusterSpec, name: str) -> Reason | None:
     """Why a group gets no pods and gives up those that it has; None while it is alive.
 
@@ -29,7 +34,7 @@ def retirement(spec: ComputeClusterSpec, name: str) -> Reason | None:
         >>> [str(retirement(spec, name)) for name in ("a", "b", "c")]
         ['None', 'GroupSuspended', 'GroupRemoved']
     """
-    group = next((group for group in spec.worker_groups if group.name == name), None)
+    group = find_group(spec, name)
     if group is None:
         return Reason.GROUP_REMOVED
     return Reason.GROUP_SUSPENDED if is_suspended(group) else None
