@@ -7,6 +7,7 @@ Invariant: what a head sends is taken for data, not trusted: a value that cannot
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,6 +38,8 @@ RESOURCE_SET_BYTES_KEPT: Final = 1024
 """A larger one is read each time: all heads share what is kept, and any program may say what it needs."""
 OUTPUT_TAIL_BYTES_MAX: Final = 4_096
 OUTPUT_MESSAGE_MAX: Final = 500
+_REASON: Final = re.compile("[A-Za-z][A-Za-z0-9]{0,127}")
+"""What the status of a job takes."""
 
 _JOB_STATES: Final = {
     head_pb2.JOB_STATE_PENDING: JobState.PENDING,
@@ -186,11 +189,17 @@ def _activity(activity: head_pb2.ClusterActivity) -> ActivityView:
     )
 
 
+def _reason(word: str) -> str:
+    if word and not _REASON.fullmatch(word):
+        raise ValueError(f"a reason must be one CamelCase word, got {word[:40]!r}")
+    return word
+
+
 def _job(job: head_pb2.JobSnapshot) -> JobView:
     return JobView(
         submission_id=job.submission_id,
         state=_JOB_STATES[job.state],
-        reason=job.reason,
+        reason=_reason(job.reason),
         message=job.message,
         exit_code=job.exit_code if job.has_exit_code else None,
         start_time=_time(job.start_time_seconds),
