@@ -33,6 +33,11 @@ def test_fixed_size_counts_replicas() -> None:
     assert pod_sets(job(clusterSpec={**spec, "autoscaling": {"enabled": True}}))[1].count == 1
 
 
+def test_a_suspended_group_asks_for_no_pods() -> None:
+    groups = [{"name": "a", "minReplicas": 3, "suspend": True}]
+    assert pod_sets(job(clusterSpec={"workerGroups": groups}))[1].count == 0
+
+
 def test_job_on_a_cluster_that_is_there_asks_for_nothing() -> None:
     assert pod_sets(job(clusterRef={"name": "shared"})) == ()
 

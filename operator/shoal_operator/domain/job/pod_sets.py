@@ -12,7 +12,7 @@ from typing import Any
 
 from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
 from shoal_operator.api.job import ComputeJob
-from shoal_operator.domain.cluster.groups import written_bounds
+from shoal_operator.domain.cluster.groups import replica_bounds
 from shoal_operator.domain.labels import HEAD_GROUP
 
 
@@ -52,7 +52,7 @@ def pod_sets(job: ComputeJob) -> tuple[PodSet, ...]:
 
 
 def _group(group: WorkerGroup, index: int, spec: ComputeClusterSpec) -> PodSet:
-    replicas, _ = written_bounds(spec, group)
+    replicas, _ = replica_bounds(spec, group)
     return PodSet(
         group.name,
         replicas * group.hosts_per_replica,
