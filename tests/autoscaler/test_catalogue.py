@@ -290,6 +290,17 @@ def test_placement_groups_take_one_node_or_one_for_each_bundle(strategy: GangStr
     assert plan_workers(carried_out(request, plan)).add == ()
 
 
+@pytest.mark.parametrize("bundles", [(), (Bundle(CPU, (), 0),), (Bundle(CPU, (), -1),)])
+@pytest.mark.parametrize("strategy", GangStrategy)
+def test_a_placement_group_that_waits_for_no_bundle_takes_nothing(
+    strategy: GangStrategy, bundles: tuple[Bundle, ...]
+) -> None:
+    plan = plan_workers(ScalingRequest((Demand(CPU, 1),), (SMALL,), gangs=(gang(strategy, *bundles),)))
+    assert ([item.reason for item in plan.add], added(plan), plan.unmet) == (["Demand"], {"small": 1}, ())
+    assert plan_workers(ScalingRequest((), (SMALL,), gangs=(gang(strategy, *bundles),))).add == ()
+    assert plan_workers(ScalingRequest((), (), gangs=(gang(strategy, *bundles),))).unmet == ()
+
+
 def named(name: str, strategy: GangStrategy, *bundles: Bundle, held: tuple[str, ...] = ()) -> Gang:
     return Gang(f"id-{name}", name, strategy, bundles, held)
 

@@ -155,6 +155,7 @@ def test_nonsense_gets_a_verdict_and_never_an_exception(data: st.DataObject) -> 
         "q", data.draw(st.sampled_from(["a", "gone"])), data.draw(seconds), data.draw(st.sampled_from(["", "Odd"]))
     )
     strategy = data.draw(st.sampled_from(GangStrategy))
+    odd = Cooldown("a", "Odd", data.draw(seconds), data.draw(amounts))
     request = ScalingRequest(
         demands=(Demand(shape, data.draw(amounts), selector, recent_count=data.draw(amounts)),),
         groups=(group, group),
@@ -166,7 +167,7 @@ def test_nonsense_gets_a_verdict_and_never_an_exception(data: st.DataObject) -> 
             Gang("", "", strategy, ()),
         ),
         floors=(Demand(shape, data.draw(amounts)),),
-        cooldowns=(Cooldown("a", "Odd", data.draw(seconds), data.draw(amounts)), Cooldown("gone", "", math.nan)),
+        cooldowns=data.draw(st.sampled_from([(), (Cooldown("gone", "", math.nan), odd)])),
     )
     plan = plan_workers(request)
     assert all(item.count > 0 for item in plan.add)

@@ -35,9 +35,14 @@ class Band:
 
 
 def compile_gangs(space: Space, gangs: Sequence[Gang], first_index: int) -> list[Band]:
-    """Gangs in numbers, in the order in which they are placed: strict ones and large ones first."""
+    """Gangs in numbers, in the order in which they are placed: strict ones and large ones first.
+
+    One that has no bundle left to place waits for nothing, and is left out.
+    """
     bands: list[Band] = []
     for gang in gangs:
+        if not any(bundle.count > 0 for bundle in gang.bundles):
+            continue
         named = (gang.name or gang.gang_id,)
         merged: Counter[tuple[ResourceSet, Labels]] = Counter()
         for bundle in gang.bundles:
