@@ -138,7 +138,9 @@ def test_the_end_of_long_output_is_kept_whole_characters():
         ({"nodes": [head_pb2.NodeSnapshot(idle_seconds=float("nan"))]}, "finite"),
         ({"nodes": [head_pb2.NodeSnapshot(idle_seconds=float("inf"))]}, "finite"),
         ({"nodes": [head_pb2.NodeSnapshot(idle_seconds=-1)]}, "not negative"),
+        ({"nodes": [head_pb2.NodeSnapshot(idle_seconds=1e12)]}, "at most 1,000,000,000 s"),
         ({"activity": head_pb2.ClusterActivity(idle_seconds=float("nan"))}, "finite"),
+        ({"activity": head_pb2.ClusterActivity(idle_seconds=1e12)}, "at most 1,000,000,000 s"),
         ({"activity": head_pb2.ClusterActivity(drivers=-1)}, "count must not be negative"),
         ({"jobs": [head_pb2.JobSnapshot(state=head_pb2.JOB_STATE_FAILED, reason="no word")]}, "one CamelCase word"),
         (

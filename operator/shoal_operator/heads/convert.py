@@ -6,7 +6,6 @@ Invariant: what a head sends is taken for data, not trusted: a value that cannot
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -33,6 +32,8 @@ FLOORS_MAX: Final = 10_000
 BUNDLES_MAX: Final = 100_000
 """Of all gangs together, equal ones of a gang counted once. A head that claims more than all these is broken; the
 operator must not fall with it."""
+DURATION_SECONDS_MAX: Final = 10**9
+"""Some thirty years. What is longer is nonsense, and no date can be counted back from it."""
 RESOURCE_SETS_KEPT: Final = 20_000
 RESOURCE_SET_BYTES_KEPT: Final = 1024
 """A larger one is read each time: all heads share what is kept, and any program may say what it needs."""
@@ -119,8 +120,10 @@ def _count(number: int) -> int:
 
 
 def _seconds(seconds: float) -> float:
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"a duration must be finite and not negative, got {seconds}")
+    if not 0 <= seconds <= DURATION_SECONDS_MAX:
+        raise ValueError(
+            f"a duration must be finite, not negative and at most {DURATION_SECONDS_MAX:,} s, got {seconds:g}"
+        )
     return seconds
 
 
