@@ -145,6 +145,19 @@ def test_drain_that_takes_too_long_ends_with_the_deadline(cluster_world: MakeWor
     assert [deletion.reason for deletion in world.reconcile().delete_pods] == ["DrainTimedOut"]
 
 
+def test_deadline_that_passed_while_the_head_was_away_ends_no_worker_that_has_work_again(
+    cluster_world: MakeWorld,
+) -> None:
+    world = drained_world(cluster_world)
+    world.head_answers = False
+    world.wait(100)
+    assert world.reconcile().is_empty
+    world.head_answers = True
+    world.busy("demo-small-0")
+    assert not world.reconcile().delete_pods, "it was drained for being idle, and is busy"
+    assert not drain_of(world), "the head never heard of the intent, which is taken back"
+
+
 def test_node_that_drains_without_an_annotation_is_taken_over(cluster_world: MakeWorld) -> None:
     world = drained_world(cluster_world)
     world.pods["demo-small-0"]["metadata"]["annotations"] = {}

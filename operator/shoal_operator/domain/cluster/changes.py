@@ -162,12 +162,15 @@ class Changes:
             self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
 
     def _drain_replica(self, replica: Replica, reason: str) -> None:
-        ends = [self._end_of(worker, leaves=bool(reason) or replica.is_draining) for worker in replica.workers]
+        under_way = any(w.node and w.node.drain_state is not DrainState.ACTIVE for w in replica.workers)
+        ends = [
+            self._end_of(worker, leaves=bool(reason) or replica.is_draining, stands=bool(reason) or under_way)
+            for worker in replica.workers
+        ]
         if all(ends):
             for worker, end in zip(replica.workers, ends, strict=True):
                 self._delete(worker.pod, end)
             return
-        under_way = any(w.node and w.node.drain_state is not DrainState.ACTIVE for w in replica.workers)
         forced = replica.hosts > 1 and under_way
         for worker in replica.workers:
             if worker.node is None or worker.node.drain_state is DrainState.DRAINED:
@@ -180,13 +183,19 @@ class Changes:
                 # The node has work again: the head refused, or would; the intent is taken back.
                 self._annotate(worker.pod, None)
 
-    def _end_of(self, worker: Worker, *, leaves: bool) -> str:
-        """Why the worker may be deleted now; empty while it has to be waited for."""
+    def _end_of(self, worker: Worker, *, leaves: bool, stands: bool) -> str:
+        """Why the worker may be deleted now; empty while it has to be waited for.
+
+        Args:
+            leaves: whether it is to go, or was.
+            stands: whether that still holds; a deadline that passed while no head answered ends no worker that is
+                wanted again.
+        """
         if worker.node is None:
             return Reason.NODE_GONE if leaves else ""
         if worker.node.drain_state is DrainState.DRAINED:
             return Reason.DRAINED
-        if worker.drain is not None and worker.drain.deadline <= self.now and worker.is_draining:
+        if worker.drain is not None and worker.drain.deadline <= self.now and stands:
             return Reason.DRAIN_TIMED_OUT
         return ""
 
