@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shoal_operator.local.apiserver.pods import quality_of_service
 from shoal_operator.local.kubelet.lifecycle import (
     Decision,
     Ended,
@@ -19,7 +20,7 @@ from shoal_operator.local.kubelet.lifecycle import (
     start_failure,
 )
 from shoal_operator.local.kubelet.probe_state import ProbeCounter, ProbeSettings
-from shoal_operator.local.kubelet.status import pod_status, qos_class
+from shoal_operator.local.kubelet.status import pod_status
 
 POLICY = RestartPolicy()
 OK = Ended(0, "Completed", 1.0, 2.0)
@@ -162,10 +163,13 @@ def test_readiness_gates_hold_ready_back_and_foreign_conditions_stay() -> None:
         ({"requests": {"cpu": "1"}}, "Burstable"),
         ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
         ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+        ({"limits": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"nvidia.com/gpu": "1"}}, "BestEffort"),
+        ({"limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}}, "Guaranteed"),
     ],
 )
 def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
-    assert qos_class({"containers": [{"name": "c", "resources": resources}]}) == expected
+    assert quality_of_service({"spec": {"containers": [{"name": "c", "resources": resources}]}}) == expected
 
 
 def test_a_probe_changes_its_verdict_after_results_in_a_row() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.kubelet.conftest import PODS, Node, is_ready, restarts, state
 
 from shoal_operator.local.sweep import CONTAINER_MARK, SESSION_MARK, marked
@@ -162,6 +165,74 @@ async def test_a_pod_that_cannot_be_placed_waits_with_a_reason(node: Node) -> No
     assert "1 Insufficient cpu" in refused(await node.until("q", refused))["message"]
     await node.client.request("DELETE", f"{PODS}/p")
     await node.gone("p")
+
+
+NODE = "/api/v1/nodes/local"
+CAPACITY = {"cpu": "1024", "memory": "4Ti", "pods": "2000", "example.com/slot": "1"}
+
+
+def waits_for(words: str) -> Callable[[Json], bool]:
+    """Whether a pod says that it waits, and why."""
+    return lambda pod: any(words in str(one.get("message")) for one in pod["status"].get("conditions") or ())
+
+
+@pytest.mark.parametrize(
+    ("path", "closed", "opened", "spec", "words"),
+    [
+        (NODE, {}, {"metadata": {"labels": {"disk": "nvme"}}}, {"nodeSelector": {"disk": "nvme"}}, "selector"),
+        (
+            NODE,
+            {"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}},
+            {"spec": {"taints": None}},
+            {},
+            "untolerated taint",
+        ),
+        (NODE, {"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}}, {}, "were unschedulable"),
+        (
+            f"{NODE}/status",
+            {},
+            {"status": {"allocatable": CAPACITY, "capacity": CAPACITY}},
+            {"container": {"resources": {"limits": {"example.com/slot": "1"}, "requests": {"example.com/slot": "1"}}}},
+            "Insufficient example.com/slot",
+        ),
+    ],
+    ids=["label", "taint", "cordon", "capacity"],
+)
+async def test_a_pod_that_waits_is_looked_at_again_when_its_node_changes(
+    node: Node, path: str, closed: Json, opened: Json, spec: Json, words: str
+) -> None:
+    if closed:
+        await node.client.patch(path, closed)
+        # The scheduler hears of the node by a watch of its own: a pod that it refuses shows that it has.
+        await asyncio.wait_for(_refused(node, words), 10)
+    await node.run_pod("p", "exit 0", restartPolicy="Never", **spec)
+    await node.until("p", waits_for(words))
+    await node.client.patch(path, opened)
+    await node.phase("p", "Succeeded")
+
+
+async def _refused(node: Node, words: str) -> None:
+    for number in itertools.count():
+        name = f"try-{number}"
+        await node.run_pod(name, "exit 0", restartPolicy="Never")
+        pod = await node.until(name, lambda one: waits_for(words)(one) or one["spec"].get("nodeName"))
+        if waits_for(words)(pod):
+            return
+
+
+async def test_a_pod_that_waits_is_looked_at_again_when_room_is_freed_or_its_gate_is_taken_off(node: Node) -> None:
+    await node.client.patch(f"{NODE}/status", {"status": {"allocatable": CAPACITY, "capacity": CAPACITY}})
+    slot = {"resources": {"limits": {"example.com/slot": "1"}, "requests": {"example.com/slot": "1"}}}
+    await node.run_pod("deleted", "exec sleep 600", container=slot, terminationGracePeriodSeconds=0)
+    await node.phase("deleted", "Running")
+    await node.run_pod("ended", "exec sleep 0.2", container=slot, restartPolicy="Never")
+    await node.run_pod("last", "exit 0", container=slot, restartPolicy="Never", schedulingGates=[{"name": "g"}])
+    await node.until("ended", waits_for("Insufficient example.com/slot"))
+    await node.until("last", waits_for("gates: g"))
+    await node.client.request("DELETE", f"{PODS}/deleted")
+    await node.phase("ended", "Succeeded")
+    await node.client.patch(f"{PODS}/last", {"spec": {"schedulingGates": None}})
+    await node.phase("last", "Succeeded")
 
 
 async def test_readiness_follows_the_probe(node: Node) -> None:

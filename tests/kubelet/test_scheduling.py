@@ -46,6 +46,36 @@ def test_whether_a_pod_fits(one: dict[str, Any], used: dict[str, Decimal], count
         assert found.startswith(PREFIX + message)
 
 
+TAINT = {"key": "team", "value": "a", "effect": "NoSchedule"}
+TAINTED = "1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful"
+
+
+@pytest.mark.parametrize(
+    ("spec", "tolerations", "message"),
+    [
+        ({"taints": [TAINT]}, [], TAINTED),
+        ({"taints": [{**TAINT, "effect": "NoExecute"}]}, [{**TAINT, "operator": "Equal"}], TAINTED),
+        ({"taints": [{**TAINT, "effect": "PreferNoSchedule"}]}, [], None),
+        ({"taints": [TAINT]}, [{**TAINT, "operator": "Equal"}], None),
+        ({"taints": [TAINT]}, [{"key": "team", "value": "b"}], TAINTED),
+        ({"taints": [TAINT]}, [{"key": "team", "operator": "Exists"}], None),
+        ({"taints": [TAINT]}, [{"operator": "Exists"}], None),
+        ({"taints": [TAINT, {**TAINT, "key": "other"}]}, [TAINT], TAINTED),
+        ({"unschedulable": True}, [], "1 node(s) were unschedulable."),
+        ({"unschedulable": True}, [{"operator": "Exists"}], None),
+    ],
+)
+def test_who_may_come_to_a_node(spec: Any, tolerations: list[Any], message: str | None) -> None:
+    one = pod()
+    one["spec"]["tolerations"] = tolerations
+    found = why_unschedulable(one, {**NODE, "spec": spec}, {})
+    assert (found is None) if message is None else (found or "").startswith(PREFIX + message)
+
+
+def test_without_a_node_nothing_fits() -> None:
+    assert why_unschedulable(pod(), None, {}) == "no nodes available to schedule pods"
+
+
 def test_what_a_pod_asks_for() -> None:
     one = {
         "spec": {

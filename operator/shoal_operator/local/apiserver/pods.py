@@ -8,6 +8,7 @@ starting the pod.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from shoal_operator.local.apiserver import errors, podfields
@@ -224,14 +225,22 @@ def _comparable(spec: Document, old: Document) -> Any:
     return fixed
 
 
-def quality_of_service(pod: Document) -> str:
-    """The QoS class that a pod's requests and limits give it."""
+def quality_of_service(pod: Mapping[str, Any]) -> str:
+    """The QoS class that a pod's requests and limits of CPU and memory give it; other resources do not count."""
     containers = [*(pod["spec"].get("containers") or ()), *(pod["spec"].get("initContainers") or ())]
-    resources = [container.get("resources") or {} for container in containers]
-    if not any(item.get("requests") or item.get("limits") for item in resources):
+    amounts = [_requests_and_limits(container.get("resources") or {}) for container in containers]
+    if not any(requests or limits for requests, limits in amounts):
         return "BestEffort"
-    for item in resources:
-        requests, limits = item.get("requests") or {}, item.get("limits") or {}
-        if any(requests.get(name) is None or requests.get(name) != limits.get(name) for name in ("cpu", "memory")):
-            return "Burstable"
+    if any(len(limits) < len(_COMPUTE) or requests != limits for requests, limits in amounts):
+        return "Burstable"
     return "Guaranteed"
+
+
+_COMPUTE = ("cpu", "memory")
+
+
+def _requests_and_limits(resources: Document) -> tuple[Document, Document]:
+    """Of CPU and memory; a limit without a request is the request too."""
+    limits = {name: amount for name, amount in (resources.get("limits") or {}).items() if name in _COMPUTE}
+    requests = {name: amount for name, amount in (resources.get("requests") or {}).items() if name in _COMPUTE}
+    return limits | requests, limits

@@ -1,7 +1,7 @@
 """The node: registers itself, takes pods, and keeps one worker a pod.
 
-Invariant: a pod is bound by one task, in order, against what the node has declared; ``stop`` returns only
-when no process of any pod is left.
+Invariant: a pod is bound by one task, in order, against the Node object as it now stands; every change of the node
+or of a pod has the pods that wait looked at again. ``stop`` returns only when no process of any pod is left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Kubelet:
     def __init__(self, context: NodeContext, settings: NodeSettings) -> None:
         self._context = context
         self._settings = settings
-        self._node: Object = node_object(settings, time.time())
+        self._nodes = Reflector(context.client, "/api/v1/nodes", self._on_node)
         self._pods = Reflector(context.client, "/api/v1/pods", self._on_pod)
         self._services = Reflector(context.client, "/api/v1/services", self._on_service)
         self._proxy = ServiceProxy(context.client, context.service_addresses, self._pods.items.values)
@@ -56,15 +56,16 @@ class Kubelet:
         Raises:
             ApiError: the API server refuses.
         """
+        node = node_object(self._settings, time.time())
         try:
-            self._node = await self._context.client.create("/api/v1/nodes", self._node)
+            await self._context.client.create("/api/v1/nodes", node)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-        status = node_object(self._settings, time.time())["status"]
-        self._node = await self._context.client.patch(f"/api/v1/nodes/{self._settings.name}/status", {"status": status})
+        await self._context.client.patch(f"/api/v1/nodes/{self._settings.name}/status", {"status": node["status"]})
         loop = asyncio.get_running_loop()
         for work in (
+            self._nodes.run(),
             self._services.run(),
             self._pods.run(),
             self._bind_pods(),
@@ -72,6 +73,7 @@ class Kubelet:
             self._context.events.run(),
         ):
             self._tasks.append(loop.create_task(work))
+        await self._nodes.synced.wait()
         await self._services.synced.wait()
         await self._pods.synced.wait()
 
@@ -91,6 +93,9 @@ class Kubelet:
             await asyncio.wait(tasks, timeout=5)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._proxy.close()
+
+    def _on_node(self, _change: Change, _node: Object) -> None:
+        self._schedule.set()
 
     def _on_pod(self, change: Change, pod: Object) -> None:
         self._schedule.set()
@@ -119,6 +124,7 @@ class Kubelet:
         self._proxy.on_service(change, service)
 
     async def _bind_pods(self) -> None:
+        await self._nodes.synced.wait()  # before, every pod would hear that there is no node
         while True:
             await self._schedule.wait()
             self._schedule.clear()
@@ -145,7 +151,8 @@ class Kubelet:
         here = {one["metadata"]["uid"]: one for one in self._pods.items.values() if one["spec"].get("nodeName")}
         here = {**self._bound, **here}
         active = [one for one in here.values() if (one.get("status") or {}).get("phase") not in FINISHED]
-        message = why_unschedulable(pod, self._node, sum_requests(active), len(active))
+        node = self._nodes.items.get(("", self._settings.name))
+        message = why_unschedulable(pod, node, sum_requests(active), len(active))
         if message is not None:
             await self._refuse(pod, "Unschedulable", message)
             return
@@ -156,8 +163,12 @@ class Kubelet:
             "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": self._settings.name},
         }
-        await self._context.client.create(f"{base}/binding", binding)
-        self._bound[metadata["uid"]] = pod
+        self._bound[metadata["uid"]] = pod  # before the answer: the pod's deletion may come sooner, and takes it out
+        try:
+            await self._context.client.create(f"{base}/binding", binding)
+        except ApiError:
+            self._bound.pop(metadata["uid"], None)
+            raise
         where = f"{metadata['namespace']}/{metadata['name']}"
         self._context.events.normal(
             pod, "Scheduled", f"Successfully assigned {where} to {self._settings.name}", _SCHEDULER

@@ -14,6 +14,10 @@ from shoal_operator.local.kubelet.quantity import parse
 Object = Mapping[str, Any]
 
 FINISHED: Final = ("Succeeded", "Failed")
+_REPELLING: Final = ("NoSchedule", "NoExecute")
+"""Effects of taints that keep new pods away; ``PreferNoSchedule`` means nothing where there is one node."""
+_CORDON: Final = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+"""What a pod has to tolerate to come to a cordoned node."""
 
 
 def pod_requests(pod: Object) -> dict[str, Decimal]:
@@ -46,17 +50,53 @@ def sum_requests(pods: Iterable[Object]) -> dict[str, Decimal]:
     return total
 
 
-def why_unschedulable(pod: Object, node: Object, used: Mapping[str, Decimal], pods_on_node: int = 0) -> str | None:
+def why_unschedulable(
+    pod: Object, node: Object | None, used: Mapping[str, Decimal], pods_on_node: int = 0
+) -> str | None:
     """None when the pod fits on ``node``, else the scheduler's message.
 
     Args:
-        node: a Node object; its labels, taints and ``status.allocatable`` count.
+        pod: the pod; its node selector, tolerations and requests count, node affinity does not.
+        node: a Node object; labels, taints, ``unschedulable`` and ``status.allocatable`` count; None: no node.
         used: what the node's pods request together.
+        pods_on_node: how many pods it has that have not ended.
     """
+    if node is None:
+        return "no nodes available to schedule pods"
+    closed = _why_closed(pod, node)
+    return _refusal([closed], helpful=False) if closed else _why_no_room(pod, node, used, pods_on_node)
+
+
+def _why_closed(pod: Object, node: Object) -> str:
+    """Why the node would not take the pod if it were empty; asked in the scheduler's order, "" if it would."""
+    spec = node.get("spec") or {}
+    if spec.get("unschedulable") and not _tolerates(pod, _CORDON):
+        return "1 node(s) were unschedulable"
+    if any(one.get("effect") in _REPELLING and not _tolerates(pod, one) for one in spec.get("taints") or []):
+        return "1 node(s) had untolerated taint(s)"
     selector = (pod.get("spec") or {}).get("nodeSelector") or {}
     labels = (node.get("metadata") or {}).get("labels") or {}
     if any(labels.get(key) != value for key, value in selector.items()):
-        return _refusal(["1 node(s) didn't match Pod's node affinity/selector"], helpful=False)
+        return "1 node(s) didn't match Pod's node affinity/selector"
+    return ""
+
+
+def _tolerates(pod: Object, taint: Object) -> bool:
+    return any(_matches(one, taint) for one in (pod.get("spec") or {}).get("tolerations") or [])
+
+
+def _matches(toleration: Object, taint: Object) -> bool:
+    """As Kubernetes: an empty effect is every effect, an empty key with ``Exists`` every key."""
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint.get("key"):
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def _why_no_room(pod: Object, node: Object, used: Mapping[str, Decimal], pods_on_node: int) -> str | None:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     short: list[str] = []
     too_large = False

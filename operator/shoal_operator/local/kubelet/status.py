@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from shoal_operator.local.apiserver.pods import quality_of_service
 from shoal_operator.local.kubelet.lifecycle import Ended, Record, phase, wants_restart
 
 Object = Mapping[str, Any]
@@ -125,7 +126,7 @@ def pod_status(
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": timestamp(started_at),
-        "qosClass": qos_class(spec),
+        "qosClass": quality_of_service(pod),
         "containerStatuses": [
             container_status(pod, container, shown[container["name"]], now, is_init=False) for container in main
         ],
@@ -213,17 +214,3 @@ def _condition(pod: Object, kind: str, value: str, reason: str, message: str, *,
     if message:
         condition["message"] = message
     return condition
-
-
-def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort."""
-    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
-    resources = [container.get("resources") or {} for container in containers]
-    if not any(entry.get("requests") or entry.get("limits") for entry in resources):
-        return "BestEffort"
-    for entry in resources:
-        limits = entry.get("limits") or {}
-        requests = {**limits, **(entry.get("requests") or {})}
-        if set(limits) < {"cpu", "memory"} or any(requests[name] != limits[name] for name in ("cpu", "memory")):
-            return "Burstable"
-    return "Guaranteed"
