@@ -231,6 +231,30 @@ def test_lost_head_is_made_anew_and_workers_stay(cluster_world: MakeWorld) -> No
     assert world.plan().is_empty
 
 
+@pytest.mark.parametrize(
+    ("beside", "silence_seconds", "is_ready"),
+    [
+        pytest.param({}, 0, True, id="it answers"),
+        pytest.param({}, 30, False, id="the word of the head before"),
+        pytest.param({"containers": [{"name": "proxy", "image": "proxy"}]}, 0, False, id="a container beside it"),
+        pytest.param({"readinessGates": [{"conditionType": "x.com/a"}]}, 0, False, id="a readiness gate"),
+    ],
+)
+def test_a_head_that_answers_is_ready_before_its_probe(
+    cluster_world: MakeWorld, beside: dict[str, Any], silence_seconds: float, is_ready: bool
+) -> None:
+    world = cluster_world(workerGroups=[], head={"template": {"spec": beside}})
+    world.settle()
+    world.pods["demo-head"]["status"] = {"phase": "Running", "podIP": "127.0.0.2"}
+    world.wait(2)
+    world.reconcile()
+    assert world.condition("HeadReady")["status"] == "False"
+    world.head_answers, world.silence_seconds = True, silence_seconds
+    world.reconcile()
+    assert (world.condition("HeadReady")["status"] == "True") is is_ready
+    assert (world.condition("Ready")["status"] == "True") is is_ready
+
+
 def test_ended_head_is_deleted_first_and_then_made_anew(cluster_world: MakeWorld) -> None:
     world = cluster_world(workerGroups=[])
     world.settle()

@@ -63,7 +63,7 @@ async def test_the_largest_cluster_fits_and_is_read(pool, head):
     size = head.snapshot.ByteSize()
     assert size < MAX_MESSAGE_BYTES / 2, f"{size / 2**20:.1f} MiB"
     began = time.monotonic()
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.view(KEY) is not None, seconds=20)
     view = pool.pool.view(KEY)
     assert (len(view.nodes), len(view.demands), len(view.gangs), len(view.floors)) == (NODES_MAX, 1000, 1000, 1000)
@@ -101,7 +101,7 @@ def unknown_strategy(snapshot):
     ],
 )
 async def test_nonsense_becomes_words_and_a_sane_word_heals_it(pool, head, spoil, words):
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.view(KEY) is not None)
     sane = head_pb2.HeadSnapshot()
     sane.CopyFrom(head.snapshot)
@@ -114,7 +114,7 @@ async def test_nonsense_becomes_words_and_a_sane_word_heals_it(pool, head, spoil
 
 
 async def test_what_programs_want_and_who_uses_the_cluster_is_news(pool, head):
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.view(KEY) is not None)
 
     async def is_news(change):

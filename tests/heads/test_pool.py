@@ -19,17 +19,36 @@ SUBMIT = SubmitJob("demo", "uid-1", "true", "", False, {}, {})
 
 
 async def connected(pool, head):
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     assert not pool.pool.is_settled(KEY)
     await wait_until(lambda: pool.pool.view(KEY) is not None)
     assert pool.pool.is_settled(KEY)
     return pool.pool
 
 
-async def test_nobody_is_called_before_the_pod_is_ready(pool, head):
-    pool.pool.ensure(KEY, address(head), is_ready=False)
+async def test_nobody_is_called_before_the_pod_runs(pool, head):
+    pool.pool.ensure(KEY, address(head), is_running=False, is_ready=False)
     assert len(pool.pool) == 0
     assert pool.pool.is_settled(KEY)
+
+
+async def test_a_head_is_heard_before_its_pod_is_ready(pool, head):
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=False)
+    assert pool.pool.is_settled(KEY), "nobody waits for one that starts"
+    await wait_until(lambda: pool.pool.view(KEY) is not None)
+    assert pool.news == [News.CLUSTER | News.JOBS]
+
+
+async def test_the_silence_of_a_head_is_news_once_its_pod_is_ready(pool, head):
+    await head.server.stop(0)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=False)
+    await wait_until(lambda: len(pool.asked_fresh) > 2)
+    assert (pool.pool.problem(KEY), pool.news) == ("", [])
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
+    assert not pool.pool.is_settled(KEY), "what it did until now says nothing"
+    await wait_until(lambda: pool.pool.is_settled(KEY))
+    assert "nothing listens there" in pool.pool.problem(KEY)
+    assert pool.news == [News.CLUSTER | News.JOBS]
 
 
 async def test_what_the_head_says_is_news_and_a_heartbeat_is_not(pool, head):
@@ -67,7 +86,7 @@ async def test_a_broken_stream_is_data_and_heals(pool, head):
 
 async def test_a_head_that_never_answers_settles_without_a_view(pool, head):
     await head.server.stop(0)
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.is_settled(KEY))
     assert pool.pool.view(KEY) is None
     assert pool.news == [News.CLUSTER | News.JOBS]
@@ -81,7 +100,7 @@ async def test_a_refused_token_is_read_again(pool, head):
 
 async def test_another_cluster_of_the_same_name_starts_without_a_view(pool, head):
     heads = await connected(pool, head)
-    heads.ensure(KEY, address(head, uid="another"), is_ready=True)
+    heads.ensure(KEY, address(head, uid="another"), is_running=True, is_ready=True)
     assert heads.view(KEY) is None
     await wait_until(lambda: heads.view(KEY) is not None)
 
@@ -191,7 +210,7 @@ async def test_a_dropped_head_gets_no_command_and_its_link_ends(pool, head):
     heads = await connected(pool, head)
     heads.drop(KEY)
     heads.submit(KEY, SUBMIT)
-    heads.ensure(OTHER, address(head, "another"), is_ready=True)
+    heads.ensure(OTHER, address(head, "another"), is_running=True, is_ready=True)
     await wait_until(lambda: heads.view(OTHER) is not None)
     heads.submit(OTHER, replace(SUBMIT, submission_id="uid-2"))
     await wait_until(lambda: "uid-2" in head.calls)
@@ -223,7 +242,7 @@ async def test_heads_are_independent(pool, head):
     other = Head()
     await other.serve()
     heads = await connected(pool, head)
-    heads.ensure(("ml", "other"), address(other), is_ready=True)
+    heads.ensure(("ml", "other"), address(other), is_running=True, is_ready=True)
     await wait_until(lambda: heads.view(("ml", "other")) is not None)
     await head.server.stop(0)
     await wait_until(lambda: not heads.view(KEY).reachable)
@@ -253,7 +272,7 @@ async def speak_another_protocol(pool, head):
 )
 async def test_why_a_head_was_never_reached_is_known_and_told_once(pool, head, spoil, words):
     await spoil(pool, head)
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: words in pool.pool.problem(KEY))
     assert pool.pool.view(KEY) is None
     told, attempts = len(pool.news), len(pool.asked_fresh)
@@ -263,13 +282,13 @@ async def test_why_a_head_was_never_reached_is_known_and_told_once(pool, head, s
 
 async def test_a_head_without_a_name_in_the_dns_says_so(pool, head):
     target = replace(address(head), target="no-such-head.invalid:7380")
-    pool.pool.ensure(KEY, target, is_ready=True)
+    pool.pool.ensure(KEY, target, is_running=True, is_ready=True)
     await wait_until(lambda: "not known to the DNS" in pool.pool.problem(KEY), seconds=15)
 
 
 async def test_a_problem_is_forgotten_when_the_head_answers(pool, head):
     await head.server.stop(0)
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.problem(KEY))
     await head.serve()
     await wait_until(lambda: pool.pool.view(KEY) is not None, seconds=10)
@@ -280,7 +299,7 @@ async def test_decisions_reach_the_log_and_wake_nobody_even_if_they_do_not(pool,
     when = datetime(2026, 1, 2, tzinfo=UTC)
     line = Decision("one", when, "add 3 workers", "Demand")
     pool.pool.record(KEY, [line])  # there is no head yet: lost, and nobody minds
-    pool.pool.ensure(KEY, address(head), is_ready=True)
+    pool.pool.ensure(KEY, address(head), is_running=True, is_ready=True)
     await wait_until(lambda: pool.pool.view(KEY) is not None)
     told = len(pool.news)
     pool.pool.record(KEY, [line, replace(line, decision_id="two", what="drain a")])

@@ -32,7 +32,7 @@ def link_head(shell: Executor, key: Key, cluster: ComputeCluster) -> bool:
     if address is not None and cluster.spec.security.tls.mode != "None":
         address = dataclasses.replace(address, tls_secret=tls_secret_name(key[1]))
     if address is not None:
-        pods = shell.world.pods_of(key)
-        is_ready = any(pod.role == ROLE_HEAD and pod.ready and not pod.is_deleting for pod in pods)
-        shell.heads.ensure(key, address, is_ready=is_ready)
+        heads = [pod for pod in shell.world.pods_of(key) if pod.role == ROLE_HEAD and not pod.is_deleting]
+        is_running = any(pod.phase == "Running" for pod in heads)
+        shell.heads.ensure(key, address, is_running=is_running, is_ready=any(pod.ready for pod in heads))
     return shell.heads.is_settled(key)

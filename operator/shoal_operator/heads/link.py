@@ -101,12 +101,14 @@ class HeadLink:
         return None if self._channel is None else head_pb2_grpc.HeadStub(self._channel)
 
     def nudge(self) -> None:
-        """The head may be there now: try at once instead of after the back-off."""
+        """The head may be there now: try at once instead of after the back-off, and often again."""
+        self._retrier.reset()
         self._nudged.set()
 
     async def run(self) -> None:
         """Keep the stream until cancelled."""
         while True:
+            self._nudged.clear()
             received, message = await self._attempt()
             if received:
                 # A stream that worked gets one quiet attempt before anybody hears that it broke.
@@ -148,7 +150,6 @@ class HeadLink:
             self._channel = None
 
     async def _pause(self) -> None:
-        self._nudged.clear()
         try:
             async with asyncio.timeout(self._retrier.next_delay()):
                 await self._nudged.wait()

@@ -72,27 +72,28 @@ class HeadPool:
         self._decisions: DecisionSender | None = None
         self._ended: set[asyncio.Task[None]] = set()
 
-    def ensure(self, key: Key, address: HeadAddress, *, is_ready: bool) -> None:
+    def ensure(self, key: Key, address: HeadAddress, *, is_running: bool, is_ready: bool) -> None:
         """There should be a link to that head.
 
         Args:
             key: the cluster.
             address: a link to another address is replaced.
-            is_ready: the head's pod is ready. The first link waits for that; a link that waits for its next
-                attempt then tries at once.
+            is_running: the head's process has been started. The first link waits for that; it does not wait for the
+                probe, which looks once a second.
+            is_ready: the head's pod is ready: from now on its silence is news.
         """
         member = self._members.get(key)
         if member is not None and member.address != address:
             self.drop(key)
             member = None
         if member is None:
-            if not is_ready:
+            if not is_running:
                 return
             member = self._members[key] = _Member(self, key, address)
             member.start()
-        elif is_ready and not member.was_ready:
+        elif (is_running, is_ready) > (member.is_running, member.is_ready):
             member.link.nudge()
-        member.was_ready = is_ready
+        member.is_running, member.is_ready = is_running, is_ready
 
     def drop(self, key: Key) -> None:
         """Forget the head: its cluster is gone or suspended."""
@@ -196,13 +197,17 @@ class _Member:
         self.address = address
         self.view: HeadView | None = None
         self.problem = ""
-        self.was_ready = True
-        self.is_settled = False
+        self.is_running = True
+        self.is_ready = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.view is not None or bool(self.problem) or not self.is_ready
 
     @property
     def state(self) -> str:
         if self.view is None:
-            return "unreachable" if self.is_settled else "connecting"
+            return "unreachable" if self.problem else "connecting"
         return "connected" if self.view.reachable else "unreachable"
 
     def start(self) -> None:
@@ -225,15 +230,13 @@ class _Member:
     def on_silence(self, message: str) -> None:
         if self.view is not None:
             self._set(dataclasses.replace(self.view, reachable=False, unreachable_message=message))
-        elif not self.is_settled or self.problem != message:
-            self.is_settled = True
+        elif self.is_ready and self.problem != message:  # one that starts may be silent
             self.problem = message
             self._pool._on_news(self._key, News.CLUSTER | News.JOBS)
 
     def _set(self, view: HeadView) -> None:
         news = what_changed(self.view, view)
         self.view = view
-        self.is_settled = True
         if news:
             self._pool._on_news(self._key, news)
 

@@ -68,6 +68,8 @@ class PodView:
     """How its runtime ended before it was last started again in place; ``reasons`` forgets that once it is ready."""
     last_ended: datetime | None = None
     """When that was."""
+    is_bare: bool = False
+    """Whether nothing but the runtime decides if it is ready: no container beside it, no readiness gate."""
 
     @property
     def is_deleting(self) -> bool:
@@ -136,6 +138,7 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         pod: a Pod as JSON. Missing parts are taken as empty; nothing raises.
     """
     metadata = pod.get("metadata") or {}
+    spec = pod.get("spec") or {}
     status = pod.get("status") or {}
     pod_labels = metadata.get("labels") or {}
     notes = metadata.get("annotations") or {}
@@ -162,9 +165,10 @@ def pod_view(pod: Mapping[str, Any]) -> PodView:
         host=max(0, _index(pod_labels.get(labels.HOST_INDEX, ""))),
         replaces=notes.get(labels.REPLACES, ""),
         replica_ran=labels.REPLICA_RAN in notes,
-        node_name=(pod.get("spec") or {}).get("nodeName") or "",
+        node_name=spec.get("nodeName") or "",
         node_dead_since=timestamp(notes.get(labels.NODE_DEAD)),
         head_attempt=max(1, _index(notes.get(labels.HEAD_ATTEMPT, ""))),
+        is_bare=len(spec.get("containers") or []) == 1 and not spec.get("readinessGates"),
     )
 
 

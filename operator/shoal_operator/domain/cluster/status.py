@@ -39,10 +39,10 @@ from shoal_operator.domain.cluster.explanation import demand_status
 from shoal_operator.domain.cluster.groups import least_workers
 from shoal_operator.domain.cluster.head_life import failures, loop_text
 from shoal_operator.domain.cluster.idleness import BEGUN, Suspension, suspension_facts
-from shoal_operator.domain.cluster.observed import ClusterObservation
+from shoal_operator.domain.cluster.observed import ClusterObservation, PodView
 from shoal_operator.domain.cluster.rollout_status import outdated_pods, up_to_date
 from shoal_operator.domain.conditions import FALSE, TRUE, UNKNOWN, Fact
-from shoal_operator.domain.head import DrainState
+from shoal_operator.domain.head import DrainState, HeadView
 from shoal_operator.domain.labels import HEAD_GROUP, ROLE_HEAD
 from shoal_operator.domain.names import head_pod_name, head_service_name
 from shoal_operator.domain.plan import Plan
@@ -330,10 +330,17 @@ def _head_fact(assessment: Assessment) -> Fact:
         return _head_missing(assessment, name)
     if pod.is_deleting:
         return Fact(kind, FALSE, Reason.HEAD_STOPPED, f"pod {name} is being deleted")
-    if pod.ready:
-        return Fact(kind, TRUE, Reason.HEAD_RUNNING, f"pod {name} is ready")
+    if pod.ready or _answers(assessment.head, pod):
+        return Fact(kind, TRUE, Reason.HEAD_RUNNING, f"the head runs in pod {name}")
     text = f"pod {name}: {pod_text(pod)}" if pod.reasons else f"pod {name} is starting"
     return Fact(kind, FALSE, Reason.HEAD_STARTING, text)
+
+
+def _answers(head: HeadView | None, pod: PodView) -> bool:
+    """Whether the head itself has said that it is ready, a probe earlier; where nothing beside it has to be, too."""
+    if head is None or not head.reachable or not pod.is_bare or pod.created is None:
+        return False
+    return head.received_at >= pod.created  # else it is the word of the head before
 
 
 def _head_failures(assessment: Assessment, before: int, now: datetime) -> int:

@@ -34,6 +34,8 @@ def build_head_service(cluster: ComputeCluster) -> Manifest:
             "metadata": metadata,
             "spec": {
                 "type": wanted.type,
+                # There is one head: whoever waits for it reaches it as soon as it listens, a probe or two earlier.
+                "publishNotReadyAddresses": True,
                 "selector": {CLUSTER: name, ROLE: ROLE_HEAD},
                 "ports": [
                     {
