@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -273,7 +274,7 @@ class Invariants:
             if status.get("reason") != "HeadNodeLost":
                 yield f"{name} waits for its lost head, and says {status.get('reason')}"
             return
-        yield from self._points_of_running_cluster(name, cluster, pods)
+        yield from self._points_of_running_cluster(name, cluster, pods, Counter(map(_group, lost)))
 
     def _is_new(self, pod: Json) -> bool:
         """Whether the pod may still end, for all that an operator knows, or has just been found to hang."""
@@ -283,7 +284,9 @@ class Invariants:
     def _is_lost(self, pod: Json) -> bool:
         return self.machines is not None and not is_live(pod) and self.machines.is_lost(pod)
 
-    def _points_of_running_cluster(self, name: str, cluster: Json, pods: list[Json]) -> Iterator[str]:
+    def _points_of_running_cluster(
+        self, name: str, cluster: Json, pods: list[Json], lost: Counter[str]
+    ) -> Iterator[str]:
         spec, status = cluster["spec"], cluster.get("status") or {}
         heads = [pod for pod in pods if pod["metadata"]["labels"][labels.ROLE] == "head"]
         if len(heads) != 1:
@@ -291,12 +294,14 @@ class Invariants:
         wanted = {group["name"]: group for group in spec["workerGroups"]}
         counts = dict.fromkeys(wanted, 0)
         for pod in pods:
-            group = pod["metadata"]["labels"][labels.GROUP]
+            group = _group(pod)
             if group != labels.HEAD_GROUP:
                 counts[group] = counts.get(group, 0) + 1
         for group, count in counts.items():
             least = _least(spec, wanted[group]) if group in wanted else 0
             most = _limit(spec, wanted[group]) if group in wanted else 0
+            if lost[group] > most and status.get("reason") == "NodeLost":
+                least = min(least, max(0, 2 * most - lost[group]))  # no more are made up for than a group's size
             if not least <= count <= most:
                 yield f"{name}: group {group} has {count} pods, not {least} to {most}"
             said: Json = next((one for one in status.get("workerGroups") or () if one["name"] == group), {})
@@ -375,6 +380,10 @@ def _is_automatic(spec: Json) -> bool:
 def _least(spec: Json, group: Json) -> int:
     least = int(group.get("minReplicas", 0))
     return (least if _is_automatic(spec) else int(group.get("replicas", least))) * int(group.get("hostsPerReplica", 1))
+
+
+def _group(pod: Json) -> str:
+    return str(pod["metadata"]["labels"][labels.GROUP])
 
 
 def _limit(spec: Json, group: Json) -> int:

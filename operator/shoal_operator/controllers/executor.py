@@ -222,6 +222,8 @@ class _Execution:
         try:
             created = await self._shell.client.create(self._placed(manifest))
         except errors.AlreadyExistsError:
+            if manifest["kind"] == "Secret":
+                raise  # it may be an earlier cluster's, on its way out: no pod starts with that one's token
             self.outcome.retry = True
             return
         except (errors.InvalidError, errors.ForbiddenError, errors.NotMappedError) as error:

@@ -26,8 +26,9 @@ class ClusterTokens:
         self._secrets = SecretReader(client, clock, _token)
 
     async def exists(self, namespace: str, name: str, cluster_uid: str) -> bool:
-        """Whether that Secret is there, with a token in it or not."""
-        return await self._secrets.read((namespace, name), cluster_uid) is not None
+        """Whether that Secret is there, with a token in it or not; one of an earlier cluster of the name goes soon."""
+        known = await self._secrets.read((namespace, name), cluster_uid)
+        return known is not None and known.owner_uid in ("", cluster_uid)
 
     async def read(self, namespace: str, name: str, cluster_uid: str, *, fresh: bool) -> bytes:
         """The token.
