@@ -220,6 +220,23 @@ async def test_a_token_of_ones_own_is_used_and_left_alone(world):
     assert (await world.api.secret("demo-token"))["data"] == {"token": token}
 
 
+async def test_no_pod_starts_with_the_token_of_an_earlier_cluster_of_the_name(world):
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "of-the-cluster-before", "controller": True}
+    meta = {"name": "demo-token", "namespace": "default", "ownerReferences": [owner], "finalizers": ["x.com/hold"]}
+    await world.api.create(
+        "secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"token": "b2xkLXRva2Vu"}}
+    )
+    async with world.operator():
+        await world.api.create("computeclusters", a_cluster())
+        await until(lambda: asyncio.sleep(0, world.recorder.writes()), lambda writes: str(writes).count("secrets") > 1)
+        assert await world.api.pods() == []
+        old = await world.api.secret("demo-token")
+        await world.api.delete("/api/v1/namespaces/default/secrets/demo-token")
+        await world.api.patch("/api/v1/namespaces/default/secrets/demo-token", {"metadata": {"finalizers": None}})
+        await until(world.api.pods, lambda pods: len(pods) == 1)
+        assert (await world.api.secret("demo-token"))["metadata"]["uid"] != old["metadata"]["uid"]
+
+
 async def test_a_token_secret_without_a_token_is_said(world):
     meta = {"name": "demo-token", "namespace": "default"}
     await world.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"key": "eA=="}})
