@@ -17,6 +17,7 @@
     ├─ TaskPlacementGroupRemovedError         the group of a task was removed before the task had ended
     ├─ RuntimeEnvSetupError
     ├─ SystemFailureError (RaySystemError)
+    ├─ RemoteDriverError (ConnectionError)    this program cannot be a driver of the head that it names
     ├─ AuthenticationError
     │    └─ TlsError                      one side lacks TLS, or a certificate of the cluster
     └─ ProtocolError                      a peer broke the wire protocol
@@ -71,6 +72,16 @@ class TlsError(AuthenticationError):
 
 class SystemFailureError(ShoalError):
     """Shoal itself failed, or is not started."""
+
+
+class RemoteDriverError(ShoalError, ConnectionError):
+    """``init`` was told of a head, and this process runs on none of its nodes: such drivers are not supported yet.
+
+    Fields: ``address`` of the head, ``source``: "SHOAL_ADDRESS", or "address" for the argument.
+    """
+
+    address: str = ""
+    source: str = ""
 
 
 class TaskCancelledError(ShoalError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from tests.polling import until
 
 import shoal
-from shoal.exceptions import SystemFailureError
+from shoal.exceptions import RemoteDriverError, SystemFailureError
+from shoal.testing.cluster import LocalCluster
 
 PROGRAM = """
 import os, sys, time
@@ -107,6 +109,56 @@ def test_what_is_not_supported_is_refused() -> None:
     with pytest.raises(SystemFailureError, match="not been started"):
         shoal.nodes()
     assert not shoal.is_initialized()
+
+
+def test_a_head_that_cannot_be_joined_is_refused_and_no_node_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_ADDRESS", "demo-head:7380")
+    for address in (None, "auto"):
+        with pytest.raises(RemoteDriverError, match=r"demo-head:7380 \(from SHOAL_ADDRESS\)") as refused:
+            shoal.init(address, num_cpus=1)
+        assert (refused.value.address, refused.value.source) == ("demo-head:7380", "SHOAL_ADDRESS")
+        assert "shoal job submit --address demo-head:7380 --token-file" in str(refused.value)
+    with pytest.raises(ConnectionError, match="init\\('local'\\)"):  # as Ray's programs catch it
+        shoal.remote(len).remote("auto-init")
+    with pytest.raises(RemoteDriverError, match=r"--address other:7380 ") as explicit:
+        shoal.init("ray://other:10001")
+    copy = pickle.loads(pickle.dumps(explicit.value))
+    assert (str(copy), copy.address, copy.source) == (str(explicit.value), "ray://other:10001", "address")
+    assert not shoal.is_initialized()
+
+
+@pytest.mark.parametrize(("address", "variable"), [("local", "demo-head:7380"), (None, "local"), (None, "")])
+def test_a_local_node_is_started_where_it_is_asked_for(
+    address: str | None, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOAL_ADDRESS", variable)
+    with shoal.init(address, num_cpus=1):
+        assert shoal.cluster_resources()["CPU"] == 1
+
+
+JOINS = """
+import shoal
+assert shoal.init().address_info["node_id"] == "{node_id}"
+try:
+    shoal.shutdown()
+    shoal.init("other:7380")
+except shoal.exceptions.RemoteDriverError as error:
+    assert "runs on a node already" in str(error), error
+else:
+    raise SystemExit("not refused")
+assert shoal.init("auto").address_info["node_id"] == "{node_id}"
+"""
+
+
+def test_on_a_node_its_own_node_is_joined_whatever_the_address_says() -> None:
+    with LocalCluster() as cluster:
+        environment = {
+            **os.environ,
+            "SHOAL_NODE_SOCKET": cluster.head.facts["socket"],
+            "SHOAL_ADDRESS": "demo-head:7380",
+        }
+        program = JOINS.format(node_id=cluster.head.node_id)
+        subprocess.run([sys.executable, "-c", program], env=environment, timeout=30, check=True)
 
 
 @pytest.mark.parametrize("victim", ["driver", "node"])

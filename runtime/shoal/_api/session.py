@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from shoal.exceptions import SystemFailureError
+from shoal.exceptions import RemoteDriverError, SystemFailureError
 from shoal.owner.process import OwnerProcess
 from shoal.owner.refs import set_process
 from shoal.resources import ResourceSet
@@ -32,6 +32,7 @@ STOP_SECONDS: Final = 5.0
 LAST_OUTPUT_SECONDS: Final = 1.0
 OTHERS_OUTPUT_SECONDS: Final = 0.2
 NODE_SOCKET: Final = "SHOAL_NODE_SOCKET"
+HEAD_ADDRESS: Final = "SHOAL_ADDRESS"
 
 
 @dataclass(slots=True)
@@ -98,11 +99,13 @@ def init(
 ) -> ClientContext:
     """Start a session: join the node this process runs on, or start one on this machine.
 
-    Inside a job or pod the node is found by the environment; elsewhere a node of this process's own is started and ends
-    with it. Follows Ray's ``init``.
+    A program that a head started, and what it starts, find their node by the environment; elsewhere a node of this
+    process's own is started and ends with it. Follows Ray's ``init``, but for drivers that run on no node of the
+    cluster: where the address, or without one ``SHOAL_ADDRESS``, names a head, this refuses.
 
     Args:
-        address: None (join if there is a node, else start one), "local" (always start), "auto" (join or fail).
+        address: None (join if there is a node, else what ``SHOAL_ADDRESS`` says, else start one), "local" (always
+            start), "auto" (join or fail).
         num_cpus: logical CPUs of the node that is started; by default the cores this process may use.
         num_gpus: likewise, default 0.
         resources: further logical resources, name to quantity.
@@ -114,6 +117,7 @@ def init(
     Raises:
         RuntimeError: there is a session already.
         ValueError: resources are given although a node is joined, an amount is wrong, or an option is unknown.
+        RemoteDriverError: a head is named, and this process runs on none of its nodes.
         ConnectionError: "auto", and there is no node.
         SystemFailureError: the node did not start or does not answer.
     """
@@ -162,16 +166,36 @@ _IGNORED_OPTIONS: Final = frozenset(
 
 
 def _existing_node(address: str | None) -> str:
+    """The socket of the node to join, "" to start one. A node around this process comes before ``SHOAL_ADDRESS``."""
+    path = os.environ.get(NODE_SOCKET, "")
+    source = "address"
+    if address in (None, "auto") and not path and os.environ.get(HEAD_ADDRESS):
+        address, source = os.environ[HEAD_ADDRESS], HEAD_ADDRESS
     if address == "local":
         return ""
-    path = os.environ.get(NODE_SOCKET, "")
     if address not in (None, "auto"):
-        raise ValueError(
-            f"address must be None, 'auto' or 'local', got {address!r}: remote drivers are not supported yet"
-        )
+        raise _remote_driver(address, source, inside=bool(path))
     if address == "auto" and not path:
         raise ConnectionError(f"no running node: {NODE_SOCKET} is not set. Call init() to start one")
     return path
+
+
+def _remote_driver(address: str, source: str, *, inside: bool) -> RemoteDriverError:
+    named = f"the head at {address}" + (f" (from {source})" if source == HEAD_ADDRESS else "")
+    if inside:
+        advice = "This program runs on a node already: call init() without an address to join that"
+    else:
+        unset = f" with {HEAD_ADDRESS} unset" if source == HEAD_ADDRESS else ""
+        host = address.removeprefix("ray://")
+        shown = (
+            host if host == address else f"{host.rpartition(':')[0] or host}:7380"
+        )  # Ray's clients have another port
+        advice = (
+            f"Run it there: shoal job submit --address {shown} --token-file FILE -- python PROGRAM. "
+            f"For a node on this machine: init('local'), or init(){unset}"
+        )
+    words = f"init() cannot join {named}: a program on none of its nodes cannot be its driver yet. {advice}"
+    return RemoteDriverError(words, address=address, source=source)
 
 
 def _job() -> dict[str, Any]:
