@@ -121,6 +121,39 @@ class TestMembership:
         assert member.goes_on(NodeStatus(NOTHING), 25)
         assert not member.goes_on(NodeStatus(NOTHING, idle_seconds=0.1), 25)
 
+    @pytest.mark.parametrize("first_breaks", [True, False], ids=["broken, then joined", "joined, then broken"])
+    def test_a_node_whose_pod_runs_a_newer_one_has_no_grace(self, first_breaks):
+        members = Membership(grace_seconds=10)
+        old, new = (NodeInfo(node_id, "ip", 1, ONE, pod_name="demo-small-0") for node_id in ("old", "new"))
+        other = members.register(NodeInfo("other", "ip", 1, ONE, pod_name="demo-small-1"), 0)
+        session = members.register(old, 0).session
+        steps = [lambda: members.session_broke("old", session, 5), lambda: members.register(new, 5)]
+        steps[not first_breaks]()
+        assert members.expire(5) == []
+        steps[first_breaks]()
+        members.session_broke("other", other.session, 5)
+        assert members.next_deadline() == 5
+        assert members.expire(5) == ["old"]
+        assert members.get("old").reason == "its connection broke and its pod runs node new now"
+        members.session_broke("new", members.get("new").session, 6)
+        assert members.expire(14.9) == []
+        assert sorted(members.expire(16)) == ["new", "other"]
+
+    def test_nodes_without_a_pod_have_their_grace(self):
+        members = Membership(grace_seconds=10)
+        session = members.register(NodeInfo("old", "ip", 1, ONE), 0).session
+        members.session_broke("old", session, 5)
+        members.register(NodeInfo("new", "ip", 1, ONE), 6)
+        assert members.expire(14.9) == []
+
+    def test_the_pod_of_an_awaited_node_may_run_another_one_since(self):
+        members = Membership(grace_seconds=10)
+        members.restore(NodeInfo("old", "ip", 1, ONE, pod_name="demo-small-0"), 0)
+        assert members.expire(1) == []
+        members.register(NodeInfo("new", "ip", 1, ONE, pod_name="demo-small-0"), 2)
+        assert members.expire(2) == ["old"]
+        assert not members.awaiting()
+
     def test_limits(self):
         members = Membership(max_sessions=1)
         session = members.register(NodeInfo("a", "ip", 1, ONE), 0).session

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -155,6 +157,39 @@ def has_begun(client: JobClient, submission_id: str) -> bool:
 
 def is_busy(client: JobClient, activity: str) -> bool:
     return any(activity in worker.activity for worker in workers(client.snapshot()).values())
+
+
+def test_drivers_that_went_with_their_node_use_no_later_head(
+    cluster: LocalCluster, make_client: Callable[[], JobClient]
+) -> None:
+    """One goes with the first head, the other with its worker: neither is there for any head after it."""
+    node = cluster.add_node(num_cpus=1)
+    client = make_client()
+    program = "import shoal, time; shoal.init(); print('begun', flush=True); time.sleep(1000)"
+    entrypoint = shlex.join([sys.executable, "-c", program])
+    client.submit(entrypoint, submission_id="on-head")
+    client.submit(entrypoint, submission_id="on-worker", resources={"CPU": 1})
+    until(lambda: has_begun(client, "on-head") and has_begun(client, "on-worker"))
+    for turn in range(3):
+        cluster.head.kill()
+        cluster.restart_head()
+        client = make_client()
+        if turn == 0:
+            until(partial(all_are_back, client))
+            assert {job.state for job in client.list()} == {FAILED, head_pb2.JOB_STATE_RUNNING}
+            node.kill()
+            assert client.wait("on-worker", SECONDS).state == FAILED
+        used = until(partial(idle, client), what="an idle cluster")
+        assert (used.drivers, used.jobs) == (0, 0)
+
+
+def all_are_back(client: JobClient) -> bool:
+    return not any("come back" in worker.activity for worker in workers(client.snapshot()).values())
+
+
+def idle(client: JobClient) -> head_pb2.ClusterActivity | None:
+    activity = client.snapshot().activity
+    return activity if activity.idle_seconds > 0 else None
 
 
 def test_what_runs_on_workers_goes_on_without_a_head(

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from shoal.head.control import ControlPlane
+from shoal.node.head_backlog import Backlog
 from shoal.node.head_session import HeadSession
 from shoal.protocol import PROTOCOL_VERSION, head_pb2, node_pb2
 from shoal.protocol.link import HeadCallError, LinkEvents
@@ -129,3 +130,23 @@ def test_a_call_to_an_absent_head_ends_with_its_deadline(agents):
     with pytest.raises(HeadCallError) as caught:
         call.result(5)
     assert caught.value.kind == "Unavailable"
+
+
+@pytest.mark.parametrize(("there", "ended"), [(2, 1), (1, 1), (1, 0), (0, 0)])
+def test_a_new_head_hears_of_drivers_as_many_as_there_are(there, ended):
+    """What ended while no head was there is told as an end, of something that the new head must know to have been."""
+    backlog = Backlog()
+    for _ in range(there):
+        backlog.put(node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id="j")), connected=True)
+    while backlog.take(0.0):
+        pass
+    for _ in range(ended):
+        backlog.put(node_pb2.NodeMessage(driver_exited=node_pb2.DriverExited(job_id="j")), connected=False)
+    backlog.put(node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id="new")), connected=False)
+    backlog.complete(node_pb2.RegisterNode(), 1.0)
+    backlog.new_head()
+    said = []
+    while (message := backlog.take(2.0)) is not None:
+        kind = message.WhichOneof("body")
+        said.append((kind, getattr(message, kind).job_id))
+    assert said == [("driver_started", "j")] * there + [("driver_exited", "j")] * ended + [("driver_started", "new")]

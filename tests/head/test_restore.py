@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,15 +11,18 @@ from shoal.core.actors import Actor, ActorSpec, ActorTable, Start
 from shoal.core.jobs import Job, JobSpec, JobTable
 from shoal.core.membership import GRACE_SECONDS, RESTORE_GRACE_SECONDS, Member, Membership, NodeInfo, NodeStatus
 from shoal.core.placement import PlacementTable
-from shoal.head.journal import KnownNode, Restored
+from shoal.head.journal import Journal, KnownNode, Restored
 from shoal.head.kv import KvStore
 from shoal.head.restore import Parts, restore
 from shoal.head.sessions import Session, SessionBook
+from shoal.head.state import HeadState
+from shoal.head.state_file import StateFile
 from shoal.jobs.journal import fate
 from shoal.resources import ResourceSet
 
 CPU = ResourceSet.from_units({"CPU": 1})
 NOTHING = ResourceSet()
+WriteDown = Callable[[Callable[[Journal, Parts], object]], Restored]
 
 
 def known(node_id: str, *, is_head: bool = False, alive: bool = True, draining: bool = False) -> KnownNode:
@@ -114,6 +118,71 @@ def test_a_node_tells_its_drivers_again_and_they_count_once(parts: Parts) -> Non
 def test_a_driver_whose_node_does_not_come_back_was_the_last(parts: Parts) -> None:
     restore(Restored(nodes=(known("w"),), drivers=(("job", "w"),)), parts, 100.0)
     assert parts.sessions.node_died("w") == ["job"]
+
+
+@pytest.fixture
+def write_down(tmp_path: Path) -> WriteDown:
+    """Plays one head process on the state file, and gives what the next one finds in it."""
+
+    def play(process: Callable[[Journal, Parts], object]) -> Restored:
+        journal = Journal(HeadState(StateFile(tmp_path)))
+        sessions = SessionBook(journal)
+        process(journal, Parts(Membership(), ActorTable(), KvStore(), sessions, PlacementTable()))
+        journal.close()
+        journal = Journal(HeadState(StateFile(tmp_path)))
+        journal.close()
+        return journal.restored
+
+    return play
+
+
+def test_drivers_that_are_gone_for_certain_are_not_found_by_the_next_head(write_down: WriteDown) -> None:
+    def first(journal: Journal, parts: Parts) -> None:
+        for node_id, is_head in (("h", True), ("w", False), ("v", False)):
+            info = NodeInfo(node_id, "10.0.0.1", 1, CPU, is_head=is_head)
+            journal.node(parts.members.register(info, 1.0))
+            parts.sessions.driver_started("job", node_id)
+        for node_id in ("h", "w", "w", "v"):
+            parts.sessions.driver_started("twice", node_id)
+        assert not parts.sessions.driver_exited("twice", "w")
+        assert parts.sessions.node_died("v") == []
+
+    def second(journal: Journal, parts: Parts) -> None:
+        restore(journal.restored, parts, 100.0)
+        assert parts.sessions.drivers() == [("job", 1), ("twice", 1)]
+        parts.sessions.open("w", Session(1, lambda _: None, lambda _: None))
+        parts.sessions.driver_started("job", "w")
+        assert parts.sessions.drivers() == [("job", 1), ("twice", 0)]
+
+    def third(journal: Journal, parts: Parts) -> None:
+        parts.members.restore(NodeInfo("w", "10.0.0.1", 1, CPU), 200.0)
+        for row in journal.restored.drivers:
+            parts.sessions.expect_driver(*row)
+        assert parts.sessions.node_died("w") == ["job"]
+
+    assert sorted(write_down(first).drivers) == [("job", "h"), ("job", "w"), ("twice", "h"), ("twice", "w")]
+    assert write_down(second).drivers == (("job", "w"),)
+    assert write_down(third).drivers == ()
+
+
+@pytest.mark.parametrize("nodes", [(), (known("n", alive=False),)], ids=["unknown", "dead"])
+def test_a_driver_of_a_node_that_cannot_come_back_is_not_expected(
+    parts: Parts, nodes: tuple[KnownNode, ...], write_down: WriteDown
+) -> None:
+    """State files of heads that did not drop such rows have them."""
+    owned = actor("owned", "w", owner_node_id="n")
+    left = Restored(nodes=(*nodes, known("w")), drivers=(("job", "n"), ("job", "w"), ("lost", "n")), actors=(owned,))
+    restore(left, parts, 100.0)
+    assert parts.sessions.drivers() == [("job", 1)]
+    heard: list[str] = []
+    parts.sessions.open("w", Session(1, lambda m: heard.append(m.job_ended.job_id), lambda _: None))
+    assert heard == ["lost"]
+
+    def first(journal: Journal, _parts: Parts) -> None:
+        journal.driver("job", "n", there=True)
+
+    assert write_down(first).drivers == (("job", "n"),)
+    assert write_down(lambda journal, parts: restore(journal.restored, parts, 1.0)).drivers == ()
 
 
 def test_a_start_that_never_arrived_is_made_up_for(parts: Parts) -> None:

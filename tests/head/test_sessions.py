@@ -1,10 +1,12 @@
 """Nodes join, report, break, come back, leave and die: what the operator and the other nodes see of it."""
 
 import socket
+import time
 
 import grpc
 import pytest
 
+from shoal.core.membership import GRACE_SECONDS
 from shoal.head import head_servicer
 from shoal.protocol import auth, head_pb2, node_pb2
 
@@ -61,6 +63,38 @@ async def test_a_process_that_is_gone_is_dead_before_the_grace_ends(channel, Fak
         dead = await wait_for(lambda s: alive(s) == ["n2"], seconds=3)
         assert [n.activity for n in dead.nodes if not n.alive] == ["its process ended"]
         await other.hear("view", lambda view: any(not node.alive for node in view.nodes))
+
+
+async def test_a_pod_that_runs_a_new_node_has_no_old_one(head, channel, FakeAgent, amounts, wait_for):
+    """Its container was started again: what it held is placed on the new node at once, and no node waits for it."""
+    agent = await FakeAgent(channel, "old", pod_name="demo-small-0").__aenter__()
+    agent.report()
+    bundles = [node_pb2.PlacedBundle(shape=amounts(CPU=1))]
+    group = node_pb2.PlacementGroup(group_id="g", job_id="j", strategy="PACK", bundles=bundles)
+    await agent.cluster.CreatePlacementGroup(node_pb2.CreatePlacementGroupRequest(group=group))
+    order = await agent.hear("reserve_bundles")
+    done = node_pb2.BundlesAnswer(group_id="g", attempt=order.attempt, accepted=True)
+    agent.send(bundles_answer=done)
+    create = node_pb2.CreateActorRequest(actor_id="a", job_id="j", max_restarts=1, placement=amounts(CPU=1))
+    await agent.cluster.CreateActor(create)
+    await agent.hear("start_actor")
+    agent.send(actor_started=node_pb2.ActorStarted(actor_id="a"))
+    agent.send(driver_started=node_pb2.DriverStarted(job_id="other"))
+    await wait_for(lambda s: s.activity.drivers == 1)
+    await agent.crash()
+    await wait_for(lambda s: head.service._members.get("old").lost_at is not None)
+    async with FakeAgent(channel, "new", pod_name="demo-small-0") as new:
+        began = time.monotonic()
+        await new.hear("welcome")
+        view = await new.hear("view")
+        assert [(node.address.node_id, node.alive) for node in view.nodes] == [("old", False), ("new", True)]
+        new.report()
+        assert (await new.hear("reserve_bundles")).group_id == "g"
+        assert (await new.hear("start_actor")).actor_id == "a"
+        seen = await wait_for(lambda s: alive(s) == ["new"])
+        assert [n.activity for n in seen.nodes if not n.alive] == ["its connection broke and its pod runs node new now"]
+        assert seen.activity.drivers == 0
+        assert time.monotonic() - began < GRACE_SECONDS / 2
 
 
 async def test_a_dead_node_id_is_refused(channel, FakeAgent, wait_for):

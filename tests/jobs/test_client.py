@@ -5,6 +5,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from tests.polling import until
 
 from shoal.cli.job import job
 from shoal.cli.status import render
@@ -111,6 +112,32 @@ def test_the_stop_command_says_of_a_job_that_has_ended_how(client, head, tmp_pat
     assert client.wait("runs", 10).state == head_pb2.JOB_STATE_STOPPED
     assert stop("runs").output.startswith("job runs has ended already: STOPPED")
     assert "there is no job nope" in stop("nope").output
+
+
+@pytest.mark.parametrize("command", ["submit", "logs"])
+def test_a_head_that_goes_away_is_not_the_end_of_the_job(client, head, tmp_path, command):
+    token_file = tmp_path / "token"
+    token_file.write_bytes(TOKEN)
+    token_file.chmod(0o600)
+    options = ["--address", head.address, "--token-file", str(token_file)]
+    program = f"touch {tmp_path}/begun; exec sleep 1000"
+    if command == "submit":
+        line = ["submit", "--submission-id", "s", *options, "--", program]
+    else:
+        client.submit(program, submission_id="s")
+        line = ["logs", "--follow", "s", *options]
+    results = []
+    shell = threading.Thread(target=lambda: results.append(CliRunner().invoke(job, line)))
+    shell.start()
+    until((tmp_path / "begun").exists)
+    head.control.close()
+    shell.join(20)
+    [result] = results
+    assert result.exit_code == 1
+    assert "the connection to the head was lost (" in result.output
+    assert "Job s may go on" in result.output
+    assert {"  shoal job status s", "  shoal job logs --follow s"} <= set(result.output.splitlines())
+    assert "shoal status" in result.output
 
 
 def test_wait_gives_up(client):

@@ -1,14 +1,17 @@
 """``shoal job``: submit programs to a running cluster and see what becomes of them.
 
-Invariant: exit codes tell the job's end: 0 succeeded, 1 failed or stopped, 2 used wrongly, 124 out of time.
+Invariant: exit codes tell the job's end: 0 succeeded, 1 failed or stopped (or nobody knows, which it then says), 2 used
+wrongly, 124 out of time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,8 +68,29 @@ def submit(
         click.echo(submitted.submission_id)
         return
     click.echo(f"job {submitted.submission_id} submitted", err=True)
-    _follow(client, submitted.submission_id)
-    sys.exit(_conclude(client, submitted.submission_id))
+    with _knowing_the_job(submitted.submission_id):
+        _follow(client, submitted.submission_id)
+        exit_code = _conclude(client, submitted.submission_id)
+    sys.exit(exit_code)
+
+
+@contextlib.contextmanager
+def _knowing_the_job(submission_id: str) -> Iterator[None]:
+    """A lost connection is not the job's end: say so, and how to find it again."""
+    from shoal.jobs.client import JobClientError
+
+    try:
+        yield
+    except JobClientError as error:
+        if error.code != "UNAVAILABLE":
+            raise
+        raise click.ClickException(
+            f"the connection to the head was lost ({error.message}).\n"
+            f"Job {submission_id} may go on. Once the head answers again, see what became of it:\n"
+            f"  shoal job status {submission_id}\n"
+            f"  shoal job logs --follow {submission_id}\n"
+            "or look at the cluster: shoal status"
+        ) from error
 
 
 def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -145,9 +169,10 @@ def status(client: JobClient, submission_id: str, as_json: bool) -> None:
 @head_options
 def logs(client: JobClient, submission_id: str, follow: bool) -> None:
     """Show what a job's driver wrote."""
-    for data in client.read_output(submission_id, follow=follow):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    with _knowing_the_job(submission_id) if follow else contextlib.nullcontext():
+        for data in client.read_output(submission_id, follow=follow):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
 
 
 @job.command("stop")

@@ -3,6 +3,7 @@
 A node is a member from its registration until its session said goodbye or stayed broken for the grace period. A session
 is broken also when nothing was heard on it for the time of silence: a frozen process keeps its connections.
 A node id that died is never a member again: its actors may live elsewhere by now, so the process has to end.
+There is no grace for a node whose pod runs a newer one: a pod runs one at a time, and that one will not come back.
 
 Invariant: messages of a session that was replaced change nothing; a dead node stays dead; a drain never
 goes back to active within one node's life unless the node itself says so.
@@ -144,6 +145,7 @@ class Membership:
         self._max_sessions = max_sessions
         self._sessions = 0
         self._forgotten: list[str] = []
+        self._newest: dict[str, str] = {}  # pod name to the node that joined last
 
     def __iter__(self) -> Iterator[Member]:
         """Members alive and recently dead, in the order in which they joined."""
@@ -177,7 +179,7 @@ class Membership:
         self._sessions += 1
         if known is None:
             known = Member(info, self._sessions, NodeStatus(info.total), now, now)
-            self._members[info.node_id] = known
+            self._joined(known)
         else:
             known.info, known.session, known.lost_at = info, self._sessions, None
             known.heard_at, known.silent = now, False
@@ -189,9 +191,19 @@ class Membership:
         Nothing is placed on it while it is awaited; its room counts as free, so that nobody asks for more.
         """
         member = Member(info, 0, NodeStatus(info.total), now, now, lost_at=now, awaited=True, drain_requested=draining)
-        self._members[info.node_id] = member
+        self._joined(member)
         if dead_reason:
             self.declare_dead(info.node_id, dead_reason, now)
+
+    def _joined(self, member: Member) -> None:
+        self._members[member.info.node_id] = member
+        if member.info.pod_name:
+            self._newest[member.info.pod_name] = member.info.node_id
+
+    def _successor_of(self, member: Member) -> str:
+        """The node that its pod runs by now, or nothing."""
+        newest = self._newest.get(member.info.pod_name, "")
+        return newest if newest != member.info.node_id else ""
 
     def awaiting(self) -> bool:
         """Whether a node of an earlier head process may still come back."""
@@ -268,11 +280,16 @@ class Membership:
             if member.alive and member.lost_at is not None and now >= member.lost_at + self._grace_of(member)
         ]
         for node_id in died:
-            member = self._members[node_id]
-            what = f"it said nothing for {self._silence:g} s" if member.silent else "its connection broke"
-            self.declare_dead(node_id, f"{what} and did not come back within {self._grace_of(member):g} s", now)
+            self.declare_dead(node_id, self._end_of_grace(self._members[node_id]), now)
         self._forget(now)
         return died
+
+    def _end_of_grace(self, member: Member) -> str:
+        what = f"it said nothing for {self._silence:g} s" if member.silent else "its connection broke"
+        successor = self._successor_of(member)
+        if successor:
+            return f"{what} and its pod runs node {successor[:8]} now"
+        return f"{what} and did not come back within {self._grace_of(member):g} s"
 
     def next_deadline(self) -> float | None:
         """When ``fall_silent`` or ``expire`` has something to do next."""
@@ -284,6 +301,8 @@ class Membership:
         return min(times, default=None)
 
     def _grace_of(self, member: Member) -> float:
+        if self._successor_of(member):
+            return 0.0
         return max(self._grace, RESTORE_GRACE_SECONDS) if member.awaited else self._grace
 
     def _current(self, node_id: str, session: int) -> Member | None:
@@ -297,4 +316,6 @@ class Membership:
         for index, member in enumerate(dead):
             if index < excess or (member.died_at or 0.0) + DEAD_KEPT_SECONDS <= now:
                 del self._members[member.info.node_id]
+                if not self._successor_of(member):
+                    self._newest.pop(member.info.pod_name, None)
                 self._forgotten.append(member.info.node_id)

@@ -162,8 +162,10 @@ class HeadServicer(head_pb2_grpc.HeadServicer):
                 while data := _read(path, offset):
                     yield head_pb2.JobOutput(offset=offset, data=data)
                     offset += len(data)
-                if ended or self._closed or not request.follow:
+                if ended or not request.follow:
                     return
+                if self._closed:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the head is shutting down")
                 await changes.wait(HEARTBEAT_SECONDS)
         finally:
             self._release(changes)

@@ -68,9 +68,9 @@ class HeadService:
         self._group_table = PlacementTable()
         self._rooms = Rooms(self._members, self._actor_table, self._group_table)
         self._outlook = Outlook(time.monotonic())
-        self._sessions = SessionBook()
         self._packages = packages
         self._journal = journal or Journal()
+        self._sessions = SessionBook(self._journal)
         nodes = (self._members, self._rooms, self._sessions.send)
         self.groups: Final = PlacementGroups(
             *(self._lock, self._group_table, *nodes, self._journal), self._placing_changed, self._group_removed
@@ -226,6 +226,7 @@ class HeadService:
                 raise SessionRefused(error.kind, str(error)) from error
             except ValueError as error:
                 raise SessionRefused("Invalid", f"malformed registration: {error}") from error
+            self._end_graces(now)  # of nodes whose pod runs this one now: what they had finds room on it
             deliver(node_pb2.HeadMessage(welcome=self._welcome(member)))
             self._sessions.open(info.node_id, Session(member.session, deliver, end))
             instructions: list[Instruction] = []
@@ -294,10 +295,8 @@ class HeadService:
                 self.actors.scope_ended(message.actor_scope_ended)
             case "driver_started":
                 self._sessions.driver_started(message.driver_started.job_id, node_id)
-                self._journal.driver(message.driver_started.job_id, node_id, there=True)
                 self._note_users()
             case "driver_exited":
-                self._journal.driver(message.driver_exited.job_id, node_id, there=False)
                 if self._sessions.driver_exited(message.driver_exited.job_id, node_id):
                     self._last_driver_gone(message.driver_exited.job_id)
                 self._note_users()
@@ -373,8 +372,7 @@ class HeadService:
     def _guarded_turn(self, now: float) -> float | None:
         with self._lock:
             self._end_silent(now)
-            for node_id in self._members.expire(now):
-                self._node_died(node_id, now)
+            self._end_graces(now)
             self._journal.nodes_forgotten(self._members.take_forgotten())
             expired = [self._rooms.lately.expire(now), self._outlook.expire(now)]
             if any(expired):
@@ -405,6 +403,10 @@ class HeadService:
             self._sessions.end(member.info.node_id, member.session, "this node said nothing for too long")
             self.drivers.node_out_of_touch(member.info.node_id, member.info.name)
             self._membership_changed()
+
+    def _end_graces(self, now: float) -> None:
+        for node_id in self._members.expire(now):
+            self._node_died(node_id, now)
 
     def _group_removed(self, group_id: str) -> None:
         self.actors.group_removed(group_id)

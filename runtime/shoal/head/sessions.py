@@ -1,7 +1,8 @@
 """The open sessions of node agents and what is routed over them.
 
-Invariant: a node has at most one session; a message goes to the newest session or nowhere. Delivery only
-queues, so it may happen under the head's lock.
+Invariant: a node has at most one session; a message goes to the newest session or nowhere; a driver is written down
+for as long as it counts here, and no longer: the next head would wait for it. Delivery only queues, so it may happen
+under the head's lock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from shoal.head.journal import Journal
 from shoal.protocol import node_pb2
 
 MAX_ENDED_JOBS: Final = 200
@@ -31,9 +33,13 @@ class SessionBook:
     """Sessions by node, and which nodes have a driver of which job.
 
     Not thread-safe: the head's lock guards it.
+
+    Args:
+        journal: where drivers are written down; default: nowhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal: Final = journal or Journal()
         self._sessions: dict[str, Session] = {}
         self._drivers: dict[str, collections.Counter[str]] = {}
         self._expected: dict[str, list[str]] = {}
@@ -78,7 +84,8 @@ class SessionBook:
 
     def job_ended(self, job_id: str) -> None:
         """Every node ends the job's workers; nodes that reconnect soon hear it too."""
-        self._drivers.pop(job_id, None)
+        for node_id in self._drivers.pop(job_id, ()):
+            self._journal.driver(job_id, node_id, there=False)
         self._ended_jobs[job_id] = None
         self._ended_jobs.move_to_end(job_id)
         while len(self._ended_jobs) > MAX_ENDED_JOBS:
@@ -92,12 +99,16 @@ class SessionBook:
 
     def _no_longer_expected(self, node_id: str) -> None:
         for job_id in self._expected.pop(node_id, ()):
-            if job_id in self._drivers:
-                self._drivers[job_id].pop(node_id, None)
+            self._no_driver(job_id, node_id)
+
+    def _no_driver(self, job_id: str, node_id: str) -> None:
+        self._drivers.get(job_id, collections.Counter[str]()).pop(node_id, None)
+        self._journal.driver(job_id, node_id, there=False)
 
     def driver_started(self, job_id: str, node_id: str) -> None:
         """A driver of the job connected to its agent on that node."""
         self._drivers.setdefault(job_id, collections.Counter())[node_id] += 1
+        self._journal.driver(job_id, node_id, there=True)
 
     def drivers(self) -> list[tuple[str, int]]:
         """Job ids, and how many drivers of the job are connected."""
@@ -106,14 +117,18 @@ class SessionBook:
     def driver_exited(self, job_id: str, node_id: str) -> bool:
         """A driver of the job is gone; True when it was the last one."""
         nodes = self._drivers.get(job_id)
-        if nodes is None:
-            return True
-        nodes[node_id] -= 1
-        return self._forget_empty(job_id)
+        if nodes is None or nodes[node_id] <= 1:
+            self._no_driver(job_id, node_id)
+        else:
+            nodes[node_id] -= 1
+        return nodes is None or self._forget_empty(job_id)
 
     def node_died(self, node_id: str) -> list[str]:
         """Jobs that lost their last driver with that node."""
-        lost = [job_id for job_id, nodes in self._drivers.items() if nodes.pop(node_id, 0) > 0]
+        self._expected.pop(node_id, None)
+        lost = [job_id for job_id, nodes in self._drivers.items() if nodes[node_id] > 0]
+        for job_id in lost:
+            self._no_driver(job_id, node_id)
         return [job_id for job_id in lost if self._forget_empty(job_id)]
 
     def route_logs(self, lines: node_pb2.LogLines, sender: str) -> None:

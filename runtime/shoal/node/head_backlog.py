@@ -102,9 +102,12 @@ class Backlog:
 
     def new_head(self) -> None:
         """The session is with a head that knows nothing of the drivers here."""
-        queued = collections.Counter(
-            message.driver_started.job_id for message in self._waiting if message.HasField("driver_started")
-        )
-        for job_id, count in (self._drivers - queued).items():
+        known = collections.Counter(self._drivers)
+        for message in self._waiting:  # what is still to be said comes true with it
+            if message.HasField("driver_started"):
+                known[message.driver_started.job_id] -= 1
+            elif message.HasField("driver_exited"):
+                known[message.driver_exited.job_id] += 1
+        for job_id, count in known.items():
             started = node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id=job_id))
             self._waiting.extendleft([started] * count)
