@@ -59,20 +59,18 @@ def breakdown(
         program: what the program noted.
 
     Raises:
-        ValueError: a moment is missing: the job is not Complete, or a pod never became ready.
+        ValueError: a moment is missing: the job is not Complete, or a container never started.
 
     Example:
         Steps are ``admission`` (apply to stored job), ``head created`` (the operator's first pass), then for each pod
-        ``scheduling``, ``container start``, and ``process start`` or ``join``; ``submit``, ``demand``, ``run``,
-        ``report``.
+        ``scheduling``, ``container start``, and ``process start`` with ``submit`` or ``join``; ``run``, ``report``.
     """
     moments = [
         ("admission", moment(job, "creation", _created)),
         ("head created", moment(head, "creation", _created)),
         ("head scheduling", moment(head, "PodScheduled", _condition("PodScheduled"))),
         ("head container start", moment(head, "start", _container_started)),
-        ("head process start", moment(head, "Ready", _condition("Ready"))),
-        ("submit", program.started),
+        ("head process start, submit", program.started),  # a program may run before the head's pod is called ready
         ("worker created", moment(worker, "creation", _created)),
         ("worker scheduling", moment(worker, "PodScheduled", _condition("PodScheduled"))),
         ("worker container start", moment(worker, "start", _container_started)),
