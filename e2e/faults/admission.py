@@ -11,14 +11,13 @@ def of_admission(namespace: str) -> tuple[Fault, ...]:
     policy = f"{namespace}-team"
     quota = named("ResourceQuota", "small", spec={"hard": {"pods": "0"}})
     return (
-        Fault("quota", "QuotaExceeded", "exceeded quota: small", before=(quota,), places=REAL),
+        Fault("quota", "QuotaExceeded", "exceeded quota: small", before=(quota,)),
         Fault(
             "quota-worker",
             "QuotaExceeded",
             "exceeded quota: small",
             worker={},
             before=(named("ResourceQuota", "small", spec={"hard": {"pods": "1"}}),),
-            places=REAL,
         ),
         Fault("pod-security", "AdmissionDenied", "violates PodSecurity", head={"hostNetwork": True}, places=REAL),
         Fault("policy", "AdmissionDenied", "no pods today", before=_denying_policy(policy, namespace), places=REAL),

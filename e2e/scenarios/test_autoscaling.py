@@ -13,11 +13,8 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
-import pytest
-
 from e2e import manifests
 from e2e.api import Object
-from e2e.providers import LocalProvider
 from e2e.world import World, condition, is_true
 
 NAME: Final = "demo"
@@ -267,8 +264,6 @@ def test_a_group_without_nodes_is_used_again_once_it_is_put_right(world: World) 
 
 
 def test_a_quota_on_the_preferred_group_sends_work_to_the_next(world: World) -> None:
-    if isinstance(world.provider, LocalProvider):
-        pytest.skip("the embedded API server has no quotas")
     asks = {"name": "shoal", "resources": {"requests": {"memory": "32Mi"}}}
     counted = manifests.template(terminationGracePeriodSeconds=2, containers=[asks])
     hard = {"hard": {"pods": "0"}, "scopes": ["NotBestEffort"]}

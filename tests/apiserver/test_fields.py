@@ -18,6 +18,7 @@ ROOTS = (
     "V1PersistentVolumeClaim",
     "V1Pod",
     "V1PodDisruptionBudget",
+    "V1ResourceQuota",
     "V1Role",
     "V1RoleBinding",
     "V1Secret",

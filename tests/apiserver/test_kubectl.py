@@ -328,6 +328,24 @@ async def test_what_is_not_offered_says_so(kubectl: Kubectl, new_pod: Any) -> No
     assert "exec is not offered by the embedded API server" in refused.err
 
 
+async def test_quotas_are_made_shown_and_kept(kubectl: Kubectl, new_pod: Any) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
+    applied = await kubectl("apply", "-f", "-", stdin=quota | {"spec": {"hard": {"pods": "1", "limits.cpu": "2"}}})
+    assert applied == "resourcequota/small created\n"
+    await kubectl("create", "quota", "objects", "--hard=count/pods=5,cpu=1", "--scopes=NotTerminating")
+    sized = new_pod("p")
+    sized["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "500m"}}
+    await kubectl("create", "-f", "-", stdin=sized)
+    await kubectl("wait", "quota/small", "--for=jsonpath={.status.used.pods}=1", "--timeout=10s")
+    lines = [line.split() for line in (await kubectl("get", "quota")).splitlines()]
+    assert lines[0] == ["NAME", "REQUEST", "LIMIT", "AGE"]
+    assert lines[1][:5] == ["objects", "count/pods:", "1/5,", "cpu:", "500m/1"]
+    assert lines[2][:5] == ["small", "pods:", "1/1", "limits.cpu:", "500m/2"]
+    sized["metadata"]["name"] = "q"
+    refused = await kubectl.run("create", "-f", "-", stdin=sized)
+    assert "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1" in refused.err
+
+
 async def test_evictions_keep_budgets(kubectl: Kubectl, new_pod: Any) -> None:
     for name in ("p", "q"):
         body = new_pod(name)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from shoal_operator.local.apiserver import errors
+from shoal_operator.local.apiserver import errors, quota
 from shoal_operator.local.apiserver.errors import FieldError
 from shoal_operator.local.apiserver.kinds import Resource
 from shoal_operator.local.apiserver.pods import admit_pod, default_pod, quality_of_service, validate_pod
@@ -289,6 +289,7 @@ _CHECKS: dict[str, Callable[[Document, Document | None], list[FieldError]]] = {
     "persistentvolumeclaims": _check_claim,
     "poddisruptionbudgets.policy": _check_budget,
     "pods": validate_pod,
+    "resourcequotas": quota.problems,
     "roles.rbac.authorization.k8s.io": _check_role,
     "rolebindings.rbac.authorization.k8s.io": _check_binding,
     "secrets": _check_secret,

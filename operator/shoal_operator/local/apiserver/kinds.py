@@ -105,6 +105,7 @@ BUILTIN: tuple[Resource, ...] = (
         tracks_generation=True,
         subresources=frozenset({"status", "log", "binding", "eviction"}),
     ),
+    _builtin("v1", "ResourceQuota", "resourcequotas", "quota", subresources=_STATUS),
     _builtin("v1", "Secret", "secrets"),
     _builtin("v1", "Service", "services", "svc", categories=("all",), subresources=_STATUS),
     _builtin("v1", "ServiceAccount", "serviceaccounts", "sa"),

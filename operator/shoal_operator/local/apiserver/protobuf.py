@@ -41,6 +41,7 @@ def _fields(**numbered: str) -> dict[int, _Field]:
 
 
 _LABEL_MAP = "map"
+_QUANTITY_MAP = "quantities"
 _MESSAGES: dict[str, dict[int, _Field]] = {
     "Unknown": _fields(_1_typeMeta="TypeMeta", _2_raw="raw", _3_contentEncoding="string", _4_contentType="string"),
     "TypeMeta": _fields(_1_apiVersion="string", _2_kind="string"),
@@ -76,6 +77,9 @@ _MESSAGES: dict[str, dict[int, _Field]] = {
         _1_metadata="ObjectMeta", _2_data="bytesmap", _3_type="string", _4_stringData="map", _5_immutable="bool"
     ),
     "ServiceAccount": _fields(_1_metadata="ObjectMeta", _4_automountServiceAccountToken="bool"),
+    "ResourceQuota": _fields(_1_metadata="ObjectMeta", _2_spec="QuotaSpec", _3_status="QuotaStatus"),
+    "QuotaSpec": _fields(_1_hard=_QUANTITY_MAP, _2_scopes="*string"),
+    "QuotaStatus": _fields(_1_hard=_QUANTITY_MAP, _2_used=_QUANTITY_MAP),
     "SelfSubjectAccessReview": _fields(_1_metadata="ObjectMeta", _2_spec="AccessSpec", _3_status="AccessStatus"),
     "AccessSpec": _fields(_1_resourceAttributes="ResourceAttributes", _2_nonResourceAttributes="PathAttributes"),
     "AccessStatus": _fields(_1_allowed="bool", _2_reason="string", _3_evaluationError="string", _4_denied="bool"),
@@ -125,6 +129,7 @@ _ROOTS = frozenset(
         "ConfigMap",
         "Eviction",
         "Namespace",
+        "ResourceQuota",
         "Role",
         "RoleBinding",
         "Secret",
@@ -158,6 +163,8 @@ def _message(kind: str, data: bytes) -> Document:
             raise ProtobufError(f"{kind} has a field number {number} that is not understood here")
         if field.kind in ("map", "bytesmap"):
             found.setdefault(field.name, {}).update(_pair(value, binary=field.kind == "bytesmap"))
+        elif field.kind == _QUANTITY_MAP:
+            found.setdefault(field.name, {}).update(_quantity_pair(value))
         elif field.repeated:
             found.setdefault(field.name, []).append(_value(field.kind, value))
         else:
@@ -191,6 +198,16 @@ def _pair(value: int | bytes, *, binary: bool) -> dict[str, str]:
     if not isinstance(key, bytes) or not isinstance(held, bytes):
         raise ProtobufError("a map entry is not written like this")
     return {key.decode(): base64.b64encode(held).decode() if binary else held.decode()}
+
+
+def _quantity_pair(value: int | bytes) -> dict[str, str]:
+    """An entry whose value is a message that holds the quantity's text."""
+    entry = dict(_wire(value)) if isinstance(value, bytes) else {}
+    key, amount = entry.get(1, b""), entry.get(2, b"")
+    text = dict(_wire(amount)).get(1, b"") if isinstance(amount, bytes) else 0
+    if not isinstance(key, bytes) or not isinstance(text, bytes):
+        raise ProtobufError("a map of quantities is not written like this")
+    return {key.decode(): text.decode()}
 
 
 def _wire(data: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -20,7 +20,7 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
-from shoal_operator.local.apiserver import certificates, crd, kubeconfig, writes
+from shoal_operator.local.apiserver import certificates, crd, kubeconfig, quota, writes
 from shoal_operator.local.apiserver.context import AddressPool, Context, WriteOptions
 from shoal_operator.local.apiserver.gc import Collector
 from shoal_operator.local.apiserver.handlers import Dispatcher
@@ -185,6 +185,7 @@ async def _collect(context: Context, collector: Collector) -> None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), max(0.0, next_sweep - time.monotonic()))
             wake.clear()
+            quota.refresh(context)
             if collector.run():
                 # More is waiting; requests are served in between.
                 wake.set()

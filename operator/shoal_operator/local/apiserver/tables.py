@@ -297,6 +297,14 @@ def _node(node: Document, now: datetime) -> Cells:
     ]
 
 
+def _quota(quota: Document, now: datetime) -> Cells:
+    used, hard = dig(quota, "status", "used", default={}), dig(quota, "status", "hard", default={})
+    texts = [(name, f"{name}: {used.get(name, '0')}/{hard[name]}") for name in sorted(hard)]
+    requests = ", ".join(text for name, text in texts if not name.startswith("limits."))
+    limits = ", ".join(text for name, text in texts if name.startswith("limits."))
+    return [quota["metadata"]["name"], requests, limits, _created(quota, now)]
+
+
 def _budget(budget: Document, now: datetime) -> Cells:
     spec = budget.get("spec") or {}
     return [
@@ -402,6 +410,7 @@ _BUILTIN: dict[str, tuple[list[Document], CellMaker]] = {
         ],
         _budget,
     ),
+    "resourcequotas": ([_NAME, column("Request"), column("Limit"), _AGE], _quota),
     "configmaps": ([_NAME, column("Data"), _AGE], _counted("data", "binaryData")),
     "secrets": ([_NAME, column("Type"), column("Data"), _AGE], _secret),
     "namespaces": ([_NAME, column("Status"), _AGE], _with("status", "phase")),

@@ -18,6 +18,7 @@ from shoal_operator.local.apiserver import (
     metadata,
     patches,
     preparation,
+    quota,
     schema,
     schemas,
     typedpatch,
@@ -87,6 +88,7 @@ def _insert(
     track(document)
     admission.admit(resource, document)
     preparation.validate(context, resource, document, None)
+    quota.admit(context, resource, document)
     key = context.key(resource, namespace, str(meta.get("name", "")))
     if context.store.get(key) is not None:
         raise errors.already_exists(resource.group_resource, key.name)
