@@ -171,7 +171,7 @@ def test_a14_a_lowered_maximum_drains_and_cancels_what_has_not_joined_first() ->
     assert [(removal.pod_name, removal.node_id, removal.reason) for removal in plan.drain] == [
         ("young", "n-young", "OverLimit")
     ]
-    assert plan.drain[0].text == "group `small` may have 1 replicas"
+    assert plan.drain[0].text == "group `small` may have 1 replica (maxReplicas)"
 
 
 # Behaviours
@@ -427,7 +427,7 @@ def test_a_lowered_bound_over_all_groups_takes_the_lowest_priority_first() -> No
     nodes = (full("a"), node("b", first, idle=1), full("c"))
     plan = plan_workers(ScalingRequest((), (SMALL, first), nodes, limits=Limits(max_nodes=2)))
     assert [removal.group for removal in plan.drain] == ["small"]
-    assert plan.drain[0].text == "the cluster may have no more than 2 workers"
+    assert plan.drain[0].text == "the cluster may have no more than 2 workers (limits.maxWorkers)"
 
 
 # What a moment ago was

@@ -88,6 +88,14 @@ def test_why_there_is_no_room(strategy: Strategy, bundles: list[Bundle], words: 
     assert explain(dict(enumerate(bundles)), strategy, [], {}) == "no node takes work yet"
 
 
+@pytest.mark.parametrize(("nodes", "words"), [(1, "no node could take one"), (2, "1 node could take one")])
+def test_why_a_last_bundle_has_no_node_of_its_own(nodes: int, words: str) -> None:
+    bundles = dict.fromkeys(range(nodes), ONE)
+    told = explain(bundles, "STRICT_SPREAD", FOURS, dict.fromkeys(["a", "b", "c"][nodes - 1 :], 1))
+    assert told.endswith(f", and {words}")
+    assert told.startswith("1 bundle needs a node of its own" if nodes == 1 else "2 bundles need a node each")
+
+
 shapes = st.sampled_from([ONE, TWO, bundle(GPU=1), bundle(CPU=1, GPU=1), bundle({"zone": "x"}, CPU=1)])
 clusters = st.lists(
     st.builds(

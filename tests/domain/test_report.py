@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from shoal_operator.autoscaler.model import Demand
+from shoal_operator.autoscaler.model import Bundle, Demand, Gang, GangStrategy
 from shoal_operator.domain.cluster.report import report
 from shoal_operator.domain.head import ActivityView
 
@@ -48,7 +48,7 @@ def test_a_cluster_in_trouble_says_which_groups_are_avoided_and_why_work_waits(c
     for words in (
         "cluster ns/demo is ready",
         "autoscaling is on: Aggressive, at most 7 workers and 9 CPU in all groups",
-        "avoided since 2026-01-02 03:04:11Z: Unschedulable, 1 in a row",
+        "avoided since 2026-01-02 03:04:11Z: Unschedulable, 1 in a row; tried again at 2026-01-02 03:04:13Z (in 2 s)",
         "0/3 nodes are available",
         "about 1 x 64 CPU (task): Infeasible",
         "demo-second-0: Demand: ",
@@ -76,14 +76,60 @@ def test_a_drain_and_an_idle_countdown_are_told_with_their_figures(cluster_world
     world.reconcile()
     said = explained(world)
     assert "idle policy: Delete after 100 s without use" in said
-    assert "(in 60 s)" in said
-    assert "demo-first-0: MinReplicas: group `first` has at least 1 replicas; is drained (Idle, idle for 61 s" in said
+    assert "unused since 2026-01-02 03:03:25Z, is deleted at 2026-01-02 03:05:05Z (in 60 s)" in said
+    assert "demo-first-0: MinReplicas: group `first` has at least 1 replica; is drained (Idle, idle for 61 s" in said
 
 
 def test_a_new_object_without_a_status_and_a_fixed_size_are_explained(cluster_world: MakeWorld) -> None:
     said = explained(cluster_world(workerGroups=GROUPS, autoscaling={"enabled": False}))
     assert "is not ready" in said
     assert "autoscaling is off" in said
+
+
+def test_without_autoscaling_the_number_of_replicas_is_told_and_no_maximum(cluster_world: MakeWorld) -> None:
+    group = {**GROUPS[0], "minReplicas": 1, "replicas": 3, "maxReplicas": 4}
+    world = cluster_world(workerGroups=[group], autoscaling={"enabled": False})
+    world.settle()
+    world.start_pods()
+    for name in world.workers():
+        world.busy(name)
+    world.demands = (Demand(cpus(1), 2),)
+    world.reconcile()
+    said = explained(world)
+    header, row = (line.split() for line in said.splitlines() if line.startswith(("GROUP", "first")))
+    assert (header[:3], row[:3]) == (["GROUP", "REPLICAS", "PRIORITY"], ["first", "3", "1"])
+    assert "a task needs 1 CPU, group `first` is at its replicas (3), autoscaling is off" in said
+    assert "demo-first-0: Replicas: group `first` has 3 replicas, autoscaling is off" in said
+
+
+def test_bundles_that_go_to_one_node_are_told_as_one(cluster_world: MakeWorld) -> None:
+    world = cluster_world(workerGroups=GROUPS)
+    world.settle()
+    world.start_pods()
+    two = Bundle(cpus(1), count=2)
+    world.gangs = (
+        Gang("a", "packed", GangStrategy.STRICT_PACK, (two,)),
+        Gang("b", "spread", GangStrategy.STRICT_SPREAD, (Bundle(cpus(2)), two)),
+    )
+    world.reconcile()
+    told = [(item["count"], item["shape"], item["verdict"]) for item in world.status["demand"]]
+    assert told == [(1, "2 CPU on one node", "Infeasible"), (1, "2 CPU", "Infeasible")]
+    assert "  about 1 x 2 CPU on one node (placement group): Infeasible" in explained(world)
+
+
+def test_a_group_that_is_tried_is_told_apart_from_one_that_nothing_waits_for(cluster_world: MakeWorld) -> None:
+    world = in_trouble(cluster_world)
+    world.demands = ()
+    for name in world.workers():
+        world.lose_pod(name)
+    world.wait(30)
+    world.reconcile()
+    assert not world.workers()
+    assert "1 in a row; is tried with the next work for it" in explained(world)
+    world.demands = (Demand(cpus(1), 3),)
+    world.reconcile()
+    assert [name for name in world.workers() if "first" in name] == ["demo-first-0"]
+    assert "1 in a row; one replica is tried now" in explained(world)
 
 
 def test_what_is_odd_is_left_out(cluster_world: MakeWorld) -> None:
@@ -95,7 +141,7 @@ def test_what_is_odd_is_left_out(cluster_world: MakeWorld) -> None:
         {"series": {}, "action": "ScaleUp", "eventTime": None},
     ]
     said = report(world.cluster(), odd, events, world.now + timedelta(days=1))
-    assert "tried with one replica now" in said
+    assert "one replica is tried now" in said
     assert "last decisions" not in said
 
 

@@ -51,7 +51,7 @@ async def test_nodes_are_asked_and_the_group_is_a_gang_until_all_have_room(agent
         await a.hear("welcome")
         a.report()
         created = await a.cluster.CreatePlacementGroup(wanted(amounts, 1, 1))
-        assert (created.created, created.message) == (True, "2 bundles need a node each, and 1 nodes could take one")
+        assert (created.created, created.message) == (True, "2 bundles need a node each, and 1 node could take one")
         seen = await wait_for(lambda s: s.gangs)
         gang = seen.gangs[0]
         assert (gang.gang_id, gang.strategy, list(gang.occupied_node_ids)) == (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.polling import until
@@ -104,6 +106,14 @@ def test_shapes_that_wait_say_their_labels_and_names(cluster: LocalCluster, clie
     assert {n.node_id: dict(n.labels) for n in client.snapshot().nodes}[node.node_id] == {"zone": "b"}
     shoal.kill(trainer)
     until(lambda: not told())
+
+
+def test_the_example_of_the_page_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "demand.md").read_text()
+    [example] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.delenv("SHOAL_ADDRESS", raising=False)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_is_asked_without_a_session() -> None:

@@ -16,6 +16,7 @@ from shoal_operator.autoscaler.model import (
     Addition,
     Demand,
     Gang,
+    Group,
     Labels,
     Origin,
     ScalingRequest,
@@ -24,8 +25,11 @@ from shoal_operator.autoscaler.model import (
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.standing import Room
+from shoal_operator.autoscaler.wording import count_of_replicas
 
 MINIMUM: Final = "MinReplicas"
+FIXED: Final = "Replicas"
+"""The same where ``replicas`` is the number, because autoscaling is off."""
 REQUESTED: Final = "RequestedResources"
 ORIGINS_MAX: Final = 5
 """Shapes that an addition names."""
@@ -103,13 +107,19 @@ def additions(
     """By name of group and rule, the minimum first."""
     for index, rule in sorted(added, key=lambda key: (key[0], key[1] != MINIMUM, key[1])):
         group = space.kinds[index].group
+        reason = rule
         if rule == MINIMUM:
-            least = group.min_nodes // max(1, group.hosts)
-            origins: tuple[Origin, ...] = (Origin(rule, f"group `{group.name}` has at least {least} replicas"),)
+            reason = FIXED if group.fixed_by == "replicas" else MINIMUM
+            origins: tuple[Origin, ...] = (Origin(reason, _minimum_text(group)),)
         else:
             origins = tuple(origin for origin in caused.get(index, ()) if origin.rule == rule)[:ORIGINS_MAX]
             origins = origins or tuple(caused.get(index, ()))[:ORIGINS_MAX]
-        yield Addition(group.name, added[index, rule], rule, origins)
+        yield Addition(group.name, added[index, rule], reason, origins)
+
+
+def _minimum_text(group: Group) -> str:
+    least = count_of_replicas(group.min_nodes // max(1, group.hosts))
+    return f"group `{group.name}` has " + (f"{least}, autoscaling is off" if group.fixed_by else f"at least {least}")
 
 
 def causes(packings: Iterable[tuple[Packing, Mapping[int, Cause]]]) -> dict[int, list[Origin]]:

@@ -85,6 +85,9 @@ class Group:
     """Nodes come and go in replicas of so many; ``min_nodes`` and ``max_nodes`` are multiples of it."""
     suspended: bool = False
     """For the words only: whether ``max_nodes`` is 0 because somebody has suspended the group."""
+    fixed_by: str = ""
+    """For the words only: the field that says how many replicas there are while autoscaling is off, ``replicas`` or
+    ``minReplicas``; empty while it is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,8 @@ class Unmet:
     tried: tuple[GroupRefusal, ...]
     """Every group, in the order in which they were tried."""
     gang: Gang | None = None
-    """The placement group that waits; ``demand`` is then the bundle that found no place."""
+    """The placement group that waits; ``demand`` is then the bundle that found no place, and ``count`` how many of it
+    there are. Of STRICT_PACK it is one unit: all bundles together."""
     sums_up: bool = False
     """Whether it is the one line about all the work that a plan did not look at."""
 
@@ -260,7 +264,7 @@ class Addition:
     group: str
     count: int
     reason: str
-    """MinReplicas, Demand, PlacementGroup or RequestedResources."""
+    """MinReplicas (Replicas, where that field is the number), Demand, PlacementGroup or RequestedResources."""
     origins: tuple[Origin, ...] = ()
     """What caused it, the most of it first; bounded."""
 
@@ -276,6 +280,8 @@ class Removal:
     """Idle, OverLimit, NotNeeded."""
     text: str = ""
     """For people: the rule with its figures, "idle for 61 s of 60 s"."""
+    rule: str = ""
+    """The same without the figures of this node: what goes by one rule is told together."""
 
 
 @dataclass(frozen=True, slots=True)

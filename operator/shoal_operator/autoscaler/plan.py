@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import COMING, Bin
+from shoal_operator.autoscaler.ceilings import GangCeilings
 from shoal_operator.autoscaler.consolidation import Elsewhere
 from shoal_operator.autoscaler.cooldown import closures, half_open, update_cooldowns, with_grace
 from shoal_operator.autoscaler.gangs import Band, compile_gangs, keep_places
@@ -165,7 +166,7 @@ class _Planning:
         return Question(self._space, tuple(items), bands, standing, self._room, self._missing, rule)
 
     def _unmet(self, answers: _Answers) -> Iterable[Unmet]:
-        explain = Explainer(self._request, self._space, answers.room, self._closed)
+        explain = self._explainer(answers)
         bands = {band.index: band for band in answers.question.bands}
         for index in answers.main.failed_gangs:
             yield explain.gang(bands[index])
@@ -176,6 +177,15 @@ class _Planning:
                     kind = "requested bundle" if packing is answers.floors else item.demand.kind
                     yield explain.demand(replace(item.demand, kind=kind), left)
         yield from self._unseen
+
+    def _explainer(self, answers: _Answers) -> Explainer:
+        main = answers.main
+        added = (
+            Counter(self._missing) + main.new_nodes() + (answers.floors.new_nodes() if answers.floors else Counter())
+        )
+        names = {self._space.kinds[index].group.name: nodes for index, nodes in added.items()}
+        limits = GangCeilings(answers.question, main.strategy, frozenset(main.failed_gangs), self._closed)
+        return Explainer(self._request, self._space, answers.room, self._closed, names, limits)
 
     def _idle(self, answers: _Answers) -> Idle:
         """What goes because nothing needs it."""

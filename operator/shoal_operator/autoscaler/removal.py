@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from shoal.resources import describe
 from shoal_operator.autoscaler import reasons
 from shoal_operator.autoscaler.model import Group, Limits, Removal, ScalingRequest
 from shoal_operator.autoscaler.replicas import Replica, find_replicas, nodes_by_group
+from shoal_operator.autoscaler.wording import count_of_replicas, maximum, resource_bound, worker_bound
 
 COMING_SECONDS_MIN: Final = 10.0
 """A pod that has not joined is given up at this age at the earliest, however short the idle timeout: a head that does
@@ -30,9 +30,9 @@ class Departures:
     drain: list[Removal] = field(default_factory=list)
     cancel: list[Removal] = field(default_factory=list)
 
-    def take(self, replica: Replica, reason: str, text: str) -> None:
+    def take(self, replica: Replica, reason: str, text: str, rule: str = "") -> None:
         """Let a replica go."""
-        for removal in replica.removals(reason, text):
+        for removal in replica.removals(reason, text, rule):
             (self.drain if removal.node_id else self.cancel).append(removal)
 
     @property
@@ -125,7 +125,8 @@ class Idle:
         elif replica.joined:
             group = replica.group
             timeout = group.idle_timeout_seconds if group else 0.0
-            self._take(replica, f"idle for {replica.idle_seconds:.0f} s, its timeout is {timeout:g} s")
+            rule = f"its timeout is {timeout:g} s"
+            self._take(replica, f"idle for {replica.idle_seconds:.0f} s, {rule}", rule)
         else:
             self._take(replica, "nothing needs it any more")
 
@@ -144,10 +145,10 @@ class Idle:
             return replica.group.idle_timeout_seconds - replica.idle_seconds
         return _patience_seconds(replica.group) - replica.idle_seconds
 
-    def _take(self, replica: Replica, text: str) -> None:
+    def _take(self, replica: Replica, text: str, rule: str = "") -> None:
         self._staying[replica.group_name] -= len(replica.members)
         self._stuck[replica.group_name] -= replica.stuck
-        self.departures.take(replica, reasons.IDLE if replica.joined else reasons.NOT_NEEDED, text)
+        self.departures.take(replica, reasons.IDLE if replica.joined else reasons.NOT_NEEDED, text, rule)
 
 
 class Excess:
@@ -174,10 +175,10 @@ class Excess:
         """The limit that its end would help to keep, for people; empty when there is none."""
         most = self._limits.max_nodes
         if most is not None and self._nodes > most:
-            return f"the cluster may have no more than {most} workers"
+            return worker_bound(most)
         for name, amount in (self._limits.max_resources or {}).items():
             if self._resources[name] > amount and replica.group and replica.group.resources[name]:
-                return f"the cluster may have no more than {describe({name: amount})}"
+                return resource_bound(name, amount)
         return ""
 
     def _count(self, replica: Replica, sign: int) -> None:
@@ -207,7 +208,10 @@ def _maximum_text(replica: Replica) -> str:
         return f"there is no group `{replica.group_name}` any more"
     if replica.group.suspended:
         return f"group `{replica.group.name}` is suspended"
-    return f"group `{replica.group.name}` may have {replica.group.max_nodes // max(1, replica.group.hosts)} replicas"
+    most = count_of_replicas(maximum(replica.group))
+    if replica.group.fixed_by:
+        return f"group `{replica.group.name}` has {most}, autoscaling is off"
+    return f"group `{replica.group.name}` may have {most} (maxReplicas)"
 
 
 def _patience_seconds(group: Group) -> float:

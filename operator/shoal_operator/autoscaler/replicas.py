@@ -62,10 +62,12 @@ class Replica:
         """Of its group; that of a group that is gone is the lowest."""
         return self.group.priority if self.group else -(10**9)
 
-    def removals(self, reason: str, text: str) -> list[Removal]:
+    def removals(self, reason: str, text: str, rule: str = "") -> list[Removal]:
         """All of it goes."""
         return [
-            Removal(node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason, text)
+            Removal(
+                node.pod_name, node.group, node.node_id if isinstance(node, Node) else "", reason, text, rule or text
+            )
             for node in self.members
         ]
 

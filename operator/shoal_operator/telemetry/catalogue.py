@@ -100,7 +100,7 @@ POD_CREATIONS = _counter(
 POD_DELETIONS = _counter("pod_deletions_total", "Pods deleted, by why.", "reason")
 WORKERS_ADDED = _counter(
     "workers_added_total",
-    "Worker pods that were created, by the rule that asked for them: MinReplicas, Demand, PlacementGroup, "
+    "Worker pods that were created, by the rule that asked for them: MinReplicas, Replicas, Demand, PlacementGroup, "
     "RequestedResources, MissingHost or PodOutdated.",
     "rule",
 )

@@ -30,7 +30,7 @@ OTHER: Final = "Other"
 _REASONS: Final = frozenset(Reason)
 _ERRORS: Final = frozenset({"unavailable", "error"})
 RULES: Final = frozenset(
-    {"MinReplicas", "Demand", "PlacementGroup", "RequestedResources", "MissingHost", Reason.OUTDATED_POD}
+    {"MinReplicas", "Replicas", "Demand", "PlacementGroup", "RequestedResources", "MissingHost", Reason.OUTDATED_POD}
 )
 """What asks for workers."""
 _RETRIES: Final = frozenset({"requeue", "conflict", "unavailable", "error"})

@@ -105,7 +105,10 @@ def explain(
         free = [n for n in nodes if not occupied.get(n.node_id) and any(_could_hold(n, c.bundle) for c in classes)]
         empty = [Candidate(node.node_id, node.total, node.total, 0, node.labels) for node in free]
         if _on_own(classes, empty) is None:
-            return f"{len(bundles)} bundles need a node each, and {len(free)} nodes could take one"
+            need = (
+                "1 bundle needs a node of its own" if len(bundles) == 1 else f"{len(bundles)} bundles need a node each"
+            )
+            return f"{need}, and {len(free) or 'no'} node{'' if len(free) <= 1 else 's'} could take one"
     return "what nodes have free is not enough now"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from shoal_operator.autoscaler.model import Removal
 from shoal_operator.domain import conditions, labels
 from shoal_operator.domain.cluster.assessment import (
     ENDED_POD_RETRY_SECONDS,
@@ -22,7 +23,7 @@ from shoal_operator.domain.cluster.assessment import (
     pod_text,
     until_hanging_seconds,
 )
-from shoal_operator.domain.cluster.drains import FORCED, Drain, start_drain
+from shoal_operator.domain.cluster.drains import FORCED, Begun, Drain, start_drain
 from shoal_operator.domain.cluster.groups import retirement
 from shoal_operator.domain.cluster.head_life import wait_seconds
 from shoal_operator.domain.cluster.observed import PodView
@@ -61,8 +62,13 @@ class Changes:
     commands: list[HeadCommand] = field(default_factory=list)
     events: list[EventRecord] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
-    started: dict[str, list[str]] = field(default_factory=dict)
-    """Names of pods whose drain begins, by reason."""
+    started: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Names of pods whose drain begins, by reason and the planner's rule."""
+    _removals: dict[str, Removal] = field(init=False)
+    """What the planner drains, by name of the pod."""
+
+    def __post_init__(self) -> None:
+        self._removals = {removal.pod_name: removal for removal in self.assessment.scaling.drain}
 
     def decide(self) -> None:
         """Look at every pod once."""
@@ -155,11 +161,19 @@ class Changes:
             reason = next((chosen[w.pod.name] for w in replica.workers if w.pod.name in chosen), "")
             if (reason or replica.is_draining) and replica.workers[0].pod.name not in self.deletions:
                 self._drain_replica(replica, reason)
-        texts = {removal.pod_name: removal.text for removal in self.assessment.scaling.drain}
-        for reason, names in self.started.items():
-            why = next((texts[name] for name in names if texts.get(name)), "")
-            text = f"draining {_WORDS.get(Reason(reason), 'workers')}: {_some(names)}" + (f" ({why})" if why else "")
-            self.events.append(EventRecord("Normal", Reason.DRAINING_WORKERS, text, Action.SCALE_DOWN))
+        for begun in self.begun():
+            what = _WORDS.get(Reason(begun.reason), "workers")
+            text = f"draining {what}: {_some(begun.pod_names)}" + (f" ({begun.text})" if begun.text else "")
+            self.events.append(
+                EventRecord("Normal", Reason.DRAINING_WORKERS, conditions.shorten(text), Action.SCALE_DOWN)
+            )
+
+    def begun(self) -> tuple[Begun, ...]:
+        """The drains that begin in this pass: those of one reason and rule together."""
+        return tuple(
+            Begun(reason, self._removal_of(names[0], reason).text, tuple(names))
+            for (reason, _), names in self.started.items()
+        )
 
     def _drain_replica(self, replica: Replica, reason: str) -> None:
         under_way = any(w.node and w.node.drain_state is not DrainState.ACTIVE for w in replica.workers)
@@ -216,7 +230,8 @@ class Changes:
             # The head drains already (an intent whose annotation was lost): take it over.
             self._annotate(worker.pod, self._new_drain(reason or Reason.DRAINED, worker.pod))
         elif reason:
-            self.started.setdefault(reason, []).append(worker.pod.name)
+            rule = self._removal_of(worker.pod.name, reason).rule
+            self.started.setdefault((reason, rule), []).append(worker.pod.name)
             self._annotate(worker.pod, self._new_drain(reason, worker.pod))
 
     def _continue(self, worker: Worker, node: NodeView, drain: Drain, *, forced: bool) -> None:
@@ -234,9 +249,12 @@ class Changes:
         spec = self.assessment.cluster.spec
         strategy, autoscaling = spec.update_strategy, spec.autoscaling
         seconds = strategy.drain_timeout_seconds if reason in FORCED else autoscaling.drain_timeout_seconds
-        removals = self.assessment.scaling.drain
-        text = next((item.text for item in removals if item.pod_name == pod.name and item.reason == reason), "")
-        return start_drain(reason, self.now, seconds, text)
+        return start_drain(reason, self.now, seconds, self._removal_of(pod.name, reason).text)
+
+    def _removal_of(self, pod_name: str, reason: str) -> Removal:
+        """What the planner said of a pod that goes for that reason; without words where it did not choose it."""
+        found = self._removals.get(pod_name)
+        return found if found and found.reason == reason else Removal(pod_name, "", "", reason)
 
     def _annotate(self, pod: PodView, drain: Drain | None) -> None:
         value = drain.encode() if drain else None

@@ -7,12 +7,13 @@ number.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from shoal_operator.domain.cluster.assessment import Assessment
 from shoal_operator.domain.cluster.cooldowns import remembered
+from shoal_operator.domain.cluster.drains import Begun
 from shoal_operator.domain.cluster.explanation import addition_text, demand_status, purpose, removal_text
 from shoal_operator.domain.conditions import shorten
 from shoal_operator.domain.plan import Decision
@@ -23,12 +24,12 @@ TEXT_MAX: Final = 500
 PODS_NAMED_MAX: Final = 5
 
 
-def decisions(assessment: Assessment, drains: Mapping[str, Sequence[str]], now: datetime) -> tuple[Decision, ...]:
+def decisions(assessment: Assessment, drains: Sequence[Begun], now: datetime) -> tuple[Decision, ...]:
     """What the log gets of this pass; nothing while no head answers.
 
     Args:
         assessment: what the plan is made from.
-        drains: names of pods whose drain begins, by reason.
+        drains: those that begin in this pass.
         now: the current time, timezone-aware.
     """
     if assessment.head is None:
@@ -53,12 +54,12 @@ def _additions(assessment: Assessment) -> Iterator[tuple[str, str]]:
         yield f"add {addition_text(addition)}", purpose(addition)
 
 
-def _removals(assessment: Assessment, drains: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    texts = {removal.pod_name: removal.text for removal in assessment.scaling.drain}
-    for reason, names in drains.items():
+def _removals(assessment: Assessment, drains: Sequence[Begun]) -> Iterator[tuple[str, str]]:
+    for begun in drains:
+        names = begun.pod_names
         rest = f" and {len(names) - PODS_NAMED_MAX} more" if len(names) > PODS_NAMED_MAX else ""
-        why = next((texts[name] for name in names if texts.get(name)), "")
-        yield f"drain {', '.join(names[:PODS_NAMED_MAX])}{rest}", f"{reason}: {why}" if why else str(reason)
+        why = f"{begun.reason}: {begun.text}" if begun.text else str(begun.reason)
+        yield f"drain {', '.join(names[:PODS_NAMED_MAX])}{rest}", why
     present = {worker.pod.name for worker in assessment.workers}
     for removal in assessment.scaling.cancel:
         if removal.pod_name in present:

@@ -34,6 +34,16 @@ class Drain:
         return json.dumps({"reason": self.reason, "deadline": text} | ({"message": self.text} if self.text else {}))
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Drains that begin in one pass for one reason, by one rule."""
+
+    reason: str
+    text: str
+    """The rule, for people, with the figures of the first of them; may be empty."""
+    pod_names: tuple[str, ...]
+
+
 def start_drain(reason: str, now: datetime, timeout_seconds: float, text: str = "") -> Drain:
     """A drain that starts now. The deadline is kept in whole seconds, never sooner than asked."""
     return Drain(reason, whole_second(now + timedelta(seconds=timeout_seconds + 1)), text)

@@ -11,7 +11,7 @@ from typing import Final
 
 from shoal.resources import describe
 from shoal_operator.api.autoscaling import DEMANDS_MAX, UNITS_MAX, DemandStatus
-from shoal_operator.autoscaler.model import Addition, Origin, Removal, Unmet
+from shoal_operator.autoscaler.model import Addition, GangStrategy, Origin, Removal, Unmet
 from shoal_operator.domain import labels
 from shoal_operator.domain.conditions import shorten
 from shoal_operator.domain.plan import EventRecord, Manifest
@@ -40,10 +40,13 @@ def demand_status(unmet: Sequence[Unmet], before: Sequence[DemandStatus]) -> tup
 
 def _demand(item: Unmet, counts: dict[tuple[str, str, str], int]) -> DemandStatus:
     is_known = bool(item.demand.shape) or not item.sums_up
-    shape = shorten(describe(item.demand.shape) if is_known else "not listed", SHAPE_MAX)
+    shape = describe(item.demand.shape) if is_known else "not listed"
     selector = ", ".join(f"{key}={value}" for key, value in item.demand.label_selector)
-    if selector:
-        shape = shorten(f"{shape} on a node with {selector}", SHAPE_MAX)
+    if item.gang is not None and item.gang.strategy is GangStrategy.STRICT_PACK:
+        shape = f"{shape} on one node" + (f" with {selector}" if selector else "")
+    elif selector:
+        shape = f"{shape} on a node with {selector}"
+    shape = shorten(shape, SHAPE_MAX)
     kind = shorten(item.demand.kind, KIND_MAX)
     told = counts.get((shape, kind, str(item.verdict)), 0)
     count = told if told <= 2 * item.count and item.count <= 2 * told else min(item.count, UNITS_MAX)

@@ -58,6 +58,13 @@ def written_bounds(spec: ComputeClusterSpec, group: WorkerGroup) -> tuple[int, i
     return fixed, fixed
 
 
+def number_field(spec: ComputeClusterSpec, group: WorkerGroup) -> str:
+    """The field that is the number of replicas while autoscaling is off; empty while it is on."""
+    if spec.autoscaling.enabled:
+        return ""
+    return "minReplicas" if group.replicas is None else "replicas"
+
+
 def least_workers(group: WorkerGroup) -> int:
     """Workers without which the cluster is not ready."""
     return 0 if is_suspended(group) else group.min_replicas * group.hosts_per_replica

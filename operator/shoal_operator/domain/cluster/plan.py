@@ -80,7 +80,7 @@ def _decide(observed: ClusterObservation, assessment: Assessment, now: datetime,
         annotate_pods=tuple(mark for mark in draft.annotations if mark.name not in draft.deletions),
         head_commands=tuple(draft.commands),
         events=(*draft.events, *rollout_events(assessment), *_scaling_events(assessment)),
-        decisions=decisions(assessment, draft.started, now),
+        decisions=decisions(assessment, draft.begun(), now),
         requeue_after_seconds=_sooner(draft.requeue_after(), _idle_wait(assessment)),
     )
 

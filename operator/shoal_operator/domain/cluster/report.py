@@ -25,7 +25,12 @@ DECISIONS_MAX: Final = 15
 PODS_MAX: Final = 50
 DECISIONS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.PLAN, Action.EXPLAIN, Action.REPLACE_HEAD})
 """Actions of Events that tell of a decision."""
-_HEADER: Final = ("GROUP", "MIN", "MAX", "PRIORITY", "READY", "STARTING", "DRAINING", "EACH OFFERS")
+_COUNTS: Final = ("PRIORITY", "READY", "STARTING", "DRAINING", "EACH OFFERS")
+_HEADER: Final = ("GROUP", "MIN", "MAX", *_COUNTS)
+_HEADER_FIXED: Final = ("GROUP", "REPLICAS", *_COUNTS)
+"""While autoscaling is off."""
+_ENDS: Final = {"Suspend": "suspends", "Delete": "is deleted"}
+"""What an idle policy does to the cluster."""
 
 
 def report(cluster: ComputeCluster, pods: Sequence[Json], events: Sequence[Json], now: datetime) -> str:
@@ -79,26 +84,39 @@ def _idle(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
     if since is None:
         yield f"{text}; {said.message}" if said and said.message else text
         return
-    yield f"{text}; unused since {_clock(since)}, {_until(since + timedelta(seconds=policy.timeout_seconds), now)}"
+    end = _until(since + timedelta(seconds=policy.timeout_seconds), now)
+    yield f"{text}; unused since {_clock(since)}, {_ENDS[policy.action]} at {end}"
 
 
 def _groups(cluster: ComputeCluster, now: datetime) -> Iterator[str]:
     counts = {group.name: group for group in cluster.status.worker_groups}
     groups = cluster.spec.worker_groups
-    rows = [_HEADER, *(_row(cluster, group, counts.get(group.name)) for group in groups)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    header = _HEADER if cluster.spec.autoscaling.enabled else _HEADER_FIXED
+    rows = [header, *(_row(cluster, group, counts.get(group.name)) for group in groups)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     yield lines[0]
     for group, line in zip(groups, lines[1:], strict=True):
         yield line
         if is_suspended(group):
             yield "  it is suspended"
-        blocked = counts[group.name].blocked if group.name in counts else None
-        if blocked is not None:
-            again = _until(blocked.retry_at, now) if blocked.retry_at > now else "tried with one replica now"
-            yield f"  avoided since {_clock(blocked.since)}: {blocked.reason}, {blocked.failures} in a row; {again}"
-            if blocked.message:
-                yield f"    {blocked.message}"
+        if group.name in counts:
+            yield from _avoided(counts[group.name], now)
+
+
+def _avoided(counts: WorkerGroupStatus, now: datetime) -> Iterator[str]:
+    blocked = counts.blocked
+    if blocked is None:
+        return
+    if blocked.retry_at > now:
+        again = f"tried again at {_until(blocked.retry_at, now)}"
+    elif counts.pending:
+        again = "one replica is tried now"
+    else:
+        again = "is tried with the next work for it"
+    yield f"  avoided since {_clock(blocked.since)}: {blocked.reason}, {blocked.failures} in a row; {again}"
+    if blocked.message:
+        yield f"    {blocked.message}"
 
 
 def _row(cluster: ComputeCluster, group: WorkerGroup, counts: WorkerGroupStatus | None) -> tuple[str, ...]:
@@ -110,7 +128,8 @@ def _row(cluster: ComputeCluster, group: WorkerGroup, counts: WorkerGroupStatus 
     except ValueError:
         offers = "?"
     numbers = (group.priority, found.ready, found.pending, found.draining)
-    return (group.name, f"{least}{hosts}", f"{most}{hosts}", *map(str, numbers), offers)
+    bounds = (least, most) if cluster.spec.autoscaling.enabled else (most,)
+    return (group.name, *(f"{bound}{hosts}" for bound in bounds), *map(str, numbers), offers)
 
 
 def _waiting(cluster: ComputeCluster) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from shoal_operator.api.cluster import ComputeClusterSpec, WorkerGroup
 from shoal_operator.autoscaler.model import Group, Limits, ScalingRequest, Upscaling, UpscalingMode
-from shoal_operator.domain.cluster.groups import is_suspended, replica_bounds
+from shoal_operator.domain.cluster.groups import is_suspended, number_field, replica_bounds
 from shoal_operator.domain.quantities import group_resources, resource_set
 
 
@@ -37,6 +37,7 @@ def _group(spec: ComputeClusterSpec, group: WorkerGroup) -> Group:
         labels=tuple(sorted(group.labels.items())),
         hosts=group.hosts_per_replica,
         suspended=is_suspended(group),
+        fixed_by=number_field(spec, group),
     )
 
 
