@@ -143,8 +143,10 @@ def test_a_new_head_hears_of_drivers_as_many_as_there_are(there, ended):
     for _ in range(ended):
         backlog.put(node_pb2.NodeMessage(driver_exited=node_pb2.DriverExited(job_id="j")), connected=False)
     backlog.put(node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id="new")), connected=False)
-    backlog.complete(node_pb2.RegisterNode(), 1.0)
-    backlog.new_head()
+    register = node_pb2.RegisterNode()
+    backlog.complete(register, 1.0)
+    assert dict(register.drivers.count_by_job_id) == ({"j": there} if there else {})
+    backlog.new_head()  # one that does not look there
     said = []
     while (message := backlog.take(2.0)) is not None:
         kind = message.WhichOneof("body")

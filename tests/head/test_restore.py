@@ -115,6 +115,19 @@ def test_a_node_tells_its_drivers_again_and_they_count_once(parts: Parts) -> Non
     assert parts.sessions.driver_exited("job", "w")
 
 
+def test_a_node_says_which_drivers_it_has_as_it_comes_back(parts: Parts) -> None:
+    rows = (("gone", "w"), ("gone here", "w"), ("gone here", "v"), ("stays", "w"))
+    restore(Restored(nodes=(known("w"), known("v")), drivers=rows), parts, 100.0)
+    session = Session(1, lambda _: None, lambda _: None)
+    assert parts.sessions.open("w", session, {"stays": 2, "new": 1}) == ["gone"]
+    assert sorted(parts.sessions.drivers()) == [("gone here", 1), ("new", 1), ("stays", 2)]
+    assert not parts.sessions.driver_exited("stays", "w")
+    assert parts.sessions.driver_exited("stays", "w")
+    assert parts.sessions.open("v", session, {}) == ["gone here"]
+    assert parts.sessions.node_died("w") == ["new"]
+    assert parts.sessions.drivers() == []
+
+
 def test_a_driver_whose_node_does_not_come_back_was_the_last(parts: Parts) -> None:
     restore(Restored(nodes=(known("w"),), drivers=(("job", "w"),)), parts, 100.0)
     assert parts.sessions.node_died("w") == ["job"]

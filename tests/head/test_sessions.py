@@ -97,6 +97,27 @@ async def test_a_pod_that_runs_a_new_node_has_no_old_one(head, channel, FakeAgen
         assert time.monotonic() - began < GRACE_SECONDS / 2
 
 
+async def test_a_break_swallows_neither_the_start_nor_the_end_of_a_driver(head, channel, FakeAgent, wait_for):
+    def told(**counts):
+        return node_pb2.ConnectedDrivers(count_by_job_id=counts)
+
+    agent = await FakeAgent(channel, "n1", drivers=told()).__aenter__()
+    assert (await agent.hear("welcome")).knows_drivers
+    agent.send(driver_started=node_pb2.DriverStarted(job_id="ends"))
+    await wait_for(lambda s: s.activity.drivers == 1)
+    await agent.cluster.CreateActor(node_pb2.CreateActorRequest(actor_id="a", job_id="ends"))
+    await agent.hear("start_actor")
+    await agent.crash()
+    again = await FakeAgent(channel, "n1", drivers=told(starts=2), live=["a"]).__aenter__()
+    assert (await again.hear("job_ended")).job_id == "ends"
+    assert (await again.hear("stop_actor")).actor_id == "a"
+    assert (await wait_for(lambda s: s.nodes)).activity.drivers == 2
+    await again.crash()
+    refused = await FakeAgent(channel, "n1", drivers=told(starts=-1)).__aenter__()
+    with pytest.raises(grpc.aio.AioRpcError, match="'starts' must have at least 1 driver"):
+        await refused._reader
+
+
 async def test_a_dead_node_id_is_refused(channel, FakeAgent, wait_for):
     async with FakeAgent(channel, "n1") as agent:
         await agent.hear("welcome")

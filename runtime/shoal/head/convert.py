@@ -62,6 +62,15 @@ def node_info(message: node_pb2.RegisterNode) -> NodeInfo:
     )
 
 
+def drivers(message: node_pb2.RegisterNode) -> dict[str, int] | None:
+    """How many a node has of each job; None when it does not say. Raises ValueError for a count below 1."""
+    counts = dict(message.drivers.count_by_job_id)
+    for job_id, count in counts.items():
+        if count < 1:
+            raise ValueError(f"job {job_id[:40]!r} must have at least 1 driver where it is listed, got {count}")
+    return counts if message.HasField("drivers") else None
+
+
 def node_status(message: node_pb2.NodeReport) -> NodeStatus:
     """Raises ValueError for negative amounts, and a time that is no number: it would spoil every snapshot."""
     if not 0 <= message.idle_seconds < math.inf:

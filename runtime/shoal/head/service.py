@@ -220,7 +220,7 @@ class HeadService:
         now = time.monotonic()
         with self._lock:
             try:
-                info = convert.node_info(register)
+                info, drivers = convert.node_info(register), convert.drivers(register)
                 member = self._members.register(info, now)
             except MembershipError as error:
                 raise SessionRefused(error.kind, str(error)) from error
@@ -228,7 +228,7 @@ class HeadService:
                 raise SessionRefused("Invalid", f"malformed registration: {error}") from error
             self._end_graces(now)  # of nodes whose pod runs this one now: what they had finds room on it
             deliver(node_pb2.HeadMessage(welcome=self._welcome(member)))
-            self._sessions.open(info.node_id, Session(member.session, deliver, end))
+            ended = self._sessions.open(info.node_id, Session(member.session, deliver, end), drivers)
             instructions: list[Instruction] = []
             for failed in register.failed_actors:
                 instructions += self.actors.failure(info.node_id, failed, now)
@@ -240,6 +240,8 @@ class HeadService:
             self.actors.carry_out(instructions)
             self.drivers.node_registered(info.node_id)
             self.groups.node_registered(info.node_id, register.held_bundles, now)
+            for job_id in ended:
+                self._last_driver_gone(job_id)
             self._membership_changed(urgent=len(self._sessions) <= NODES_PER_VIEW_INTERVAL)
         return NodeSession(self, info.node_id, member.session)
 
@@ -250,6 +252,7 @@ class HeadService:
             head_node_id=head,
             cluster_id=self._journal.cluster_id,
             reports_every_seconds=self._members.reports_every_seconds(member.info),
+            knows_drivers=True,
         )
 
     def session_ended(self, node_id: str, number: int, goodbye: str) -> None:

@@ -8,7 +8,7 @@ under the head's lock.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,15 +48,41 @@ class SessionBook:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, node_id: str, session: Session) -> None:
-        """Take a session in; an older one of the node is ended. It hears of jobs that ended lately."""
+    def open(self, node_id: str, session: Session, drivers: Mapping[str, int] | None = None) -> list[str]:
+        """Take a session in; an older one of the node is ended. It hears of jobs that ended lately.
+
+        Args:
+            node_id: the node's.
+            session: the session.
+            drivers: how many the node has now, by job id; None: it tells those that nobody knows one by one.
+
+        Returns:
+            Jobs that lost their last driver while the node had no session.
+        """
         old = self._sessions.get(node_id)
         if old is not None:
             old.end("another session of this node began")
         self._sessions[node_id] = session
-        self._no_longer_expected(node_id)
         for job_id in self._ended_jobs:
             session.deliver(_job_ended(job_id))
+        if drivers is None:
+            self._no_longer_expected(node_id)
+            return []
+        return self._drivers_are(node_id, drivers)
+
+    def _drivers_are(self, node_id: str, drivers: Mapping[str, int]) -> list[str]:
+        self._expected.pop(node_id, None)
+        ended = [job_id for job_id, nodes in self._drivers.items() if nodes[node_id] > 0 and not drivers.get(job_id)]
+        for job_id, count in drivers.items():
+            if count and self._drivers.setdefault(job_id, collections.Counter())[node_id] != count:
+                self._drivers[job_id][node_id] = count
+                self._journal.driver(job_id, node_id, there=True)
+        return self._no_drivers(ended, node_id)
+
+    def _no_drivers(self, job_ids: list[str], node_id: str) -> list[str]:
+        for job_id in job_ids:
+            self._no_driver(job_id, node_id)
+        return [job_id for job_id in job_ids if self._forget_empty(job_id)]
 
     def close(self, node_id: str, number: int) -> None:
         """Forget a session, unless a newer one took its place."""
@@ -126,10 +152,7 @@ class SessionBook:
     def node_died(self, node_id: str) -> list[str]:
         """Jobs that lost their last driver with that node."""
         self._expected.pop(node_id, None)
-        lost = [job_id for job_id, nodes in self._drivers.items() if nodes[node_id] > 0]
-        for job_id in lost:
-            self._no_driver(job_id, node_id)
-        return [job_id for job_id in lost if self._forget_empty(job_id)]
+        return self._no_drivers([job_id for job_id, nodes in self._drivers.items() if nodes[node_id] > 0], node_id)
 
     def route_logs(self, lines: node_pb2.LogLines, sender: str) -> None:
         """Output of a worker goes to the nodes with a driver of its job; its own node has served its own."""

@@ -86,7 +86,7 @@ class Backlog:
     def complete(self, register: node_pb2.RegisterNode, now: float) -> None:
         """A session begins:
 
-        add to its registration what failed meanwhile, and queue what has to be told again.
+        add to its registration what failed meanwhile and which drivers there are, and queue what has to be told again.
         """
         live = set(register.live_actor_ids)
         for actor_id, (failed, sent_at) in self._failed.items():
@@ -99,15 +99,23 @@ class Backlog:
         rest = [message for message in self._waiting if message.WhichOneof("body") not in told]
         self._waiting = collections.deque([*again, *rest])
         self._logs = 0
+        register.drivers.SetInParent()
+        for job_id, count in self._known_drivers().items():
+            if count > 0:
+                register.drivers.count_by_job_id[job_id] = count
 
     def new_head(self) -> None:
-        """The session is with a head that knows nothing of the drivers here."""
+        """The session is with a head that knows nothing of the drivers here, and looks for them in no registration."""
+        for job_id, count in self._known_drivers().items():
+            started = node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id=job_id))
+            self._waiting.extendleft([started] * count)
+
+    def _known_drivers(self) -> collections.Counter[str]:
+        """How many there are of each job, but for what is still to be said of them."""
         known = collections.Counter(self._drivers)
-        for message in self._waiting:  # what is still to be said comes true with it
+        for message in self._waiting:
             if message.HasField("driver_started"):
                 known[message.driver_started.job_id] -= 1
             elif message.HasField("driver_exited"):
                 known[message.driver_exited.job_id] += 1
-        for job_id, count in known.items():
-            started = node_pb2.NodeMessage(driver_started=node_pb2.DriverStarted(job_id=job_id))
-            self._waiting.extendleft([started] * count)
+        return known

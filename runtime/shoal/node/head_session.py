@@ -241,7 +241,7 @@ class HeadSession:
             call.cancel()
 
     def _welcomed(self, welcome: node_pb2.Welcome) -> None:
-        if self._incarnation and self._incarnation != welcome.session:
+        if self._incarnation and self._incarnation != welcome.session and not welcome.knows_drivers:
             self._backlog.new_head()
         self._incarnation = welcome.session
         self._set_connected(True)

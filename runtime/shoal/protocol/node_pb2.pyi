@@ -19,7 +19,7 @@ class NodeAddress(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class RegisterNode(_message.Message):
-    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids", "failed_actors", "held_bundles")
+    __slots__ = ("protocol_version", "address", "total", "labels", "pod_name", "group", "is_head", "live_actor_ids", "failed_actors", "held_bundles", "drivers")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class RegisterNode(_message.Message):
     LIVE_ACTOR_IDS_FIELD_NUMBER: _ClassVar[int]
     FAILED_ACTORS_FIELD_NUMBER: _ClassVar[int]
     HELD_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    DRIVERS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     address: NodeAddress
     total: _head_pb2.Resources
@@ -47,7 +48,21 @@ class RegisterNode(_message.Message):
     live_actor_ids: _containers.RepeatedScalarFieldContainer[str]
     failed_actors: _containers.RepeatedCompositeFieldContainer[ActorFailed]
     held_bundles: _containers.RepeatedCompositeFieldContainer[BundleKey]
-    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: bool = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ..., held_bundles: _Optional[_Iterable[_Union[BundleKey, _Mapping]]] = ...) -> None: ...
+    drivers: ConnectedDrivers
+    def __init__(self, protocol_version: _Optional[int] = ..., address: _Optional[_Union[NodeAddress, _Mapping]] = ..., total: _Optional[_Union[_head_pb2.Resources, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., pod_name: _Optional[str] = ..., group: _Optional[str] = ..., is_head: bool = ..., live_actor_ids: _Optional[_Iterable[str]] = ..., failed_actors: _Optional[_Iterable[_Union[ActorFailed, _Mapping]]] = ..., held_bundles: _Optional[_Iterable[_Union[BundleKey, _Mapping]]] = ..., drivers: _Optional[_Union[ConnectedDrivers, _Mapping]] = ...) -> None: ...
+
+class ConnectedDrivers(_message.Message):
+    __slots__ = ("count_by_job_id",)
+    class CountByJobIdEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    COUNT_BY_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    count_by_job_id: _containers.ScalarMap[str, int]
+    def __init__(self, count_by_job_id: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class BundleKey(_message.Message):
     __slots__ = ("group_id", "index")
@@ -230,16 +245,18 @@ class NodeMessage(_message.Message):
     def __init__(self, register: _Optional[_Union[RegisterNode, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., task_counts: _Optional[_Union[TaskCounts, _Mapping]] = ..., actor_started: _Optional[_Union[ActorStarted, _Mapping]] = ..., actor_failed: _Optional[_Union[ActorFailed, _Mapping]] = ..., driver_started: _Optional[_Union[DriverStarted, _Mapping]] = ..., driver_exited: _Optional[_Union[DriverExited, _Mapping]] = ..., actor_scope_ended: _Optional[_Union[ActorScopeEnded, _Mapping]] = ..., log_lines: _Optional[_Union[LogLines, _Mapping]] = ..., drain_answer: _Optional[_Union[DrainAnswer, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., driver_report: _Optional[_Union[DriverReport, _Mapping]] = ..., driver_output: _Optional[_Union[DriverOutput, _Mapping]] = ..., bundles_answer: _Optional[_Union[BundlesAnswer, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("session", "head_node_id", "cluster_id", "reports_every_seconds")
+    __slots__ = ("session", "head_node_id", "cluster_id", "reports_every_seconds", "knows_drivers")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     HEAD_NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     REPORTS_EVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KNOWS_DRIVERS_FIELD_NUMBER: _ClassVar[int]
     session: str
     head_node_id: str
     cluster_id: str
     reports_every_seconds: float
-    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ..., cluster_id: _Optional[str] = ..., reports_every_seconds: _Optional[float] = ...) -> None: ...
+    knows_drivers: bool
+    def __init__(self, session: _Optional[str] = ..., head_node_id: _Optional[str] = ..., cluster_id: _Optional[str] = ..., reports_every_seconds: _Optional[float] = ..., knows_drivers: bool = ...) -> None: ...
 
 class ClusterNode(_message.Message):
     __slots__ = ("address", "total", "available", "labels", "alive", "draining")
