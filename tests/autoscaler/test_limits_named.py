@@ -167,6 +167,15 @@ def test_a_limit_that_does_not_help_alone_is_not_named_alone() -> None:
     assert not plan_workers(raised(request, only(request).message)).unmet
 
 
+def test_limits_that_help_together_are_named_together_when_other_work_has_taken_the_room() -> None:
+    bundles = gang(GangStrategy.SPREAD, Bundle(CPU, (), 6))
+    request = ScalingRequest((Demand(CPU, 2),), (SPOT, OD), limits=Limits(2), gangs=bundles)
+    [unmet] = plan_workers(request).unmet
+    assert f"of them 1 CPU, {WORKERS_2} and group `spot` is at its maxReplicas (2)" in unmet.message
+    after = plan_workers(raised(request, unmet.message)).unmet
+    assert not [each for each in after if each.gang]
+
+
 OVER = (Cooldown("spot", "SchedulingGated", -1.0, 1),)
 
 

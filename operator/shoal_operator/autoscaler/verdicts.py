@@ -132,7 +132,8 @@ class Explainer:
             return refusal, False
         own = [ceilings for ceilings in helping if any(ceiling.group == refusal.group for ceiling in ceilings)]
         shared = [ceilings for ceilings in helping if not any(ceiling.group for ceiling in ceilings)]
-        for ceilings in (*own, *shared):
+        together = [ceilings for ceilings in helping if len(ceilings) > 1]
+        for ceilings in (*own, *shared, *together):
             return replace(refusal, message=self._ceilings.text(ceilings)), True
         return refusal, False
 
