@@ -119,6 +119,35 @@ def test_refused_drain_takes_the_annotation_back(cluster_world: MakeWorld) -> No
     assert world.reconcile().is_empty
 
 
+@pytest.mark.parametrize("reason", ["Idle", "OverLimit"])
+def test_a_drain_that_a_node_may_refuse_is_not_enforced_at_its_deadline(cluster_world: MakeWorld, reason: str) -> None:
+    world = drained_world(cluster_world)
+    world.refuses_drains = True
+    if reason == "OverLimit":
+        world.busy("demo-small-0")
+        world.reconcile()
+        world.spec["workerGroups"] = [{**SMALL, "maxReplicas": 0}]
+        world.reconcile()
+    began = drain_of(world)
+    assert reason in began
+    for _ in range(3):
+        world.wait(2)
+        assert not world.reconcile().delete_pods
+        assert drain_of(world) == began
+    world.wait(100_000)
+    plan = world.reconcile()
+    if reason == "OverLimit":
+        assert [deletion.reason for deletion in plan.delete_pods] == ["DrainTimedOut"]
+        return
+    assert not plan.delete_pods
+    assert not drain_of(world)
+    world.reconcile()
+    assert drain_of(world) != began, "it is asked anew"
+    world.refuses_drains = False
+    world.reconcile()
+    assert [deletion.reason for deletion in world.reconcile().delete_pods] == ["Drained"]
+
+
 def test_work_that_would_land_on_an_announced_node_takes_the_annotation_back(cluster_world: MakeWorld) -> None:
     world = drained_world(cluster_world)
     world.demands = (demand(1),)

@@ -14,7 +14,7 @@ from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.choice import Strategy
-from shoal_operator.autoscaler.gangs import Band, place_gang, place_gangs
+from shoal_operator.autoscaler.gangs import LOOKED_MAX, Band, place_gang, place_gangs
 from shoal_operator.autoscaler.model import Group, ScalingRequest
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
@@ -116,14 +116,15 @@ class GangCeilings:
         """Where the placement groups are that have a place."""
         question = self._question
         packing = Packing(question.space, (), question.standing, question.room, self._strategy, question.extra)
-        place_gangs(packing, [band for band in question.bands if band.index not in self._failed])
+        place_gangs(packing, [band for band in question.bands if band.index not in self._failed], question.turn)
         return packing
 
     def helping(self, band: Band) -> list[tuple[Ceiling, ...]]:
         """Each answer is enough when all of it is raised; none where no limit, or nobody knows which, is the reason."""
         pattern = band.pattern
         if pattern not in self._known:
-            self._known[pattern] = self._find(band) if len(self._known) < PATTERNS_MAX else []
+            is_in_time = len(self._known) < PATTERNS_MAX and self._packing.looked < 3 * LOOKED_MAX
+            self._known[pattern] = self._find(band) if is_in_time else []
         return self._known[pattern]
 
     def _find(self, band: Band) -> list[tuple[Ceiling, ...]]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from shoal_operator.autoscaler.bins import Bin
 from shoal_operator.autoscaler.choice import Strategy
+from shoal_operator.autoscaler.gangs import LOOKED_MAX
 from shoal_operator.autoscaler.objective import unmet
 from shoal_operator.autoscaler.search import Question, pack
 from shoal_operator.autoscaler.standing import Standing
@@ -27,10 +28,11 @@ class Elsewhere:
         self._before = before
         self._strategy = strategy
         self._tries = CONSOLIDATIONS_MAX
+        self._looked = 0
 
     def __call__(self, gone: Collection[str]) -> bool:
         self._tries -= 1
-        if self._tries < 0:
+        if self._tries < 0 or self._looked >= LOOKED_MAX:
             return False
         question = self._question
         standing = Standing(
@@ -39,7 +41,9 @@ class Elsewhere:
             question.standing.members,
         )
         none = replace(question.room.copy(), nodes_by_kind=[0] * len(question.space.kinds))
-        return unmet(pack(replace(question, standing=standing, extra={}), self._strategy, none)) <= self._before
+        packing = pack(replace(question, standing=standing, extra={}), self._strategy, none)
+        self._looked += packing.looked
+        return unmet(packing) <= self._before
 
 
 def _left_of(bins: Iterable[Bin], gone: Collection[str]) -> Iterable[Bin]:

@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import Bin, minus, piece, units_per_node
 from shoal_operator.autoscaler.model import PLACEMENT_GROUP, Demand, Gang, GangStrategy, Labels
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Item, Space
+from shoal_operator.autoscaler.reasons import Rule
+from shoal_operator.autoscaler.turns import OTHER_STRIDE, in_turn
+
+LOOKED_MAX: Final = 500_000
+"""How often a pass holds bundles against nodes before gangs have to wait for their turn; those whose turn it is may
+take as much again, and what stays for the ones that found no place a third time: a plan takes some 0.2 s for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +68,74 @@ def compile_gangs(space: Space, gangs: Sequence[Gang], first_index: int) -> list
     return sorted(bands, key=_order)
 
 
-def place_gangs(packing: Packing, bands: Sequence[Band]) -> None:
-    """Place gangs one after the other; of those alike only the first is tried in vain."""
+def place_gangs(packing: Packing, bands: Sequence[Band], turn: int) -> None:
+    """Place gangs one after the other; of those alike only the first is tried in vain.
+
+    Those that could never have a place cost next to nothing. Where the others are too many to be looked at, the first
+    in order are, and as many of the rest as one turn allows.
+    """
+    packing.rule = Rule.PLACEMENT_GROUP
     hopeless: set[tuple[object, ...]] = set()
-    packing.rule = "PlacementGroup"
+    chances = Chances(packing) if bands else None
+    rest = [band for band in bands if chances and chances.of(band)]
+    kept = {band.index for band in rest}
+    packing.failed_gangs += [band.index for band in bands if band.index not in kept]
+    rest = _place_until(packing, rest, hopeless, LOOKED_MAX)
+    if rest:
+        packing.is_cut = True
+        rest = _place_until(packing, in_turn(rest, turn, OTHER_STRIDE), hopeless, 2 * LOOKED_MAX)
+        packing.late_gangs += [band.index for band in rest]
+
+
+def _place_until(
+    packing: Packing, bands: Sequence[Band], hopeless: set[tuple[object, ...]], looked_max: int
+) -> list[Band]:
+    """Place gangs until so much was looked at, the last one's comes on top; returns those that are left."""
+    rest = []
     for band in bands:
         pattern = band.pattern
         before = packing.on_the_way.total()
-        if pattern in hopeless or not place_gang(packing, band):
+        if pattern in hopeless:
+            packing.failed_gangs.append(band.index)
+        elif packing.looked >= looked_max:
+            rest.append(band)
+        elif not place_gang(packing, band):
             hopeless.add(pattern)
             packing.failed_gangs.append(band.index)
         elif packing.on_the_way.total() > before:
             packing.waiting_gangs.append(band.index)
+    return rest
+
+
+class Chances:
+    """What a pass begins with, in so few numbers that they show of most gangs whether they could have a place."""
+
+    def __init__(self, packing: Packing) -> None:
+        bins = (*packing.joined, *packing.free)
+        rooms = [packing.room.nodes_for(packing.space, kind.index) for kind in packing.space.kinds]
+        packing.looked += len(bins)
+        self._most = tuple(map(max, zip(*(bin_.free for bin_ in bins), strict=True))) if bins else ()
+        self._open = frozenset(index for index, nodes in enumerate(rooms) if nodes)
+        self._nodes = sum(bin_.count for bin_ in bins) + min(sum(rooms), packing.room.nodes)
+
+    def of(self, band: Band) -> bool:
+        """Whether a gang could have a place; True may be wrong, False is not."""
+        strategy = band.gang.strategy
+        if strategy is GangStrategy.STRICT_SPREAD and sum(item.count for item in band.bundles) > self._nodes:
+            return False
+        items = (band.whole, *band.bundles) if strategy is GangStrategy.STRICT_PACK else band.bundles
+        return all(map(self._is_there, items))
+
+    def _is_there(self, item: Item) -> bool:
+        if not item.is_possible:
+            return False
+        if not self._open.isdisjoint(item.groups):
+            return True
+        return bool(self._most) and all(self._most[dimension] >= amount for dimension, amount in item.needs)
 
 
 def place_gang(packing: Packing, band: Band) -> bool:
     """Place one gang; False leaves everything as it was."""
-    if not all(item.is_possible for item in band.bundles):
-        return False
 
     def first_of(*ways: Callable[[], bool]) -> bool:
         return any(_attempt(packing, way) for way in ways)
@@ -108,12 +165,19 @@ def place_gang(packing: Packing, band: Band) -> bool:
             )
 
 
-def keep_places(packing: Packing, bands: Sequence[Band]) -> None:
-    """Let gangs that found no place use what there is of them: their nodes stay until the rest can come."""
+def keep_places(packing: Packing, bands: Sequence[Band]) -> bool:
+    """Let gangs that found no place use what there is of them: their nodes stay until the rest can come.
+
+    Returns:
+        False when they are so many that not all were looked at.
+    """
     failed = set(packing.failed_gangs)
     packing.leave_items()
+    looked_max = packing.looked + LOOKED_MAX
     for band in bands:
         if band.index in failed and all(item.is_possible for item in band.bundles):
+            if packing.looked >= looked_max:
+                return False
             for item in band.bundles:
                 if band.gang.strategy is GangStrategy.STRICT_SPREAD:
                     taken: list[Bin] = []
@@ -123,6 +187,7 @@ def keep_places(packing: Packing, bands: Sequence[Band]) -> None:
                     packing.used.extend(taken)
                 else:
                     packing.place(item, item.count, may_add=False)
+    return True
 
 
 def _attempt(packing: Packing, way: Callable[[], bool]) -> bool:
@@ -171,18 +236,30 @@ def _apart(packing: Packing, band: Band, *, may_add: bool, easiest_first: bool =
 
 def _one_each(packing: Packing, item: Item, units: int, source: list[Bin], taken: list[Bin]) -> int:
     """One unit into each of the nodes that can take it; they go over to ``taken``. Returns the units left."""
+    if not units:
+        return 0
+    selector, allows = item.demand.label_selector, packing.space.labelling.allows
+    first, least = item.needs[0] if item.needs else (-1, 0)
     kept: list[Bin] = []
-    for bin_ in source:
-        fits = packing.space.labelling.allows(item.demand.label_selector, bin_.labels) and bool(
-            units_per_node(item.needs, bin_.free, 1)
-        )
-        nodes = min(units, bin_.count) if fits else 0
-        if nodes:
-            taken.append(piece(bin_, 0, nodes, minus(bin_.free, item.needs, 1)))
-            packing.count(item, bin_, nodes)
-            units -= nodes
+    packing.looked += len(source)
+    for place, bin_ in enumerate(source):
+        if not units:
+            kept += source[place:]
+            packing.looked -= len(source) - place
+            break
+        if (
+            (least and bin_.free[first] < least)
+            or (selector and not allows(selector, bin_.labels))
+            or not units_per_node(item.needs, bin_.free, 1)
+        ):
+            kept.append(bin_)
+            continue
+        nodes = min(units, bin_.count)
+        taken.append(piece(bin_, 0, nodes, minus(bin_.free, item.needs, 1)))
+        packing.count(item, bin_, nodes)
+        units -= nodes
         if nodes < bin_.count:
-            kept.append(piece(bin_, nodes, bin_.count - nodes, bin_.free) if nodes else bin_)
+            kept.append(piece(bin_, nodes, bin_.count - nodes, bin_.free))
     source[:] = kept
     return units
 
@@ -193,6 +270,7 @@ class _Held:
     def __init__(self, packing: Packing, gang: Gang) -> None:
         names = {packing.standing.members.get(node_id, "") for node_id in gang.occupied_nodes} - {""}
         lists = (packing.used, packing.joined, packing.free)
+        packing.looked += sum(map(len, lists)) if names else 0
         self._packing = packing
         self._held = [(source, _split_off(source, names)) for source in lists if names]
 

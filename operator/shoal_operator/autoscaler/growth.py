@@ -24,13 +24,10 @@ from shoal_operator.autoscaler.model import (
 )
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.autoscaler.standing import Room
 from shoal_operator.autoscaler.wording import count_of_replicas
 
-MINIMUM: Final = "MinReplicas"
-FIXED: Final = "Replicas"
-"""The same where ``replicas`` is the number, because autoscaling is off."""
-REQUESTED: Final = "RequestedResources"
 ORIGINS_MAX: Final = 5
 """Shapes that an addition names."""
 BUNDLES_NAMED_MAX: Final = 3
@@ -105,11 +102,11 @@ def additions(
     space: Space, added: Mapping[tuple[int, str], int], caused: Mapping[int, list[Origin]]
 ) -> Iterator[Addition]:
     """By name of group and rule, the minimum first."""
-    for index, rule in sorted(added, key=lambda key: (key[0], key[1] != MINIMUM, key[1])):
+    for index, rule in sorted(added, key=lambda key: (key[0], key[1] != Rule.MIN_REPLICAS, key[1])):
         group = space.kinds[index].group
         reason = rule
-        if rule == MINIMUM:
-            reason = FIXED if group.fixed_by == "replicas" else MINIMUM
+        if rule == Rule.MIN_REPLICAS:
+            reason = Rule.REPLICAS if group.fixed_by == "replicas" else Rule.MIN_REPLICAS
             origins: tuple[Origin, ...] = (Origin(reason, _minimum_text(group)),)
         else:
             origins = tuple(origin for origin in caused.get(index, ()) if origin.rule == rule)[:ORIGINS_MAX]

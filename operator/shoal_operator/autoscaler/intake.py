@@ -5,15 +5,19 @@ Invariant: whatever is left out is told; nothing raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from shoal.resources import ResourceSet
-from shoal_operator.autoscaler.model import PLACEMENT_GROUP, Demand, Labels, Unmet, Verdict
+from shoal_operator.autoscaler.model import PLACEMENT_GROUP, Demand, Gang, Labels, ScalingRequest, Unmet, Verdict
+from shoal_operator.autoscaler.turns import in_turn
 
 SHAPES_MAX: Final = 1_000
 """Shapes that one plan looks at; those with the most units come first."""
+BUNDLES_MAX: Final = 5_000
+"""Bundles of placement groups that one plan looks at, equal ones of one group counted once."""
 SUMMED_UP: Final = "other"
 """Kind of the one entry in which a head sums up the shapes that it does not list."""
 UNITS_MAX: Final = 10**12
@@ -56,14 +60,43 @@ def take_in(demands: Iterable[Demand]) -> Intake:
     return Intake(tuple(ordered[:SHAPES_MAX]), _summary(rest, summed_up) if rest or summed_up else None)
 
 
-def gangs_in_one_line(count: int) -> Unmet | None:
-    """So many placement groups that a head does not list, for people; None where it lists all."""
-    count = _bounded(count)
+def take_in_gangs(request: ScalingRequest) -> tuple[Gang, ...]:
+    """As many placement groups as one plan looks at: all, or those whose turn it is.
+
+    Those that ask for more of a resource than any node has come last: they keep no others waiting.
+    """
+    if sum(len(gang.bundles) for gang in request.gangs) <= BUNDLES_MAX:
+        return request.gangs
+    most: Counter[str] = Counter()
+    for resources in {*(group.resources for group in request.groups), *(node.total for node in request.nodes)}:
+        most |= Counter(dict(resources))
+    ordered = sorted(request.gangs, key=lambda gang: (gang.gang_id, gang.name))
+    able = [gang for gang in ordered if all(_is_within(bundle.shape, most) for bundle in gang.bundles)]
+    names = {gang.gang_id for gang in able}
+    taken: list[Gang] = []
+    bundles = 0
+    for gang in [*in_turn(able, request.turn), *(gang for gang in ordered if gang.gang_id not in names)]:
+        bundles += len(gang.bundles)
+        if bundles > BUNDLES_MAX and taken:
+            break
+        taken.append(gang)
+    return tuple(taken)
+
+
+def gangs_in_one_line(unlisted: int, late: int = 0) -> Unmet | None:
+    """Placement groups that nobody looked at, for people; None where there are none.
+
+    Args:
+        unlisted: so many the head does not list.
+        late: so many more it lists, and the plan did not get to.
+    """
+    unlisted, late = _bounded(unlisted), _bounded(late)
+    count = _bounded(unlisted + late)
     # Without the number, which is beside it: the message stands in a status, which is not written for each group.
-    message = (
-        "more placement groups wait than the head lists: they get workers when others have found their places, "
-        "and no idle worker goes meanwhile"
-    )
+    limit, when = "the head lists", "they get workers when others have found their places"
+    if not unlisted:
+        limit, when = "one plan looks at", "they are looked at in turn"
+    message = f"more placement groups wait than {limit}: {when}, and no idle worker goes meanwhile"
     demand = Demand(ResourceSet(), count, kind=PLACEMENT_GROUP)
     return Unmet(demand, count, Verdict.LIMIT_REACHED, message, (), sums_up=True) if count else None
 
@@ -81,6 +114,10 @@ def _summary(rest: Sequence[Demand], summed_up: int) -> Unmet:
 
 def _most_first(demand: Demand) -> tuple[object, ...]:
     return -demand.count, -demand.recent_count, tuple(demand.shape.items()), demand.label_selector, demand.kind
+
+
+def _is_within(shape: ResourceSet, most: Mapping[str, int]) -> bool:
+    return all(amount <= most.get(name, 0) for name, amount in shape.items())
 
 
 def _bounded(count: int) -> int:

@@ -194,6 +194,9 @@ class ScalingRequest:
     """Whether idle nodes go although waiting work would land there, if it fits elsewhere."""
     gangs_left_out: int = 0
     """Placement groups that wait beside ``gangs``; what they need is not known, so no node goes for being idle."""
+    turn: int = 0
+    """Which of the gangs come first among those that a plan may not get to: another number, others. Where all are
+    looked at it changes nothing."""
 
 
 class Verdict(StrEnum):

@@ -40,7 +40,7 @@ def cost(space: Space, nodes: Mapping[int, int]) -> Cost:
 def unmet(packing: Packing) -> tuple[int, int]:
     """Placement groups, and work by what it takes, that found no place."""
     work = sum((item.value + 1) * packing.left[item.index] for item in packing.items if item.is_possible)
-    return len(packing.failed_gangs), work
+    return len(packing.failed_gangs) + len(packing.late_gangs), work
 
 
 def objective(packing: Packing) -> Objective:

@@ -33,6 +33,7 @@ from shoal_operator.autoscaler.bins import (
 from shoal_operator.autoscaler.choice import Choice, Strategy
 from shoal_operator.autoscaler.patterns import Pattern
 from shoal_operator.autoscaler.problem import Item, Kind, Space
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.autoscaler.standing import Room, Standing
 
 
@@ -68,7 +69,7 @@ class Packing:
         self.standing = standing
         self.room = room.copy()
         self.strategy = strategy
-        self.rule = "Demand"
+        self.rule: str = Rule.DEMAND
         self.used: list[Bin] = []
         """Nodes that hold work of this pass, and new ones that are still empty."""
         self.full: list[Bin] = []
@@ -84,6 +85,12 @@ class Packing:
         """Units on new nodes, by group and item."""
         self.huddled = 0
         """Gangs that want to be spread and are not, for want of room."""
+        self.looked = 0
+        """How often work was held against nodes; what was undone counts, too."""
+        self.is_cut = False
+        """Whether that was so often that some gangs had to wait for their turn."""
+        self.late_gangs: list[int] = []
+        """Those whose turn it was not: nobody knows whether they have a place."""
         self.failed_gangs: list[int] = []
         self.waiting_gangs: list[int] = []
         self._items = {item.index: item for item in items}
@@ -122,9 +129,11 @@ class Packing:
         needs, selector, allows = item.needs, item.demand.label_selector, self.space.labelling.allows
         kept: list[Bin] = []
         first, least = needs[0] if needs else (-1, 0)
+        self.looked += len(source)
         for place, bin_ in enumerate(source):
             if not units:
                 kept.extend(source[place:])
+                self.looked -= len(source) - place
                 break
             if (least and bin_.free[first] < least) or (selector and not allows(selector, bin_.labels)):
                 kept.append(bin_)
@@ -162,6 +171,7 @@ class Packing:
 
     def choose(self, item: Item, units: int, *, may_add: bool = True) -> Bin | None:
         """The free nodes to use next for an item, or new ones; None when there are none."""
+        self.looked += len(self.free)
         able = [
             source
             for source in self.free

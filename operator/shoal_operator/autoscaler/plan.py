@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from shoal.resources import ResourceSet
 from shoal_operator.autoscaler.bins import COMING, Bin
@@ -18,9 +19,7 @@ from shoal_operator.autoscaler.consolidation import Elsewhere
 from shoal_operator.autoscaler.cooldown import closures, half_open, update_cooldowns, with_grace
 from shoal_operator.autoscaler.gangs import Band, compile_gangs, keep_places
 from shoal_operator.autoscaler.growth import (
-    MINIMUM,
     PACE_SECONDS,
-    REQUESTED,
     Cause,
     additions,
     allowed_now,
@@ -28,7 +27,7 @@ from shoal_operator.autoscaler.growth import (
     causes,
     missing_for_minimum,
 )
-from shoal_operator.autoscaler.intake import Intake, gangs_in_one_line, take_in
+from shoal_operator.autoscaler.intake import Intake, gangs_in_one_line, take_in, take_in_gangs
 from shoal_operator.autoscaler.model import (
     Addition,
     ComingNode,
@@ -41,11 +40,16 @@ from shoal_operator.autoscaler.model import (
 from shoal_operator.autoscaler.objective import cost, objective, unmet
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Space
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.autoscaler.removal import Idle, over_limits, without
 from shoal_operator.autoscaler.search import Question, best_packing, carried_out, pack
 from shoal_operator.autoscaler.standing import Room, Standing, find_room, stand
+from shoal_operator.autoscaler.turns import TURN_SECONDS
 from shoal_operator.autoscaler.verdicts import Explainer
 from shoal_operator.autoscaler.yielding import give_way, yielding_replicas
+
+EXPLAINED_MAX: Final = 50_000
+"""How often bundles of placement groups are held against kinds of nodes to say why they have no place."""
 
 
 def plan_workers(request: ScalingRequest) -> ScalingPlan:
@@ -59,7 +63,7 @@ def plan_workers(request: ScalingRequest) -> ScalingPlan:
         >>> from shoal_operator.autoscaler.model import Demand, Group
         >>> cpu = ResourceSet.from_units({"CPU": 1})
         >>> question = ScalingRequest((Demand(cpu, 3),), (Group("small", cpu, max_nodes=4),))
-        >>> [(item.group, item.count, item.reason) for item in plan_workers(question).add]
+        >>> [(item.group, item.count, str(item.reason)) for item in plan_workers(question).add]
         [('small', 3, 'Demand')]
     """
     return _Planning(request).plan()
@@ -89,8 +93,10 @@ class _Planning:
     def __init__(self, request: ScalingRequest) -> None:
         self._intake = take_in(request.demands)
         self._floors = take_in(request.floors)
-        unseen = (self._intake.left_out, self._floors.left_out, gangs_in_one_line(request.gangs_left_out))
-        self._unseen = tuple(line for line in unseen if line is not None)
+        gangs = take_in_gangs(request)
+        self._late = len(request.gangs) - len(gangs)
+        """Gangs that the plan does not get to; more of them come to light when the rest is packed."""
+        request = replace(request, gangs=gangs)
         coming, self._graces = with_grace(request.coming, request.unschedulable_seconds)
         request = replace(request, coming=coming)
         self._over = over_limits(request)
@@ -110,17 +116,23 @@ class _Planning:
         """The whole answer."""
         request, space = self._request, self._space
         answers = self._pack()
-        added = {(index, MINIMUM): nodes for index, nodes in self._missing.items()}
+        added: dict[tuple[int, str], int] = {
+            (index, Rule.MIN_REPLICAS): nodes for index, nodes in self._missing.items()
+        }
         wanted = {**answers.main.added, **(answers.floors.added if answers.floors else {})}
         in_flight = any(not pod.blocked_reason for pod in request.coming) or bool(added)
         now, held_back = at_pace(space, wanted, allowed_now(request), in_flight)
-        unmet_work = tuple(self._unmet(answers))
+        self._late += len(answers.main.late_gangs)
+        gangs = tuple(self._failed_gangs(answers))
+        unseen = tuple(self._unseen())
+        unmet_work = (*gangs, *self._unmet(answers), *unseen)
         waiting = tuple(_waiting(answers))
         add = tuple(additions(space, {**added, **now}, causes(_work(answers))))
-        idle = self._idle(answers)
+        idle = Idle(request, set(), set()) if unseen or answers.main.is_cut else self._idle(answers)
         drain, cancel = (*self._over.drain, *idle.departures.drain), (*self._over.cancel, *idle.departures.cancel)
         cancel += tuple(self._give_way(add, {removal.pod_name for removal in cancel}))
         later = [*idle.later, *self._graces, *([PACE_SECONDS] if held_back else ())]
+        later += [TURN_SECONDS] if self._late else []
         later += [closure.seconds_left for closure in self._closed.values() if closure.seconds_left > 0]
         return ScalingPlan(
             add=add,
@@ -146,11 +158,11 @@ class _Planning:
         """
         request, space = self._request, self._space
         bands = tuple(compile_gangs(space, request.gangs, len(self._intake.demands)))
-        ours = self._ask(self._intake, bands, stand(request, space, recent=True), "Demand")
+        ours = self._ask(self._intake, bands, stand(request, space, recent=True), Rule.DEMAND)
         if not self._floors.demands:
             main = best_packing(ours)
             return _Answers(ours, main, None, main.room)
-        requested = self._ask(self._floors, (), stand(request, space, whole=True), REQUESTED)
+        requested = self._ask(self._floors, (), stand(request, space, whole=True), Rule.REQUESTED_RESOURCES)
         floors = best_packing(requested)
         after = carried_out(ours, floors)
         main = best_packing(after)
@@ -163,20 +175,37 @@ class _Planning:
 
     def _ask(self, intake: Intake, bands: tuple[Band, ...], standing: Standing, rule: str) -> Question:
         items = [self._space.item(index, demand, demand.count) for index, demand in enumerate(intake.demands)]
-        return Question(self._space, tuple(items), bands, standing, self._room, self._missing, rule)
+        turn = self._request.turn
+        return Question(self._space, tuple(items), bands, standing, self._room, self._missing, rule, turn)
+
+    def _unseen(self) -> Iterable[Unmet]:
+        """Work that nobody looked at, each sort in one line."""
+        gangs = gangs_in_one_line(self._request.gangs_left_out, self._late)
+        return (line for line in (self._intake.left_out, self._floors.left_out, gangs) if line is not None)
+
+    def _failed_gangs(self, answers: _Answers) -> Iterable[Unmet]:
+        """Gangs without a place, in their order; those that are too many to say why wait for their turn, too."""
+        explain = self._explainer(answers)
+        failed = frozenset(answers.main.failed_gangs)
+        kinds = len(self._request.groups) + len({(node.total, node.labels) for node in self._request.nodes})
+        effort = 0
+        for band in answers.question.bands:
+            if band.index not in failed:
+                continue
+            effort += kinds * len(band.bundles)
+            if effort <= EXPLAINED_MAX:
+                yield explain.gang(band)
+            else:
+                self._late += 1
 
     def _unmet(self, answers: _Answers) -> Iterable[Unmet]:
         explain = self._explainer(answers)
-        bands = {band.index: band for band in answers.question.bands}
-        for index in answers.main.failed_gangs:
-            yield explain.gang(bands[index])
         for packing in (answers.main, answers.floors):
             for item in packing.items if packing else ():
                 left = packing.left[item.index] if packing else 0
                 if left > 0:
                     kind = "requested bundle" if packing is answers.floors else item.demand.kind
                     yield explain.demand(replace(item.demand, kind=kind), left)
-        yield from self._unseen
 
     def _explainer(self, answers: _Answers) -> Explainer:
         main = answers.main
@@ -195,12 +224,12 @@ class _Planning:
         settled = main if question is answers.question else pack(question, main.strategy)
         used = main.used_members() | settled.used_members()
         fixed = self._needed_stuck(answers)
-        keep_places(main, answers.question.bands)
+        are_kept = keep_places(main, answers.question.bands)
         fixed |= main.used_members() - used
         if answers.floors is not None:
             fixed |= answers.floors.used_members()
         idle = Idle(request, used, fixed)
-        if not self._unseen:
+        if are_kept and not settled.is_cut:
             can_move = Elsewhere(question, unmet(settled) if settled is not main else before, main.strategy)
             idle.choose(can_move if request.consolidation else None)
         return idle
@@ -262,11 +291,14 @@ def _waiting(answers: _Answers) -> Iterable[Waiting]:
 
 
 def _work(answers: _Answers) -> Iterable[tuple[Packing, Mapping[int, Cause]]]:
-    work = {item.index: Cause(item.demand, "Demand") for item in answers.question.items}
+    work = {item.index: Cause(item.demand, Rule.DEMAND) for item in answers.question.items}
     for band in answers.question.bands:
-        work.update({item.index: Cause(item.demand, "PlacementGroup", band.gang) for item in band.bundles})
+        work.update({item.index: Cause(item.demand, Rule.PLACEMENT_GROUP, band.gang) for item in band.bundles})
         bundles = sum(item.count for item in band.bundles)
-        work[band.whole.index] = Cause(band.whole.demand, "PlacementGroup", band.gang, bundles)
+        work[band.whole.index] = Cause(band.whole.demand, Rule.PLACEMENT_GROUP, band.gang, bundles)
     yield answers.main, work
     if answers.floors is not None:
-        yield answers.floors, {item.index: Cause(item.demand, REQUESTED) for item in answers.floors.items}
+        yield (
+            answers.floors,
+            {item.index: Cause(item.demand, Rule.REQUESTED_RESOURCES) for item in answers.floors.items},
+        )

@@ -6,7 +6,20 @@ mean. The planner needs nothing of the operator beside.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
+
+
+class Rule(StrEnum):
+    """Why nodes are added."""
+
+    MIN_REPLICAS = "MinReplicas"
+    REPLICAS = "Replicas"
+    """The same where ``replicas`` is the number, because autoscaling is off."""
+    DEMAND = "Demand"
+    PLACEMENT_GROUP = "PlacementGroup"
+    REQUESTED_RESOURCES = "RequestedResources"
+
 
 # Why a node goes
 IDLE: Final = "Idle"

@@ -22,6 +22,7 @@ from shoal_operator.autoscaler.objective import cost, objective, unmet
 from shoal_operator.autoscaler.orders import ORDERS
 from shoal_operator.autoscaler.packing import Packing
 from shoal_operator.autoscaler.problem import Item, Space
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.autoscaler.standing import Room, Standing
 
 EFFORT_MAX: Final = 15_000
@@ -64,8 +65,10 @@ class Question:
     room: Room
     extra: Mapping[int, int]
     """Nodes by group that are asked for in any case, and count as coming."""
-    rule: str = "Demand"
+    rule: str = Rule.DEMAND
     """What nodes for items are added for."""
+    turn: int = 0
+    """Of gangs, where a pass cannot look at all."""
 
     def effort(self) -> int:
         """Comparisons that one pass makes, about.
@@ -91,7 +94,7 @@ def pack(question: Question, strategy: Strategy, room: Room | None = None) -> Pa
     """
     items = sorted(question.items, key=ORDERS[strategy.order])
     packing = Packing(question.space, items, question.standing, room or question.room, strategy, question.extra)
-    place_gangs(packing, question.bands)
+    place_gangs(packing, question.bands, question.turn)
     packing.rule = question.rule
     packing.place_all()
     if room is not None:

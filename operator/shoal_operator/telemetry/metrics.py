@@ -21,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shoal_operator import __version__
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.domain.reasons import Reason
 from shoal_operator.telemetry import catalogue
 from shoal_operator.telemetry.catalogue import MetricSpec
@@ -29,9 +30,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "Other"
 _REASONS: Final = frozenset(Reason)
 _ERRORS: Final = frozenset({"unavailable", "error"})
-RULES: Final = frozenset(
-    {"MinReplicas", "Replicas", "Demand", "PlacementGroup", "RequestedResources", "MissingHost", Reason.OUTDATED_POD}
-)
+RULES: Final = frozenset({*Rule, "MissingHost", Reason.OUTDATED_POD})
 """What asks for workers."""
 _RETRIES: Final = frozenset({"requeue", "conflict", "unavailable", "error"})
 

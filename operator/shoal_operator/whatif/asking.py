@@ -14,6 +14,7 @@ from typing import Final
 
 from shoal.core.gangs import MAX_GANGS
 from shoal_operator.autoscaler.model import Cooldown, Demand, Gang, Removal, ScalingPlan, ScalingRequest
+from shoal_operator.autoscaler.turns import turn_at
 from shoal_operator.whatif.fleet import Fleet
 from shoal_operator.whatif.ledger import Decision
 from shoal_operator.whatif.world import World
@@ -46,6 +47,7 @@ class Asking:
             demands=tuple(self._demands()),
             gangs=tuple(islice(self._gangs(), MAX_GANGS)),
             gangs_left_out=max(0, self._gang_count() - MAX_GANGS),
+            turn=turn_at(now) if self._gang_count() else 0,
             floors=self.floors,
             nodes=tuple(self._fleet.nodes(now)),
             coming=tuple(self._fleet.coming(now)),

@@ -18,6 +18,7 @@ from shoal_operator.api.meta import MANAGED_BY_SHOAL
 from shoal_operator.api.problems import Problem
 from shoal_operator.autoscaler.model import ComingNode, Node, ScalingPlan, ScalingRequest
 from shoal_operator.autoscaler.plan import plan_workers
+from shoal_operator.autoscaler.turns import turn_at
 from shoal_operator.domain.cluster.causes import Cause, cause_of
 from shoal_operator.domain.cluster.cooldowns import remembered
 from shoal_operator.domain.cluster.drains import read_drain
@@ -259,6 +260,7 @@ def _request(
         demands=head.demands if head else (),
         gangs=head.gangs if head else (),
         gangs_left_out=head.gangs_left_out if head else 0,
+        turn=turn_at(now.timestamp()),
         floors=head.floors if head else (),
         nodes=tuple(nodes),
         coming=tuple(coming),

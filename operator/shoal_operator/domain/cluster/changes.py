@@ -177,20 +177,24 @@ class Changes:
 
     def _drain_replica(self, replica: Replica, reason: str) -> None:
         under_way = any(w.node and w.node.drain_state is not DrainState.ACTIVE for w in replica.workers)
+        forced = replica.hosts > 1 and under_way
+        leaves, stands = bool(reason) or replica.is_draining, bool(reason) or under_way
         ends = [
-            self._end_of(worker, leaves=bool(reason) or replica.is_draining, stands=bool(reason) or under_way)
+            self._end_of(worker, leaves=leaves, stands=stands and not _refuses(worker, forced))
             for worker in replica.workers
         ]
         if all(ends):
             for worker, end in zip(replica.workers, ends, strict=True):
                 self._delete(worker.pod, end)
             return
-        forced = replica.hosts > 1 and under_way
         for worker in replica.workers:
             if worker.node is None or worker.node.drain_state is DrainState.DRAINED:
                 continue
             if worker.drain is None:
                 self._begin(worker, worker.node, reason or (Reason.DRAINED if forced else ""))
+            elif worker.drain.deadline <= self.now and _refuses(worker, forced):
+                # It would not go to the end, though it seems idle: it is no longer asked on the strength of that.
+                self._annotate(worker.pod, None)
             elif reason or forced or worker.node.drain_state is DrainState.DRAINING:
                 self._continue(worker, worker.node, worker.drain, forced=forced)
             else:
@@ -203,7 +207,7 @@ class Changes:
         Args:
             leaves: whether it is to go, or was.
             stands: whether that still holds; a deadline that passed while no head answered ends no worker that is
-                wanted again.
+                wanted again, and none ends a worker that may refuse, and does.
         """
         if worker.node is None:
             return Reason.NODE_GONE if leaves else ""
@@ -272,6 +276,12 @@ def waits_for_hanging(assessment: Assessment, now: datetime) -> list[float]:
     """In how many seconds pods that are on their way out will count as hanging there."""
     pods = (*assessment.leaving, *([assessment.head_pod] if assessment.head_pod else []))
     return [wait for pod in pods if (wait := until_hanging_seconds(pod, now))]
+
+
+def _refuses(worker: Worker, forced: bool) -> bool:
+    """Whether a node that was to go only if it is idle has not begun to."""
+    is_free = not forced and worker.drain is not None and worker.drain.reason == Reason.IDLE
+    return is_free and worker.node is not None and worker.node.drain_state is DrainState.ACTIVE
 
 
 def _loss_text(replica: Replica) -> str:

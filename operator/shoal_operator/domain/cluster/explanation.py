@@ -12,6 +12,7 @@ from typing import Final
 from shoal.resources import describe
 from shoal_operator.api.autoscaling import DEMANDS_MAX, UNITS_MAX, DemandStatus
 from shoal_operator.autoscaler.model import Addition, GangStrategy, Origin, Removal, Unmet
+from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.domain import labels
 from shoal_operator.domain.conditions import shorten
 from shoal_operator.domain.plan import EventRecord, Manifest
@@ -22,7 +23,7 @@ KIND_MAX: Final = 64
 PURPOSE_MAX: Final = 256
 """Longest text of the annotation shoal.dev/created-for, in characters."""
 ORIGINS_NAMED_MAX: Final = 2
-BY_DEMAND: Final = frozenset({"Demand", "PlacementGroup", "RequestedResources"})
+BY_DEMAND: Final = frozenset(Rule) - {Rule.MIN_REPLICAS, Rule.REPLICAS}
 """Rules that have an Event; the others are part of every start, or told by their cool-down."""
 
 
