@@ -489,3 +489,34 @@ def test_placement_groups_that_a_head_does_not_list_keep_idle_workers_and_are_to
     over = plan_workers(replace(request, groups=(replace(SMALL, max_nodes=1),), gangs_left_out=7))
     assert len(over.drain) + len(over.cancel) == 2, "a limit that was lowered holds all the same"
     assert plan_workers(replace(request, gangs_left_out=-1)) == settled
+
+
+def test_the_head_counts_for_no_limit_and_replicas_count_whole() -> None:
+    head = Node("h", "head", "", of({"CPU": 4}), ResourceSet(), removable=False)
+    limits = Limits(max_resources=of({"CPU": 4}))
+    request = ScalingRequest((Demand(CPU, 9),), (SMALL,), (head,), limits=limits)
+    assert added(plan_workers(request)) == {"small": 2}
+    pairs = Group("pair", of({"CPU": 3}), max_nodes=8, hosts=2)
+    assert added(plan_workers(ScalingRequest((Demand(CPU, 9),), (pairs,), limits=limits))) == {}
+
+
+def test_a_nodes_own_labels_win_over_its_groups() -> None:
+    group = replace(SMALL, labels=(("zone", "a"),))
+    own = replace(node("n", group), labels=(("zone", "b"),))
+    request = ScalingRequest((Demand(CPU, 1, (("zone", "a"),)),), (group,), (own,))
+    assert added(plan_workers(request)) == {"small": 1}
+
+
+def test_an_addition_names_five_shapes() -> None:
+    demands = tuple(Demand(of({"CPU": index / 10}), 1) for index in range(1, 8))
+    [addition] = plan_workers(ScalingRequest(demands, (Group("big", of({"CPU": 9})),))).add
+    assert len(addition.origins) == 5
+
+
+def test_minimums_are_met_by_priority_and_lowered_limits_take_stuck_pods_first() -> None:
+    first, last = Group("z", CPU, 2, 2, priority=1), Group("a", CPU, 2, 2)
+    assert added(plan_workers(ScalingRequest((), (first, last), limits=Limits(max_nodes=2)))) == {"z": 2}
+    coming = (ComingNode("a-fine", "small", 1.0), ComingNode("b-stuck", "small", 99.0, "CrashLoop"))
+    lower = replace(SMALL, max_nodes=1)
+    plan = plan_workers(ScalingRequest((Demand(CPU, 2),), (lower,), (), coming))
+    assert [(item.pod_name, item.reason) for item in plan.cancel] == [("b-stuck", "OverLimit")]

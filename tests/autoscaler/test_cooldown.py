@@ -129,3 +129,10 @@ def test_a_minimum_is_kept_up_by_one_replica_at_a_time_after_failures() -> None:
     over = (Cooldown("first", "CrashLoop", -0.5, 3),)
     plan = plan_workers(ScalingRequest((), (group,), cooldowns=over))
     assert [(item.group, item.count, item.reason) for item in plan.add] == [("first", 1, "MinReplicas")]
+
+
+def test_graces_and_refusals_are_these() -> None:
+    short = {"ImageUnavailable": 3.0, "ContainerNotStarted": 3.0}
+    long = ("VolumeClaimPending", "VolumeNotMounted", "SchedulingGated", "SandboxFailed")
+    assert dict(GRACE_SECONDS) == short | dict.fromkeys(long, 5.0)
+    assert cooldown_seconds(10**6, "PriorityClassMissing") == 60
