@@ -10,9 +10,12 @@ from tests.autoscaler.worlds import of
 
 from shoal_operator.autoscaler.cooldown import COOLDOWN_SECONDS_MAX, GRACE_SECONDS, cooldown_seconds, update_cooldowns
 from shoal_operator.autoscaler.model import (
+    Bundle,
     ComingNode,
     Cooldown,
     Demand,
+    Gang,
+    GangStrategy,
     Group,
     Node,
     ScalingPlan,
@@ -83,6 +86,26 @@ def test_a_group_without_a_probe_is_tried_with_one_replica_when_its_time_is_over
     arrived = (Node("n", "first-1", "first", CPU, of({}), age_seconds=1.0),)
     after = ask(3, cooldowns=half.cooldowns, nodes=arrived)
     assert (added(after), after.cooldowns) == ({"first": 3}, ())
+
+
+@pytest.mark.parametrize("strategy", [GangStrategy.STRICT_SPREAD, GangStrategy.SPREAD, GangStrategy.PACK])
+def test_a_placement_group_that_needs_several_replicas_has_one_tried(strategy: GangStrategy) -> None:
+    gang = Gang("g", "pair", strategy, (Bundle(CPU, (), 2),))
+
+    def ask(cooldowns: tuple[Cooldown, ...], *coming: ComingNode, nodes: tuple[Node, ...] = (), most: int = 9):
+        group = replace(FIRST, max_nodes=most)
+        return plan_workers(ScalingRequest((), (group,), nodes, coming, gangs=(gang,), cooldowns=cooldowns))
+
+    over = (Cooldown("first", "QuotaExceeded", -1.0, 1, "first-0"),)
+    [tried] = ask(over).add
+    assert (tried.group, tried.count, tried.reason) == ("first", 1, "PlacementGroup")
+    assert [origin.text for origin in tried.origins] == [f"placement group `pair` (2 bundles of 1 CPU, {strategy})"]
+    comes = ask(over, ComingNode("first-1", "first", 400.0))
+    assert (comes.add, comes.cancel) == ((), ()), "one, and it stays"
+    arrived = Node("n", "first-1", "first", CPU, CPU, age_seconds=1.0, idle_seconds=500.0)
+    opened = ask(over, nodes=(arrived,))
+    assert (added(opened), opened.drain, opened.cooldowns) == ({"first": 1}, (), ())
+    assert ask(over, most=1).add == (), "it would be of no use"
 
 
 def test_a_second_failure_takes_twice_as_long() -> None:

@@ -147,6 +147,11 @@ def _origin(found: Sequence[tuple[Cause, int]]) -> Origin:
     )
 
 
+def gang_origin(gang: Gang) -> Origin:
+    """Of one placement group as the cause of a node."""
+    return Origin(Rule.PLACEMENT_GROUP, gangs_in_words([gang]), sum(bundle.count for bundle in gang.bundles))
+
+
 def _name(gang: Gang) -> tuple[str, str]:
     return gang.name or gang.gang_id, gang.gang_id
 

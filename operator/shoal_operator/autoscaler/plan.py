@@ -25,6 +25,7 @@ from shoal_operator.autoscaler.growth import (
     allowed_now,
     at_pace,
     causes,
+    gang_origin,
     missing_for_minimum,
 )
 from shoal_operator.autoscaler.intake import Intake, gangs_in_one_line, take_in, take_in_gangs
@@ -39,6 +40,7 @@ from shoal_operator.autoscaler.model import (
 )
 from shoal_operator.autoscaler.objective import cost, objective, unmet
 from shoal_operator.autoscaler.packing import Packing
+from shoal_operator.autoscaler.probing import gang_probes
 from shoal_operator.autoscaler.problem import Space
 from shoal_operator.autoscaler.reasons import Rule
 from shoal_operator.autoscaler.removal import Idle, over_limits, without
@@ -110,6 +112,7 @@ class _Planning:
         self._yielding = yielding_replicas(request, self._cooldowns)
         names = frozenset(name for replica in self._yielding for name in replica.names)
         self._room = find_room(request, self._space, frozenset(self._closed), probing, names)
+        self._opened = find_room(request, self._space, frozenset(self._closed), frozenset(), names)
         self._missing = missing_for_minimum(request, self._space, self._room)
 
     def plan(self) -> ScalingPlan:
@@ -120,6 +123,8 @@ class _Planning:
             (index, Rule.MIN_REPLICAS): nodes for index, nodes in self._missing.items()
         }
         wanted = {**answers.main.added, **(answers.floors.added if answers.floors else {})}
+        probes = self._probes(answers)
+        wanted.update({(index, Rule.PLACEMENT_GROUP): max(1, space.kinds[index].group.hosts) for index in probes})
         in_flight = any(not pod.blocked_reason for pod in request.coming) or bool(added)
         now, held_back = at_pace(space, wanted, allowed_now(request), in_flight)
         self._late += len(answers.main.late_gangs)
@@ -127,7 +132,9 @@ class _Planning:
         unseen = tuple(self._unseen())
         unmet_work = (*gangs, *self._unmet(answers), *unseen)
         waiting = tuple(_waiting(answers))
-        add = tuple(additions(space, {**added, **now}, causes(_work(answers))))
+        caused = causes(_work(answers))
+        caused.update({index: [gang_origin(band.gang)] for index, band in probes.items()})
+        add = tuple(additions(space, {**added, **now}, caused))
         idle = Idle(request, set(), set()) if unseen or answers.main.is_cut else self._idle(answers)
         drain, cancel = (*self._over.drain, *idle.departures.drain), (*self._over.cancel, *idle.departures.cancel)
         cancel += tuple(self._give_way(add, {removal.pod_name for removal in cancel}))
@@ -144,6 +151,12 @@ class _Planning:
             cooldowns=self._cooldowns,
             held_back=held_back,
         )
+
+    def _probes(self, answers: _Answers) -> Mapping[int, Band]:
+        question, main = answers.question, answers.main
+        failed = frozenset(main.failed_gangs)
+        bands = (band for band in question.bands if band.index in failed)
+        return gang_probes(question, bands, answers.room, self._opened, main.strategy)
 
     def _give_way(self, add: Iterable[Addition], gone: set[str]) -> Iterable[Removal]:
         added = Counter[str]()
