@@ -233,7 +233,7 @@ async def test_no_pod_starts_with_the_token_of_an_earlier_cluster_of_the_name(wo
         old = await world.api.secret("demo-token")
         await world.api.delete("/api/v1/namespaces/default/secrets/demo-token")
         await world.api.patch("/api/v1/namespaces/default/secrets/demo-token", {"metadata": {"finalizers": None}})
-        await until(world.api.pods, lambda pods: len(pods) == 1)
+        await until(world.api.pods, seconds=30.0)
         assert (await world.api.secret("demo-token"))["metadata"]["uid"] != old["metadata"]["uid"]
 
 

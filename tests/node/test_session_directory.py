@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,11 +15,11 @@ from shoal.cli.session_directory import LOCK_NAME, SessionDirectory, SessionDire
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "home"
-    root.mkdir(mode=0o700)
-    monkeypatch.setenv("SHOAL_HOME", str(root))
-    return root
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Short enough for sockets, wherever pytest has its own directories."""
+    with tempfile.TemporaryDirectory(prefix="shoal-test-") as directory:
+        monkeypatch.setenv("SHOAL_HOME", directory)
+        yield Path(directory)
 
 
 def interrupted(call: Callable[[], Any], functions: set[str], between: Callable[[FrameType], None]) -> Any:
