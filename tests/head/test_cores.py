@@ -254,6 +254,23 @@ class TestActors:
         assert table.next_deadline(1.1) == pytest.approx(1.2)
         assert placed(table, node("n"), now=1.3) == [("n", "a")]
 
+    def test_a_bundle_that_had_no_room_a_moment_ago_goes_to_who_waited_first(self):
+        table = ActorTable()
+
+        def find(_spec, held, _refusals):
+            return None if held else (0, "n")
+
+        def started(now):
+            return [instruction.spec.actor_id for instruction in table.place_in_bundles(find, now)]
+
+        table.create(spec("first", group_id="g"))
+        assert started(0.0) == ["first"]
+        table.failed("n", "first", "NoResources", "", b"", 0.1)
+        table.create(spec("second", group_id="g"))
+        table.create(spec("other", group_id="h"))
+        assert started(0.2) == ["other"]
+        assert started(0.4) == ["first"]
+
     def test_scope_and_owner(self):
         table = ActorTable()
         table.create(spec("plain"))

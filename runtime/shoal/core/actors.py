@@ -272,7 +272,10 @@ class ActorTable:
         for actor in self.waiting():
             spec = actor.spec
             wanted = (spec.group_id, spec.bundle_index, spec.need)
-            if not spec.group_id or now < actor.not_before or wanted in hopeless:
+            if not spec.group_id or wanted in hopeless:
+                continue
+            if now < actor.not_before:
+                hopeless.add(wanted)  # nobody who came later takes the room that it was refused a moment ago
                 continue
             if spec.group_id not in held:
                 held[spec.group_id] = self._held_in(spec.group_id)
