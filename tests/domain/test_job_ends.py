@@ -201,6 +201,16 @@ def test_a_killed_head_that_was_started_again_in_place_is_among_the_pods(job_wor
     assert world.cluster is None
 
 
+def test_a_head_that_was_killed_before_the_programs_start_was_heard_of_is_among_the_pods(job_world: MakeWorld) -> None:
+    world = started(job_world(backoffLimit=0))
+    world.row(state=JobState.FAILED, reason="HeadLost", message="the head was lost")
+    world.settle()
+    world.status.pop("startTime")
+    world.pods = (restarted_head(world.now),)
+    world.settle()
+    assert [pod["message"] for pod in world.status["failure"]["pods"]] == ["exit code 137"]
+
+
 def test_the_end_of_a_killed_head_that_is_heard_of_late_is_added(job_world: MakeWorld) -> None:
     world = started(job_world(backoffLimit=0))
     world.row(state=JobState.FAILED, reason="HeadLost", message="the head was lost")

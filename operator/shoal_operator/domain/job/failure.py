@@ -35,15 +35,15 @@ def describe_failure(observed: JobObservation, progress: Progress) -> JobFailure
     """The post-mortem of the attempt that ``progress`` ends."""
     row = progress.row
     code = row.exit_code if row is not None else None
-    times = (progress.start_time, observed.job.status.last_failure_time)
+    reason = progress.failed_because or progress.reason
     signal = code - SIGNAL_BASE if code is not None and SIGNAL_BASE < code <= SIGNAL_BASE + SIGNAL_MAX else None
     return JobFailure(
-        reason=(progress.failed_because or progress.reason)[:REASON_MAX] or None,
+        reason=reason[:REASON_MAX] or None,
         exit_code=None if code is None else max(-255, min(255, code)),
         signal=signal,
         demand_verdict=demand_verdict(observed),
         unmet_demand=tuple(_unmet(observed)),
-        pods=tuple(_exits_since(progress.start_time and max(filter(None, times)), observed.pods)),
+        pods=tuple(_exits_since(_began(observed.job, progress.start_time, reason), observed.pods)),
     )
 
 
@@ -51,7 +51,8 @@ def completed(observed: JobObservation, failure: JobFailure | None, failed_at: d
     """``failure`` with the pods that are heard to have ended badly since, while that may be news."""
     if failure is None or failed_at is None or seconds_for_late_words(observed.job, failed_at, now) <= 0:
         return failure
-    exits = _exits_since(observed.job.status.start_time, _ended(observed.pods))
+    began = _began(observed.job, observed.job.status.start_time, failure.reason)
+    exits = _exits_since(began, _ended(observed.pods))
     return failure.model_copy(update={"pods": tuple(exits)})
 
 
@@ -61,6 +62,15 @@ def seconds_for_late_words(job: ComputeJob, failed_at: datetime, now: datetime) 
     if failure is None or failure.pods or failure.reason not in _LOST:
         return 0.0
     return max(0.0, LATE_SECONDS - (now - failed_at) / timedelta(seconds=1))
+
+
+def _began(job: ComputeJob, start_time: datetime | None, reason: str | None) -> datetime | None:
+    """Since when ends of pods are the attempt's; None: it never began.
+
+    Of a program that was lost with its head or node nobody may have heard that it had started.
+    """
+    first = start_time or (job.metadata.creation_timestamp if reason in _LOST else None)
+    return first and max(filter(None, (first, job.status.last_failure_time)))
 
 
 def _ended(pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
