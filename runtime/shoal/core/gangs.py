@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
+from shoal.core.packing import Strategy
 from shoal.resources import ResourceSet
 
 MAX_GANGS: Final = 1000
 MAX_PARTS: Final = 20_000
 """Bundles, equal ones of a gang counted once, and occupied nodes of all gangs that are told: some 50 bytes each."""
-
-GangStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Gang:
 
     gang_id: str
     name: str
-    strategy: GangStrategy
+    strategy: Strategy
     bundles: tuple[GangBundle, ...]
     occupied_node_ids: tuple[str, ...] = ()
 
